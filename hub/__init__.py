@@ -1,0 +1,1 @@
+"""The region: receives, verifies, agrees on and proves what gateways recorded."""
