@@ -1,0 +1,1 @@
+"""The ledger format: pure functions over bytes; FORMAT.md is normative."""
