@@ -1,0 +1,103 @@
+"""Errors of the gateway: everything this package raises on purpose, and nothing else.
+
+    GatewayError
+    ├── ConfigError (ValueError)        a configuration that cannot be run
+    ├── SensorError                     a sensor gave no usable sample; `.kind` says why
+    ├── CalibrationError (ValueError)   a calibration record that does not fit its quantity
+    ├── SimulationError                 a scenario or recording that cannot be played
+    ├── OutputError                     a pin could not be opened or driven
+    ├── JournalError (OSError)          the open block's journal cannot be read or written
+    │   └── JournalFull                 no room for the record: seal the block, then reset
+    ├── StoreError                      the block database cannot be read or written
+    │   └── StoreFull                   the disk or the quota is exhausted: shed, then retry
+    └── TransportError                  the broker cannot be reached or refused us
+
+The ledger format (`gateway.chain.errors`) and the contracts (`gateway.contracts.errors`) are leaves
+with roots of their own. Foreign exceptions are translated once, where they enter the package. A
+message names the thing and what to do about it: it is shown to people as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+__all__ = [
+    "SENSOR_ERROR_KINDS",
+    "CalibrationError",
+    "ConfigError",
+    "GatewayError",
+    "JournalError",
+    "JournalFull",
+    "OutputError",
+    "SensorError",
+    "SensorErrorKind",
+    "SimulationError",
+    "StoreError",
+    "StoreFull",
+    "TransportError",
+]
+
+SensorErrorKind = Literal[
+    "nack",  # the chip did not answer its address
+    "timeout",  # the bus is held, or a conversion never became ready
+    "checksum",  # the transfer was damaged
+    "stuck",  # the value cannot be a measurement: frozen, or a cached answer
+    "out-of-range",  # saturated, or outside what the chip can measure
+    "no-data",  # nothing was received
+    "not-ready",  # powered, but still starting up or calibrating
+    "wiring",  # the connection itself is open or shorted
+    "power",  # the sensor's supply is missing or browned out
+]
+SENSOR_ERROR_KINDS: Final[frozenset[str]] = frozenset(get_args(SensorErrorKind))
+
+
+class GatewayError(Exception):
+    """Root of every error the gateway raises on purpose."""
+
+
+class ConfigError(GatewayError, ValueError):
+    """The configuration cannot be run; the message names file, key and remedy."""
+
+
+class SensorError(GatewayError):
+    """A sensor gave no usable sample.
+
+    Attributes:
+        kind: one of `SENSOR_ERROR_KINDS`; contracts and findings carry it as the fault's reason.
+    """
+
+    def __init__(self, kind: SensorErrorKind, message: str) -> None:
+        super().__init__(message)
+        self.kind: Final[SensorErrorKind] = kind
+
+
+class CalibrationError(GatewayError, ValueError):
+    """A calibration record does not fit the quantity it is applied to."""
+
+
+class SimulationError(GatewayError):
+    """A scenario or a recording cannot be played."""
+
+
+class OutputError(GatewayError):
+    """A pin could not be opened or driven; the other outputs have still been driven."""
+
+
+class JournalError(GatewayError, OSError):
+    """The open block's journal cannot be read or written."""
+
+
+class JournalFull(JournalError):  # noqa: N818 - a state to act on, like queue.Full
+    """The journal has no room for the record; seal the open block, then reset the journal."""
+
+
+class StoreError(GatewayError):
+    """The block database cannot be read or written."""
+
+
+class StoreFull(StoreError):  # noqa: N818 - likewise
+    """The disk or the quota is exhausted; shed what may be shed, then retry."""
+
+
+class TransportError(GatewayError):
+    """The broker cannot be reached, or refused the connection."""
