@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import tomllib
@@ -57,7 +58,7 @@ def loads_toml(text: str, where: str) -> dict[str, object]:
     """
     try:
         return tomllib.loads(text, parse_float=_decimal)
-    except (ValueError, InvalidOperation) as error:
+    except ValueError as error:
         raise TableError(f"{where}: not valid TOML: {error}") from error
     except RecursionError as error:
         raise TableError(f"{where}: not valid TOML: nested too deeply") from error
@@ -103,10 +104,11 @@ class _Place:
 
 
 def _decimal(text: str) -> Decimal:
-    value = Decimal(text)
-    if len(text) > _MAX_DIGITS or not value.is_finite() or abs(value.adjusted()) > _MAX_EXPONENT:
-        raise ValueError(f"the number {text[:40]} is out of range")
-    return value
+    with contextlib.suppress(InvalidOperation):  # an exponent beyond even Decimal's
+        value = Decimal(text)
+        if len(text) <= _MAX_DIGITS and value.is_finite() and abs(value.adjusted()) <= _MAX_EXPONENT:
+            return value
+    raise ValueError(f"the number {text[:40]} is out of range")
 
 
 @cache
@@ -188,7 +190,7 @@ def _literal(choices: tuple[object, ...], value: object, place: _Place) -> objec
         return value
     near = difflib.get_close_matches(str(value), map(str, choices), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise place.error(f"must be one of {', '.join(map(repr, choices))}, not {value!r:.60}{hint}")
+    raise place.error(f"must be one of {', '.join(map(repr, choices))}, not {_describe(value)}{hint}")
 
 
 def _tuple(arguments: tuple[Any, ...], value: object, place: _Place) -> object:
@@ -208,6 +210,8 @@ def _mapping(hint: Any, value: object, place: _Place) -> object:
 
 
 def _scalar(hint: Any, value: object, place: _Place) -> object:
+    if type(value) is int and value.bit_length() > 63:  # TOML's own range
+        raise place.error("the integer is out of range")
     if type(value) is hint:
         return value
     if hint is Decimal and type(value) is int:
@@ -230,4 +234,8 @@ def _describe(value: object) -> str:
         return "a table"
     if isinstance(value, list | tuple):
         return "a list"
-    return f"{value!r:.60}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > 63:  # Python refuses to print the longest
+        return "a huge integer"
+    return f"{value}" if isinstance(value, Decimal) else f"{value!r:.60}"
