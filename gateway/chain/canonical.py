@@ -9,13 +9,13 @@ several spellings; it never allocates more than its input is long.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 import cbor2
 
 from gateway.chain.errors import NotCanonical, TooLarge, WrongShape
 
-Item: TypeAlias = Union[int, bytes, str, Sequence["Item"]]
+Item: TypeAlias = "int | bytes | str | Sequence[Item]"
 
 INT_MIN = -(1 << 63)
 INT_MAX = (1 << 63) - 1
@@ -38,14 +38,14 @@ def decode(data: bytes, *, max_size: int = MAX_MESSAGE, max_depth: int = MAX_DEP
     """
     if len(data) > max_size:
         raise TooLarge(f"{len(data)} bytes, at most {max_size} are allowed here")
-    item, end = _decode(data, 0, max_depth)
+    item, end = decode_at(data, 0, max_depth)
     if end != len(data):
         raise NotCanonical(f"{len(data) - end} bytes follow the value")
     return item
 
 
 def is_text(value: str) -> bool:
-    """Whether a text is allowed: Unicode without control characters (U+0000..U+001F, U+007F) or surrogates."""
+    """Whether a text may be signed: no control characters (U+0000..U+001F, U+007F), no surrogates."""
     return not any(char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in value)
 
 
@@ -66,7 +66,8 @@ def _check(item: object, depth: int) -> None:
         raise WrongShape(f"a {kind.__name__} has no place in signed data")
 
 
-def _decode(data: bytes, at: int, depth: int) -> tuple[Item, int]:
+def decode_at(data: bytes, at: int, depth: int = MAX_DEPTH) -> tuple[Item, int]:
+    """Return the item that starts at byte `at` and where it ends; what follows is the caller's. Raises as `decode`."""
     major, value, at = _head(data, at)
     if major == 0:
         return value, at
@@ -96,7 +97,7 @@ def _array(data: bytes, at: int, count: int, depth: int) -> tuple[Item, int]:
         raise NotCanonical(f"an array of {count} items at byte {at} runs over the end")
     items: list[Item] = []
     for _ in range(count):
-        item, at = _decode(data, at, depth - 1)
+        item, at = decode_at(data, at, depth - 1)
         items.append(item)
     return items, at
 

@@ -1,0 +1,133 @@
+"""Blocks: a gateway's signed header and the segments it commits to.
+
+The header alone gives chain and signature; a segment's bytes as stored give its hash, hence custody; only an
+opened segment gives root, count and values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from gateway.chain.errors import WrongShape
+from gateway.chain.keys import BLOCK, NO_HASH, Signed, digest
+from gateway.chain.reading import MAX_LEAVES, MAX_SEGMENT, Class, Series
+from gateway.chain.record import (
+    BootNonce,
+    GatewayId,
+    Hash,
+    Many,
+    Millis,
+    Octets,
+    Range,
+    Record,
+    Signature,
+    Suite,
+    UInt,
+)
+from gateway.chain.trees import EMPTY_ROOT, leaf_hash, root_of
+
+MAX_SPAN: Final = 0xFFFFFFFF
+
+UNSYNCHRONISED: Final = 0
+SYNCHRONISED: Final = 1
+HOLDOVER: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Record):
+    """The highest seal that the gateway had verified: its final block, the log's size there, its hash.
+
+    All zero where it had seen none.
+    """
+
+    height: UInt
+    log_size: UInt
+    seal_hash: Hash
+
+
+NOTHING_SEEN: Final = Seen(0, 0, NO_HASH)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHead(Record):
+    """What a header says of one segment. Key id 0 means clear bytes; others are of encryption to come."""
+
+    klass: Class
+    count: Annotated[int, Range(1, MAX_LEAVES)]
+    root: Hash
+    hash: Hash
+    key_id: UInt
+
+
+@dataclass(frozen=True, slots=True)
+class Header(Record):
+    """A block's header.
+
+    `height` counts a gateway's blocks from 1 and goes on through epochs; `previous` is the hash of the header
+    one below (zero for height 1). `wall` and `mono` are the first reading's time, Unix ms and ms on the boot's
+    monotonic clock, and `span` the ms from first to last. `clock` is 0 unsynchronised, 1 synchronised,
+    2 holdover. `catalogue` and `contracts` are the RFC 6962 roots of the series and contract documents in force.
+    """
+
+    genesis: Hash
+    gateway: GatewayId
+    epoch: Annotated[int, Range(1, 0xFFFFFFFF)]
+    height: Annotated[int, Range(1, (1 << 48) - 1)]
+    previous: Hash
+    boot: BootNonce
+    wall: Millis
+    mono: Millis
+    span: Annotated[int, Range(0, MAX_SPAN)]
+    clock: Annotated[int, Range(UNSYNCHRONISED, HOLDOVER)]
+    catalogue: Hash
+    contracts: Hash
+    seen: Seen
+    segments: Annotated[tuple[SegmentHead, ...], Many(1, 3)]
+
+    def check(self, where: str) -> None:
+        classes = [segment.klass for segment in self.segments]
+        if classes != sorted(set(classes)):
+            raise WrongShape(f"{where}.segments: one segment a class, in rising order of class")
+        if (self.height == 1) != (self.previous == NO_HASH):
+            raise WrongShape(f"{where}.previous: zero at height 1 and only there")
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """(epoch, height), which a gateway never signs twice."""
+        return self.epoch, self.height
+
+
+def header_hash(header: bytes) -> bytes:
+    """Return the identity of a header's bytes (32 bytes)."""
+    return digest(BLOCK, header)
+
+
+def catalogue_root(series: tuple[Series, ...]) -> bytes:
+    """Return the RFC 6962 root over the catalogue's entries."""
+    return root_of([leaf_hash(each.encode()) for each in series]) if series else EMPTY_ROOT
+
+
+def contracts_root(documents: tuple[bytes, ...]) -> bytes:
+    """Return the RFC 6962 root over the contract documents' bytes, in the order of their hashes."""
+    return root_of([leaf_hash(document) for document in documents]) if documents else EMPTY_ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Record):
+    """A block as sent and stored. A withheld segment is the empty byte string."""
+
+    suite: Suite
+    header: Annotated[bytes, Octets(1, 2048)]
+    signature: Signature
+    segments: Annotated[tuple[Annotated[bytes, Octets(0, MAX_SEGMENT)], ...], Many(1, 3)]
+
+    @property
+    def signed(self) -> Signed:
+        """The header with its signature."""
+        return Signed(self.suite, self.header, self.signature)
+
+    @property
+    def hash(self) -> bytes:
+        """The block's identity: its header's."""
+        return header_hash(self.header)

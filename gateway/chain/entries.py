@@ -1,0 +1,124 @@
+"""Entries of the state tree: what stands now about every gateway, ticket and contract set.
+
+A key is the canonical array [kind, bytes…]; a value is a record. No height, time or hash of a final block is in
+any of them, so a final block without accepted items leaves the state as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from gateway.chain.canonical import encode
+from gateway.chain.ordered import EQUIVOCATE, MAX_BATCH, ROTATE, Position
+from gateway.chain.record import (
+    BootNonce,
+    GatewayId,
+    Hash,
+    Many,
+    Millis,
+    Name,
+    PublicKey,
+    Range,
+    Record,
+    UInt,
+)
+
+GOOD: Final = 0
+
+
+def gateway_key(gateway: bytes) -> bytes:
+    """State key 1: a gateway's entry, `GatewayEntry`."""
+    return encode([1, gateway])
+
+
+def key_key(gateway: bytes, public: bytes) -> bytes:
+    """State key 2: a key's beginning, `KeyEntry`; present for every key that ever was a gateway's."""
+    return encode([2, gateway, public])
+
+
+def key_end_key(gateway: bytes, public: bytes) -> bytes:
+    """State key 3: a key's end, `KeyEnd`; absent while the key is in force."""
+    return encode([3, gateway, public])
+
+
+def ticket_key(public: bytes) -> bytes:
+    """State key 4: a used ticket, `TicketEntry`."""
+    return encode([4, public])
+
+
+def contracts_key(gateway: bytes) -> bytes:
+    """State key 5: a granted contract set, `ContractsEntry`."""
+    return encode([5, gateway])
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpan(Record):
+    """A key of a gateway and the first block height that it signs."""
+
+    key: PublicKey
+    first: UInt
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayEntry(Record):
+    """A gateway as the chain knows it.
+
+    `standing` is 0 in good standing, else the kind of transaction that ended it (6 or 7). `head` is its final
+    head. `opened_at` is the log index of the record that opened its epoch. `boot`, `mono` and `seen` are the
+    head's boot nonce, end on its monotonic clock, and seen height: its successor may not go behind them.
+    `epochs` are the times of the latest epoch changes, oldest first.
+    """
+
+    region: Name
+    keys: Annotated[tuple[KeySpan, ...], Many(1, 2)]
+    standing: Annotated[int, Range(GOOD, EQUIVOCATE)]
+    epoch: UInt
+    head: Position
+    opened_at: UInt
+    boot: BootNonce
+    mono: Millis
+    seen: UInt
+    epochs: Annotated[tuple[Millis, ...], Many(0, MAX_BATCH)]
+
+    def key_at(self, height: int) -> bytes:
+        """Return the key that signs block `height`: the last one whose span has begun."""
+        return next((span.key for span in reversed(self.keys) if span.first <= height), self.keys[0].key)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry(Record):
+    """A key's beginning: the first height it signs, and the kind (3 or 5) and hash of the record that began it."""
+
+    gateway: GatewayId
+    key: PublicKey
+    first: UInt
+    kind: UInt
+    record: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEnd(Record):
+    """A key's end by rotation (5), revocation (6) or equivocation (7): the last block it vouches for.
+
+    After a rotation `last` has the height alone, epoch and hash being still to come, and so are zero.
+    """
+
+    kind: Annotated[int, Range(ROTATE, EQUIVOCATE)]
+    last: Position
+    record: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class TicketEntry(Record):
+    """The gateway that a ticket was used for."""
+
+    gateway: GatewayId
+
+
+@dataclass(frozen=True, slots=True)
+class ContractsEntry(Record):
+    """The contract set granted last: its version and the hash of the grant."""
+
+    version: UInt
+    record: Hash

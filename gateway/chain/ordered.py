@@ -1,0 +1,298 @@
+"""What consensus orders: anchors and alarms in batches, and the records that change who may sign.
+
+A transaction is [kind, …] in at most 64 KiB. Each accepted header, alarm or record becomes one leaf of the log,
+`LogLeaf`, whose hash field is the item's identity. Times inside records are their author's word, except where
+`EpochOrder.time` says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from gateway.chain.alarm import MAX_CONTRACT, Alarm
+from gateway.chain.canonical import Item, decode, encode
+from gateway.chain.errors import WrongShape
+from gateway.chain.keys import (
+    ENROLMENT,
+    EPOCH,
+    EQUIVOCATION,
+    GRANT,
+    NO_HASH,
+    REVOCATION,
+    ROTATION,
+    Signed,
+    digest,
+)
+from gateway.chain.record import (
+    Blob,
+    BootNonce,
+    GatewayId,
+    Hash,
+    Label,
+    Many,
+    Millis,
+    Name,
+    Octets,
+    PublicKey,
+    Range,
+    Record,
+    Signature,
+    Suite,
+    UInt,
+)
+
+MAX_TRANSACTION: Final = 64 * 1024
+MAX_BATCH: Final = 512
+MAX_ORPHANS: Final = 256
+
+HEADERS: Final = 1
+ALARMS: Final = 2
+ENROL: Final = 3
+CHANGE_EPOCH: Final = 4
+ROTATE: Final = 5
+REVOKE: Final = 6
+EQUIVOCATE: Final = 7
+GRANT_CONTRACTS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LogLeaf(Record):
+    """One leaf of the log. Epoch and height are zero but for headers (kind 1); kinds are those of transactions."""
+
+    kind: Annotated[int, Range(HEADERS, GRANT_CONTRACTS)]
+    gateway: GatewayId
+    epoch: UInt
+    height: UInt
+    hash: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket(Record):
+    """An authority's leave to enrol one gateway: whoever holds the seed of `key`, until `not_after`."""
+
+    genesis: Hash
+    authority: PublicKey
+    key: PublicKey
+    region: Name
+    not_after: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentBody(Record):
+    """A signed ticket (domain `tocsin/ticket/v1`), the gateway's first key and what installers call it."""
+
+    ticket: Signed
+    key: PublicKey
+    name: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment(Record):
+    """An enrolment, signed by the ticket's key and by the gateway's, in this order."""
+
+    suite: Suite
+    body: Blob
+    by_ticket: Signature
+    by_gateway: Signature
+
+    @property
+    def hash(self) -> bytes:
+        return digest(ENROLMENT, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class RotationBody(Record):
+    """From block height `first` on, `new` signs what `old` signed."""
+
+    genesis: Hash
+    gateway: GatewayId
+    old: PublicKey
+    new: PublicKey
+    first: UInt
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation(Record):
+    """A rotation, signed by the old and by the new key, in this order."""
+
+    suite: Suite
+    body: Blob
+    by_old: Signature
+    by_new: Signature
+
+    @property
+    def hash(self) -> bytes:
+        return digest(ROTATION, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Position(Record):
+    """One block of one gateway. All zero means: none at all."""
+
+    epoch: UInt
+    height: UInt
+    hash: Hash
+
+
+NOWHERE: Final = Position(0, 0, NO_HASH)
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation(Record):
+    """An authority's end to a gateway's keys; blocks after `last` are not the gateway's word any more."""
+
+    genesis: Hash
+    authority: PublicKey
+    gateway: GatewayId
+    last: Position
+    reason: Label
+    time: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class EpochChangeBody(Record):
+    """A gateway's change of epoch: closes the old one at its final head and owns up to what lies above it.
+
+    Reason 1: the store did not recover whole; 2: the chain knows what the store lacks; 3: asked by an operator.
+    """
+
+    genesis: Hash
+    gateway: GatewayId
+    boot: BootNonce
+    epoch: Annotated[int, Range(2, 0xFFFFFFFF)]
+    closes: Position
+    orphans: Annotated[tuple[Position, ...], Many(0, MAX_ORPHANS)]
+    reason: Annotated[int, Range(1, 3)]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochChange(Record):
+    """An epoch change signed by the gateway, and by an authority where the genesis' free number is used up.
+
+    `approver` and `approval` are an authority's key and signature over the same body, or both empty.
+    """
+
+    suite: Suite
+    body: Blob
+    signature: Signature
+    approver: Annotated[bytes, Octets(0, 32)]
+    approval: Annotated[bytes, Octets(0, 64)]
+
+    def check(self, where: str) -> None:
+        if (len(self.approver), len(self.approval)) not in ((0, 0), (32, 64)):
+            raise WrongShape(f"{where}: an approval is a key and a signature, or neither")
+
+    @property
+    def hash(self) -> bytes:
+        return digest(EPOCH, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class ContractGrant(Record):
+    """An authority's contract set for a gateway. Versions only rise."""
+
+    genesis: Hash
+    authority: PublicKey
+    gateway: GatewayId
+    version: UInt
+    documents: Annotated[tuple[Annotated[bytes, Octets(1, MAX_CONTRACT)], ...], Many(0, 64)]
+
+
+@dataclass(frozen=True, slots=True)
+class Headers(Record):
+    """Transaction 1: signed headers, in chain order for each gateway."""
+
+    headers: Annotated[tuple[Signed, ...], Many(1, MAX_BATCH)]
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms(Record):
+    """Transaction 2: alarms."""
+
+    alarms: Annotated[tuple[Alarm, ...], Many(1, MAX_BATCH)]
+
+
+@dataclass(frozen=True, slots=True)
+class Enrol(Record):
+    """Transaction 3: an enrolment."""
+
+    enrolment: Enrolment
+
+
+@dataclass(frozen=True, slots=True)
+class EpochOrder(Record):
+    """Transaction 4: an epoch change, at a time that everyone re-checks against the final block's."""
+
+    change: EpochChange
+    time: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Rotate(Record):
+    """Transaction 5: a rotation."""
+
+    rotation: Rotation
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke(Record):
+    """Transaction 6: a signed `Revocation` (domain `tocsin/revocation/v1`)."""
+
+    revocation: Signed
+
+    @property
+    def hash(self) -> bytes:
+        return digest(REVOCATION, self.revocation.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Equivocate(Record):
+    """Transaction 7: two different signed headers at one (epoch, height), the lesser bytes first."""
+
+    first: Signed
+    second: Signed
+
+    @property
+    def hash(self) -> bytes:
+        return digest(EQUIVOCATION, encode([self.first.body, self.second.body]))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant(Record):
+    """Transaction 8: a signed `ContractGrant` (domain `tocsin/contract-grant/v1`)."""
+
+    grant: Signed
+
+    @property
+    def hash(self) -> bytes:
+        return digest(GRANT, self.grant.body)
+
+
+Transaction = Headers | Alarms | Enrol | EpochOrder | Rotate | Revoke | Equivocate | Grant
+KINDS: Final[dict[int, type[Transaction]]] = {
+    HEADERS: Headers,
+    ALARMS: Alarms,
+    ENROL: Enrol,
+    CHANGE_EPOCH: EpochOrder,
+    ROTATE: Rotate,
+    REVOKE: Revoke,
+    EQUIVOCATE: Equivocate,
+    GRANT_CONTRACTS: Grant,
+}
+_NUMBERS = {record: kind for kind, record in KINDS.items()}
+
+
+def encode_transaction(transaction: Transaction) -> bytes:
+    """Return a transaction's bytes: [kind, fields…]."""
+    transaction.encode()  # checks every range
+    item: list[Item] = [_NUMBERS[type(transaction)], *transaction.to_item()]
+    return encode(item)
+
+
+def decode_transaction(data: bytes) -> Transaction:
+    """Return the transaction of exactly these bytes. Raises FormatError."""
+    item = decode(data, max_size=MAX_TRANSACTION)
+    if type(item) is not list or not item or type(item[0]) is not int or item[0] not in KINDS:
+        raise WrongShape("a transaction is an array that starts with a known kind")
+    return KINDS[item[0]].from_item(item[1:])
