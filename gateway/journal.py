@@ -64,8 +64,7 @@ class Recovered:
         generation: number of resets since the file was made, from 1.
         first_sequence: sequence number of the first record.
         records: the records in order, up to the first that is not whole.
-        torn: a record had been begun behind them and is not whole. Normal after a power cut; nothing
-            that a sync had reported durable is missing.
+        torn: the last write is not whole. Normal after a power cut: it was still waiting for its sync.
         damaged: records that had been durable are missing, or the file had to be begun anew. The
             gateway cannot know what it last signed and must take a new epoch. Damage to the records
             of the very last sync cannot be told from a tail that never arrived, and counts as torn.
