@@ -6,12 +6,13 @@ opened segment gives root, count and values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 from gateway.chain.errors import WrongShape
 from gateway.chain.keys import BLOCK, NO_HASH, Signed, digest
-from gateway.chain.reading import MAX_LEAVES, MAX_SEGMENT, Class, Series
+from gateway.chain.reading import MAX_LEAVES, MAX_SEGMENT, MAX_SERIES, Class, Series
 from gateway.chain.record import (
     BootNonce,
     GatewayId,
@@ -25,7 +26,7 @@ from gateway.chain.record import (
     Suite,
     UInt,
 )
-from gateway.chain.trees import EMPTY_ROOT, leaf_hash, root_of
+from gateway.chain.trees import leaf_hash, root_of
 
 MAX_SPAN: Final = 0xFFFFFFFF
 
@@ -50,6 +51,14 @@ NOTHING_SEEN: Final = Seen(0, 0, NO_HASH)
 
 
 @dataclass(frozen=True, slots=True)
+class Listing(Record):
+    """The size and RFC 6962 root of a list, so that a path proves place as well as membership."""
+
+    count: Annotated[int, Range(0, MAX_SERIES)]
+    root: Hash
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentHead(Record):
     """What a header says of one segment. Key id 0 means clear bytes; others are of encryption to come."""
 
@@ -67,7 +76,7 @@ class Header(Record):
     `height` counts a gateway's blocks from 1 and goes on through epochs; `previous` is the hash of the header
     one below (zero for height 1). `wall` and `mono` are the first reading's time, Unix ms and ms on the boot's
     monotonic clock, and `span` the ms from first to last. `clock` is 0 unsynchronised, 1 synchronised,
-    2 holdover. `catalogue` and `contracts` are the RFC 6962 roots of the series and contract documents in force.
+    2 holdover. `catalogue` and `contracts` list the series and the contract documents in force.
     """
 
     genesis: Hash
@@ -80,8 +89,8 @@ class Header(Record):
     mono: Millis
     span: Annotated[int, Range(0, MAX_SPAN)]
     clock: Annotated[int, Range(UNSYNCHRONISED, HOLDOVER)]
-    catalogue: Hash
-    contracts: Hash
+    catalogue: Listing
+    contracts: Listing
     seen: Seen
     segments: Annotated[tuple[SegmentHead, ...], Many(1, 3)]
 
@@ -103,14 +112,14 @@ def header_hash(header: bytes) -> bytes:
     return digest(BLOCK, header)
 
 
-def catalogue_root(series: tuple[Series, ...]) -> bytes:
-    """Return the RFC 6962 root over the catalogue's entries."""
-    return root_of([leaf_hash(each.encode()) for each in series]) if series else EMPTY_ROOT
+def list_catalogue(catalogue: tuple[Series, ...]) -> Listing:
+    """Return the listing of a catalogue, in the order of the series' indices."""
+    return listing([each.encode() for each in catalogue])
 
 
-def contracts_root(documents: tuple[bytes, ...]) -> bytes:
-    """Return the RFC 6962 root over the contract documents' bytes, in the order of their hashes."""
-    return root_of([leaf_hash(document) for document in documents]) if documents else EMPTY_ROOT
+def listing(leaves: Sequence[bytes]) -> Listing:
+    """Return the listing of leaves in the order given; contract documents are listed by rising hash."""
+    return Listing(len(leaves), root_of([leaf_hash(leaf) for leaf in leaves]))
 
 
 @dataclass(frozen=True, slots=True)

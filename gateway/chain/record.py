@@ -169,7 +169,7 @@ def _shape(record: type[Record]) -> tuple[tuple[str, Codec], ...]:
     return tuple((field.name, _codec(hints[field.name])) for field in fields(record))  # type: ignore[arg-type]
 
 
-shape: Callable[[type[Record]], tuple[tuple[str, Codec], ...]] = cache(_shape)
+shape: Callable[[type[Record]], tuple[tuple[str, Codec], ...]] = cache(_shape)  # type: ignore[assignment]
 """The fields of a record type with their codecs, in wire order."""
 
 

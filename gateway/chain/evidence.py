@@ -1,0 +1,284 @@
+"""Evidence files: all that a stranger needs to check one reading or alarm, with no network and no hub.
+
+An evidence file proves a chain of statements, each by a signature or a hash: the item stands in a block (or is
+an alarm by itself); the gateway's key signed it; the catalogue says what the numbers mean; the contract says
+what was decided; consensus accepted it; the key was enrolled by an authority and had not ended, as of a named
+final block; and it was signed after one sealed moment and before another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from gateway.chain.alarm import MAX_CONTRACT, RECORDED, Alarm, Transition, contract_hash
+from gateway.chain.block import Header
+from gateway.chain.entries import KeyEnd, KeyEntry, key_end_key, key_key
+from gateway.chain.errors import BadEvidence, BadProof, RevokedKey, WrongShape
+from gateway.chain.finality import Checkpoint, Entry, FinalityProof, Sealed
+from gateway.chain.genesis import Genesis
+from gateway.chain.keys import Signed, gateway_id
+from gateway.chain.ordered import ALARMS, ENROL, HEADERS, ROTATE, Enrolment, LogLeaf
+from gateway.chain.reading import Event, Series, Status, parse_leaf
+from gateway.chain.record import Blob, Many, Maybe, Octets, PublicKey, Range, Record, UInt
+from gateway.chain.trees import Path, leaf_hash, root_from_inclusion
+from gateway.chain.verify import (
+    check_header_signature,
+    position_of,
+    read_header,
+    read_transition,
+    verify_enrolment,
+)
+
+MAX_EVIDENCE: Final = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LeafPart(Record):
+    """A leaf of a segment: which segment of the header, its index, bytes, salt (empty: public) and path."""
+
+    segment: Annotated[int, Range(0, 2)]
+    index: UInt
+    leaf: Annotated[bytes, Octets(1, 8192)]
+    salt: Annotated[bytes, Octets(0, 16)]
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPart(Record):
+    """The catalogue's entry of a reading's series, with the path to the header's listing."""
+
+    series: Series
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ContractPart(Record):
+    """A contract document in force, its place in the header's listing and the path there."""
+
+    index: UInt
+    document: Annotated[bytes, Octets(1, MAX_CONTRACT)]
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPart(Record):
+    """A signed header, one leaf under it, what explains the leaf, and the header's acceptance."""
+
+    header: Signed
+    leaf: LeafPart
+    series: Annotated[SeriesPart | None, Maybe()]
+    contracts: Annotated[tuple[ContractPart, ...], Many(0, 16)]
+    finality: FinalityProof
+    seen: Annotated[Checkpoint | None, Maybe()]
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmPart(Record):
+    """An alarm, its contract's document, and the alarm's own acceptance."""
+
+    alarm: Alarm
+    document: Annotated[bytes, Octets(0, MAX_CONTRACT)]
+    finality: FinalityProof
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Record):
+    """The key's beginning and end in the state, as of one checkpoint, and the enrolment that founded the gateway.
+
+    `enrolment` is an `Enrolment`'s bytes for a first key, empty for a rotated one.
+    """
+
+    key: PublicKey
+    enrolment: Blob
+    begin: Entry
+    end: Entry
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence(Record):
+    """An evidence file. At least one of `block` and `alarm` is there; where both are, they are of one transition."""
+
+    version: Annotated[int, Range(1, 1)]
+    genesis: Genesis
+    block: Annotated[BlockPart | None, Maybe()]
+    alarm: Annotated[AlarmPart | None, Maybe()]
+    standing: Standing
+
+    def check(self, where: str) -> None:
+        if self.block is None and self.alarm is None:
+            raise WrongShape(f"{where}: neither a block nor an alarm is there")
+
+
+@dataclass(frozen=True, slots=True)
+class Stood:
+    """A leaf that was shown to stand in a block: times are Unix ms by the gateway's clock."""
+
+    header: Header
+    reading: tuple[Series, int, int] | None
+    """Series, claimed time, scaled value."""
+    event: Event | None
+    transition: Transition | None
+    documents: tuple[bytes, ...]
+    accepted: Sealed
+    """The block is no younger than this seal."""
+    seen: Sealed | None
+    """The block is no older than this seal; None where the file does not hold the seal it names, or it names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An alarm that was shown signed and accepted."""
+
+    transition: Transition
+    recorded: bool
+    document: bytes
+    accepted: Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """Who founded the gateway: its name, and the authority and region of the ticket."""
+
+    name: str
+    authority: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an evidence file proves."""
+
+    genesis: Genesis
+    gateway: bytes
+    stood: Stood | None
+    raised: Raised | None
+    enrolled: Enrolled | None
+    """None for a key that came by rotation."""
+    end: KeyEnd | None
+    as_of: Sealed
+    """The seal under which the key's beginning and end were looked up."""
+
+
+def verify_evidence(data: bytes, trusted: bytes) -> Finding:
+    """Return what an evidence file proves under a trusted genesis hash (32 bytes). Raises ChainError."""
+    file = Evidence.decode(data, max_size=MAX_EVIDENCE)
+    genesis, key = file.genesis, file.standing.key
+    if genesis.hash != trusted:
+        raise BadEvidence(f"the file is of chain {genesis.hash.hex()[:16]}, trusted is {trusted.hex()[:16]}")
+    stood = _verify_block(file.block, genesis, key) if file.block else None
+    raised = _verify_alarm(file.alarm, genesis, key) if file.alarm else None
+    if stood and raised and stood.transition != raised.transition:
+        raise BadEvidence("the block's leaf is not the alarm's transition")
+    gateway = stood.header.gateway if stood else raised.transition.gateway  # type: ignore[union-attr]
+    begin, enrolled = _verify_begin(file.standing, genesis, gateway)
+    end = _verify_end(file.standing, gateway)
+    if stood:
+        _check_span(stood.header, begin, end, file.block.header)  # type: ignore[union-attr]
+    return Finding(genesis, gateway, stood, raised, enrolled, end, file.standing.checkpoint.verify(genesis))
+
+
+def _verify_block(part: BlockPart, genesis: Genesis, key: bytes) -> Stood:
+    header = read_header(part.header, genesis)
+    check_header_signature(part.header, key)
+    leaf = _verify_leaf(part.leaf, header)
+    reading = _verify_series(part.series, leaf, header)
+    transition = Transition.decode(leaf) if isinstance(leaf, bytes) else None
+    documents = tuple(_verify_contract(each, header) for each in part.contracts)
+    if transition and transition.contract_hash not in map(contract_hash, documents):
+        raise BadEvidence("the contract that decided is not among the documents")
+    at = position_of(part.header, header)
+    log_leaf = LogLeaf(HEADERS, header.gateway, at.epoch, at.height, at.hash)
+    accepted = part.finality.verify(log_leaf, genesis)
+    event = None if isinstance(leaf, tuple | bytes) else leaf
+    return Stood(header, reading, event, transition, documents, accepted, _verify_seen(part, header, genesis))
+
+
+def _verify_leaf(part: LeafPart, header: Header) -> tuple[int, int, int] | bytes | Event:
+    if part.segment >= len(header.segments):
+        raise BadEvidence(f"the header has no segment {part.segment}")
+    head = header.segments[part.segment]
+    if len(part.salt) != (16 if head.klass else 0):
+        raise BadEvidence("a leaf of the upper two classes has a salt of 16 bytes, a public one none")
+    if root_from_inclusion(leaf_hash(part.salt + part.leaf), part.index, head.count, part.path) != head.root:
+        raise BadProof("the leaf's path does not lead to its segment's root")
+    return parse_leaf(part.leaf)
+
+
+def _verify_series(
+    part: SeriesPart | None, leaf: tuple[int, int, int] | bytes | Event, header: Header
+) -> tuple[Series, int, int] | None:
+    index = leaf[0] if isinstance(leaf, tuple) else leaf.series if isinstance(leaf, Status) else None
+    if (index is None) != (part is None) or (part and part.series.index != index):
+        raise BadEvidence("a reading or status has its own series beside it, any other leaf none")
+    if part is None:
+        return None
+    listing, entry = header.catalogue, part.series.encode()
+    if root_from_inclusion(leaf_hash(entry), part.series.index, listing.count, part.path) != listing.root:
+        raise BadProof("the series' path does not lead to the catalogue's root")
+    if not isinstance(leaf, tuple):
+        return None
+    if leaf[1] > header.span:
+        raise BadEvidence("the reading lies outside its block's span")
+    return part.series, header.wall + leaf[1], leaf[2]
+
+
+def _verify_contract(part: ContractPart, header: Header) -> bytes:
+    listing = header.contracts
+    if root_from_inclusion(leaf_hash(part.document), part.index, listing.count, part.path) != listing.root:
+        raise BadProof("a contract's path does not lead to the root of the contracts in force")
+    return part.document
+
+
+def _verify_seen(part: BlockPart, header: Header, genesis: Genesis) -> Sealed | None:
+    if part.seen is None:
+        return None
+    sealed, seen = part.seen.verify(genesis), header.seen
+    if (sealed.height, part.seen.app.log_size, sealed.hash) != (seen.height, seen.log_size, seen.seal_hash):
+        raise BadEvidence("the seal beside the header is not the one that the header had seen")
+    return sealed
+
+
+def _verify_alarm(part: AlarmPart, genesis: Genesis, key: bytes) -> Raised:
+    transition = read_transition(part.alarm, genesis)
+    part.alarm.verify(key)
+    if part.document and contract_hash(part.document) != transition.contract_hash:
+        raise BadEvidence("the document beside the alarm is not the contract that decided")
+    leaf = LogLeaf(ALARMS, transition.gateway, 0, 0, part.alarm.hash)
+    accepted = part.finality.verify(leaf, genesis)
+    return Raised(transition, part.alarm.mark == RECORDED, part.document, accepted)
+
+
+def _verify_begin(part: Standing, genesis: Genesis, gateway: bytes) -> tuple[KeyEntry, Enrolled | None]:
+    value = part.begin.holds(part.checkpoint.app, key_key(gateway, part.key))
+    if value is None:
+        raise BadEvidence("the key was never enrolled for this gateway")
+    entry = KeyEntry.decode(value)
+    if bool(part.enrolment) != (entry.kind == ENROL):
+        raise BadEvidence("a first key has its enrolment beside it, a rotated one none")
+    if entry.kind != ENROL:
+        return entry, None
+    enrolment = Enrolment.decode(part.enrolment)
+    if enrolment.hash != entry.record or gateway_id(part.key) != gateway:
+        raise BadEvidence("the enrolment beside the key is not the one that the state names")
+    ticket, body = verify_enrolment(enrolment, genesis, 0)  # that it was not late, consensus has checked
+    if body.key != part.key:
+        raise BadEvidence("the enrolment is of another key")
+    return entry, Enrolled(body.name, genesis.authority(ticket.authority).name, ticket.region)
+
+
+def _verify_end(part: Standing, gateway: bytes) -> KeyEnd | None:
+    value = part.end.holds(part.checkpoint.app, key_end_key(gateway, part.key))
+    return None if value is None else KeyEnd.decode(value)
+
+
+def _check_span(header: Header, begin: KeyEntry, end: KeyEnd | None, signed: Signed) -> None:
+    """Check that the key spoke for the gateway at this block's height."""
+    if header.height < begin.first:
+        raise RevokedKey(f"the key signs from block {begin.first} on, not block {header.height}")
+    if end is None or header.height < end.last.height:
+        return
+    same = end.kind == ROTATE or position_of(signed, header) == end.last
+    if header.height > end.last.height or not same:
+        raise RevokedKey(f"the key's last block is {end.last.height}, this is another: {header.height}")

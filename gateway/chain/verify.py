@@ -1,0 +1,253 @@
+"""The rules, one function each: bytes and known state in, verified object out, or a named error.
+
+Nothing here reads a clock, a file or a database. A rule that needs what the chain knows of a gateway takes its
+`GatewayEntry`; a rule that needs time takes the final block's. Invariants that hold together:
+
+- a header is accepted only as the successor of its gateway's final head, in the epoch in force;
+- (epoch, height) is signed once; two signed headers there are equivocation;
+- an epoch ends at a final head and the next begins only after consensus ordered it;
+- a key speaks for its gateway from the height its record names until its end is recorded.
+"""
+
+from __future__ import annotations
+
+from gateway.chain.alarm import MAX_TRANSITION, Alarm, Transition
+from gateway.chain.block import Block, Header, header_hash
+from gateway.chain.entries import GOOD, GatewayEntry
+from gateway.chain.errors import (
+    BackDated,
+    BadRecord,
+    BadSegment,
+    FormatError,
+    HeightRepeated,
+    HeightSkipped,
+    NotSuccessor,
+    RevokedKey,
+    UnseenEpoch,
+    WrongEpoch,
+)
+from gateway.chain.genesis import Genesis
+from gateway.chain.keys import (
+    BLOCK,
+    ENROLMENT,
+    EPOCH,
+    GRANT,
+    REVOCATION,
+    ROTATION,
+    TICKET,
+    Signed,
+    gateway_id,
+    verify,
+)
+from gateway.chain.ordered import (
+    ContractGrant,
+    Enrolment,
+    EnrolmentBody,
+    EpochChange,
+    EpochChangeBody,
+    Position,
+    Revocation,
+    Rotation,
+    RotationBody,
+    Ticket,
+)
+from gateway.chain.reading import MAX_SERIES, Segment, open_segment, segment_hash
+
+CLOCK_TOLERANCE = 10 * 60_000  # how far a record's ordered time may lie from its final block's, in ms
+
+
+def read_header(signed: Signed, genesis: Genesis) -> Header:
+    """Return the header of a signed block, of this chain; its signature is still to be checked."""
+    header = Header.decode(signed.body, max_size=2048)
+    genesis.require(header.genesis, f"block {header.epoch}/{header.height}")
+    return header
+
+
+def check_header_signature(signed: Signed, public: bytes) -> None:
+    """Check a header's signature. Raises UnsupportedSuite or BadSignature."""
+    signed.verify(BLOCK, public)
+
+
+def check_standing(entry: GatewayEntry) -> None:
+    """Check that a gateway may still add to its chain. Raises RevokedKey."""
+    if entry.standing != GOOD:
+        how = "revoked" if entry.standing == 6 else "barred for equivocation"
+        raise RevokedKey(f"the gateway's key was {how} after block {entry.head.epoch}/{entry.head.height}")
+
+
+def check_successor(header: Header, entry: GatewayEntry) -> None:
+    """Check that a header follows its gateway's final head. Raises BadHeader by its kind."""
+    at, head = f"block {header.epoch}/{header.height}", entry.head
+    if header.epoch != entry.epoch:
+        raise WrongEpoch(f"{at}: epoch {entry.epoch} is in force")
+    if header.height <= head.height:
+        raise HeightRepeated(f"{at}: block {head.epoch}/{head.height} is final already")
+    if header.height > head.height + 1:
+        raise HeightSkipped(f"{at}: block {head.height + 1} is next")
+    if header.previous != head.hash:
+        raise NotSuccessor(
+            f"{at} follows {header.previous.hex()[:16]}, the final head is {head.hash.hex()[:16]}"
+        )
+    if header.boot == entry.boot and header.mono < entry.mono:
+        raise BackDated(
+            f"{at} begins at {header.mono} ms of its boot, before its predecessor's end at {entry.mono}"
+        )
+    if header.seen.height < entry.seen:
+        raise BackDated(f"{at} has seen final block {header.seen.height}, its predecessor {entry.seen}")
+    if head.epoch not in (0, header.epoch) and header.seen.log_size <= entry.opened_at:
+        raise UnseenEpoch(
+            f"{at} opens epoch {header.epoch} without having seen the final block that ordered it"
+        )
+
+
+def open_block(block: Block, header: Header, series: int = MAX_SERIES) -> list[Segment | None]:
+    """Return a block's segments, opened and checked against its header; None where one is withheld.
+
+    `series` is the number of entries in the catalogue in force. Raises BadSegment or FormatError.
+    """
+    if len(block.segments) != len(header.segments):
+        raise BadSegment(f"{len(block.segments)} segments where the header commits to {len(header.segments)}")
+    return [_open(i, block.segments[i], header, series) for i in range(len(header.segments))]
+
+
+def _open(index: int, data: bytes, header: Header, series: int) -> Segment | None:
+    head, where = header.segments[index], f"segment {index} of block {header.epoch}/{header.height}"
+    if not data:
+        return None
+    if segment_hash(data) != head.hash:
+        raise BadSegment(f"{where}: its bytes have another hash than the header says")
+    if head.key_id:
+        return None  # custody is shown by the hash; only a key's holder can open it
+    try:
+        segment = open_segment(head.klass, data)
+    except FormatError as error:
+        raise BadSegment(f"{where}: {error}") from error
+    if len(segment.leaves) != head.count:
+        raise BadSegment(f"{where}: {len(segment.leaves)} leaves where the header says {head.count}")
+    if segment.root != head.root:
+        raise BadSegment(f"{where}: its leaves have another root than the header says")
+    if segment.series and max(segment.series) >= series:
+        raise BadSegment(f"{where}: series {max(segment.series)} is not in a catalogue of {series}")
+    if segment.offsets and max(segment.offsets) > header.span:
+        raise BadSegment(
+            f"{where}: a reading lies {max(segment.offsets)} ms after a first one of span {header.span}"
+        )
+    return segment
+
+
+def read_transition(alarm: Alarm, genesis: Genesis) -> Transition:
+    """Return the transition of an alarm, of this chain; its signature is still to be checked."""
+    transition = Transition.decode(alarm.transition, max_size=MAX_TRANSITION)
+    genesis.require(transition.genesis, f"the alarm of {transition.contract}")
+    return transition
+
+
+def verify_ticket(signed: Signed, genesis: Genesis, time: int) -> Ticket:
+    """Return a ticket that an authority signed and that is valid at `time` (Unix ms)."""
+    ticket = Ticket.decode(signed.body)
+    genesis.require(ticket.genesis, "the ticket")
+    genesis.verify_authority(TICKET, ticket.authority, signed)
+    if time > ticket.not_after:
+        raise BadRecord(f"the ticket of region {ticket.region} ran out at {ticket.not_after}, it is {time}")
+    return ticket
+
+
+def verify_enrolment(enrolment: Enrolment, genesis: Genesis, time: int) -> tuple[Ticket, EnrolmentBody]:
+    """Return the ticket and body of an enrolment that both keys signed, valid at `time` (Unix ms)."""
+    body = EnrolmentBody.decode(enrolment.body)
+    ticket = verify_ticket(body.ticket, genesis, time)
+    verify(ticket.key, ENROLMENT, enrolment.suite, enrolment.body, enrolment.by_ticket)
+    verify(body.key, ENROLMENT, enrolment.suite, enrolment.body, enrolment.by_gateway)
+    if body.key == ticket.key:
+        raise BadRecord("an enrolment's gateway key is its ticket's key: the ticket must be spent, not kept")
+    return ticket, body
+
+
+def enrolled_id(enrolment: Enrolment) -> bytes:
+    """Return the identity that an enrolment founds (16 bytes)."""
+    return gateway_id(EnrolmentBody.decode(enrolment.body).key)
+
+
+def verify_rotation(rotation: Rotation, genesis: Genesis, entry: GatewayEntry) -> RotationBody:
+    """Return a rotation that both keys signed and that begins above the final head."""
+    body = RotationBody.decode(rotation.body)
+    genesis.require(body.genesis, "the rotation")
+    check_standing(entry)
+    if body.old != entry.keys[-1].key or body.new == body.old:
+        raise BadRecord("a rotation leads from the key in force to another one")
+    if body.first <= max(entry.head.height, entry.keys[-1].first):
+        raise BadRecord(f"a rotation from block {body.first} does not lie above the head {entry.head.height}")
+    if len(entry.keys) > 1 and entry.head.height < entry.keys[-1].first:
+        raise BadRecord(f"the rotation before takes effect at block {entry.keys[-1].first} only")
+    verify(body.old, ROTATION, rotation.suite, rotation.body, rotation.by_old)
+    verify(body.new, ROTATION, rotation.suite, rotation.body, rotation.by_new)
+    return body
+
+
+def verify_revocation(signed: Signed, genesis: Genesis) -> Revocation:
+    """Return a revocation that an authority signed; whether its last block is known is the ledger's to check."""
+    body = Revocation.decode(signed.body)
+    genesis.require(body.genesis, "the revocation")
+    genesis.verify_authority(REVOCATION, body.authority, signed)
+    return body
+
+
+def verify_epoch_change(
+    change: EpochChange, genesis: Genesis, entry: GatewayEntry, time: int
+) -> EpochChangeBody:
+    """Return an epoch change that follows the epoch in force and closes it at the final head.
+
+    `time` is the ordered time in Unix ms: beyond the genesis' free number within its window, the change needs
+    an authority's approval.
+    """
+    body = EpochChangeBody.decode(change.body)
+    genesis.require(body.genesis, "the epoch change")
+    check_standing(entry)
+    if body.epoch != entry.epoch + 1:
+        raise BadRecord(f"epoch {body.epoch} was asked for, {entry.epoch + 1} is next")
+    if body.closes != entry.head:
+        raise BadRecord(
+            f"the change closes at block {body.closes.height}, the final head is {entry.head.height}"
+        )
+    if any(orphan.epoch != entry.epoch or orphan.height <= entry.head.height for orphan in body.orphans):
+        raise BadRecord("an orphan is a signed block of the old epoch above its final head")
+    verify(entry.key_at(entry.head.height + 1), EPOCH, change.suite, change.body, change.signature)
+    recent = sum(1 for each in entry.epochs if each > time - genesis.epoch_window)
+    if change.approver:
+        verify(genesis.authority(change.approver).key, EPOCH, change.suite, change.body, change.approval)
+    elif recent >= genesis.epoch_changes:
+        raise BadRecord(f"{recent} epoch changes lie in the window; one more needs an authority's approval")
+    return body
+
+
+def verify_equivocation(first: Signed, second: Signed, genesis: Genesis, entry: GatewayEntry) -> Header:
+    """Return the first of two different headers that one gateway signed at one (epoch, height)."""
+    one, two = read_header(first, genesis), read_header(second, genesis)
+    if not first.body < second.body:
+        raise BadRecord("equivocation is two different headers, the lesser bytes first")
+    if (one.gateway, one.position) != (two.gateway, two.position):
+        raise BadRecord("equivocation is two headers of one gateway at one epoch and height")
+    public = entry.key_at(one.height)
+    check_header_signature(first, public)
+    check_header_signature(second, public)
+    return one
+
+
+def verify_grant(signed: Signed, genesis: Genesis) -> ContractGrant:
+    """Return a contract set that an authority signed, its documents in the order of the header's root."""
+    body = ContractGrant.decode(signed.body)
+    genesis.require(body.genesis, "the contract grant")
+    genesis.verify_authority(GRANT, body.authority, signed)
+    return body
+
+
+def check_ordered_time(time: int, final_time: int) -> None:
+    """Check a record's ordered time against its final block's, both Unix ms. Raises BadRecord: too early or late."""
+    if abs(time - final_time) > CLOCK_TOLERANCE:
+        when = "early" if time > final_time else "late"
+        raise BadRecord(f"too {when}: the record says {time}, the final block {final_time}")
+
+
+def position_of(signed: Signed, header: Header) -> Position:
+    """Return where a signed header stands."""
+    return Position(header.epoch, header.height, header_hash(signed.body))
