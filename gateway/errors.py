@@ -19,7 +19,10 @@ message names the thing and what to do about it: it is shown to people as it sta
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+if TYPE_CHECKING:
+    from gateway.outputs import OutputChange
 
 __all__ = [
     "SENSOR_ERROR_KINDS",
@@ -80,14 +83,22 @@ class SimulationError(GatewayError):
 
 
 class OutputError(GatewayError):
-    """A pin could not be opened or driven; the other outputs have still been driven."""
+    """A pin could not be opened or driven; the other outputs have still been driven.
+
+    Attributes:
+        changes: what changed on the others.
+    """
+
+    def __init__(self, message: str, changes: tuple[OutputChange, ...] = ()) -> None:
+        super().__init__(message)
+        self.changes: Final = changes
 
 
 class JournalError(GatewayError, OSError):
     """The open block's journal cannot be read or written."""
 
 
-class JournalFull(JournalError):  # noqa: N818 - a state to act on, like queue.Full
+class JournalFull(JournalError):
     """The journal has no room for the record; seal the open block, then reset the journal."""
 
 
@@ -95,7 +106,7 @@ class StoreError(GatewayError):
     """The block database cannot be read or written."""
 
 
-class StoreFull(StoreError):  # noqa: N818 - likewise
+class StoreFull(StoreError):
     """The disk or the quota is exhausted; shed what may be shed, then retry."""
 
 

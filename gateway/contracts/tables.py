@@ -24,6 +24,8 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from gateway.contracts.errors import ContractError
+
 __all__ = ["TableError", "loads_toml", "read_table"]
 
 T = TypeVar("T")
@@ -42,7 +44,7 @@ _NAMES = {
 }
 
 
-class TableError(ValueError):
+class TableError(ContractError, ValueError):
     """A table that is not what its reader declared; the message names the place, the key and the remedy."""
 
 
