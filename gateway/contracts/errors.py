@@ -1,12 +1,12 @@
 """Errors of the contracts, and their tree.
 
-    ContractError
-    ├── DocumentError (ValueError)     a contract document, or its bytes, that is refused
-    │   └── ExpressionError            an expression that is refused: syntax, types, bounds, exactness
-    ├── MismatchError (LookupError)    a contract that does not fit the series or the engine at hand
-    ├── ReadingError (ValueError)      a value or a time no series can have
-    ├── SnapshotError (ValueError)     a saved state that this engine did not write
-    └── TemplateError (ValueError)     a template that is unknown, or names it lacks
+ContractError
+├── DocumentError (ValueError)     a contract document, or its bytes, that is refused
+│   └── ExpressionError            an expression that is refused: syntax, types, bounds, exactness
+├── MismatchError (LookupError)    a contract that does not fit the series or the engine at hand
+├── ReadingError (ValueError)      a value or a time no series can have
+├── SnapshotError (ValueError)     a saved state that this engine did not write
+└── TemplateError (ValueError)     a template that is unknown, or names it lacks
 """
 
 from __future__ import annotations
