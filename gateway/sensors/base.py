@@ -1,0 +1,157 @@
+"""What every sensor driver is, and the hardware it is given.
+
+Owns the Protocols `Sensor`, `I2cBus` and `Hardware` and the values that cross them. It does not own time
+stamps (the daemon's clock), calibration (`gateway.calibration`) or any chip.
+
+Invariants:
+* A sample is scaled integers: a value v of a `Quantity` means v * 10**scale of its unit. No float.
+* A sensor that has nothing true to say raises `SensorError`; it never returns an old, made-up or zero value.
+* Everything that shares a bus is used by one thread: `SensorInfo.bus` names the bus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.clock import Clock
+
+__all__ = [
+    "Hardware",
+    "I2cBus",
+    "Pulses",
+    "Quantity",
+    "Sensor",
+    "SensorInfo",
+    "divide_half_even",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What one number of a sample is: a value v means v * 10**scale of `unit`."""
+
+    name: str
+    unit: str
+    scale: int
+
+
+@dataclass(frozen=True, slots=True)
+class SensorInfo:
+    """What a sensor is, known without touching it.
+
+    Attributes:
+        driver: the name it is opened by.
+        model: the chip or element, for people.
+        quantities: what `sample` returns, in order.
+        min_interval_ms: the shortest time between samples that the chip allows.
+        warm_up_ms: how long after power-on its values mean nothing yet.
+        bus: everything with the same bus belongs to one thread.
+    """
+
+    driver: str
+    model: str
+    quantities: tuple[Quantity, ...]
+    min_interval_ms: int
+    warm_up_ms: int
+    bus: str
+
+
+class Sensor(Protocol):
+    """An opened sensor; used by one thread."""
+
+    @property
+    def info(self) -> SensorInfo: ...
+
+    def sample(self) -> Mapping[str, int]:
+        """Measure once, blocking, and return every quantity by name.
+
+        Raises:
+            SensorError: there is no usable sample; the next call tries anew, re-initialising the chip
+                when it lost its settings.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the sensor holds; may be called twice."""
+        ...
+
+
+class I2cBus(Protocol):
+    """The calls of `smbus2.SMBus` that drivers use; each raises `OSError` as smbus2 does."""
+
+    def read_byte_data(self, i2c_addr: int, register: int) -> int: ...
+
+    def write_byte_data(self, i2c_addr: int, register: int, value: int) -> None: ...
+
+    def read_word_data(self, i2c_addr: int, register: int) -> int: ...
+
+    def read_i2c_block_data(self, i2c_addr: int, register: int, length: int) -> list[int]: ...
+
+    def write_i2c_block_data(self, i2c_addr: int, register: int, data: Sequence[int]) -> None: ...
+
+    def i2c_rdwr(self, *i2c_msgs: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pulses:
+    """The edges a DHT would have sent: microseconds between transitions, and how long reading takes."""
+
+    intervals_us: tuple[int, ...]
+    duration_ms: int
+
+
+class Hardware(Protocol):
+    """Everything outside that drivers touch: real on a Pi, simulated elsewhere.
+
+    Attributes:
+        clock: the clock that conversions and waits run by.
+        powered_since_ms: the `clock.monotonic_ms` at which the sensors' supply came up; warm-up counts
+            from here, so that a restart of the process does not repeat it.
+    """
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def powered_since_ms(self) -> int: ...
+
+    def i2c(self, name: str) -> I2cBus:
+        """Return the bus of that name, opened once.
+
+        Raises:
+            SensorError: there is no such bus.
+        """
+        ...
+
+    def pins(self) -> Any:
+        """Return the gpiozero pin factory, to be passed on explicitly as `pin_factory`.
+
+        Raises:
+            SensorError: this machine has no usable pins.
+        """
+        ...
+
+    def dht_pulses(self, pin: int) -> Callable[[], Pulses] | None:
+        """Return what stands in for the DHT's data line, or None if it is a real pin."""
+        ...
+
+    def close(self) -> None:
+        """Close all buses and pins; may be called twice."""
+        ...
+
+
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """Divide exactly and round once, half to even.
+
+    Raises:
+        ZeroDivisionError: the denominator is zero.
+    """
+    if denominator < 0:
+        numerator, denominator = -numerator, -denominator
+    quotient, remainder = divmod(numerator, denominator)
+    twice = 2 * remainder
+    return quotient + (twice > denominator or (twice == denominator and quotient % 2 == 1))

@@ -1,0 +1,75 @@
+"""What can go wrong with one simulated sensor, and when.
+
+Owns the kinds of fault and their times. Where a fault strikes (bus, chip, probe, pin, data line) is
+decided by those parts, which ask here.
+
+Invariant: times are seconds of the scenario; a fault without an end lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Fault", "FaultKind", "Faults"]
+
+FaultKind = Literal[
+    "nack",  # the chip does not acknowledge
+    "timeout",  # something holds the bus
+    "brown-out",  # no supply, then power-on registers
+    "stuck",  # the input freezes at its last value
+    "drift",  # the input moves away by `amount` per second
+    "noise",  # the input's noise gains a standard deviation of `amount`
+    "cut",  # the wire between element and chip is open
+    "checksum",  # the DHT's frame is damaged
+    "short",  # the DHT's frame breaks off
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        kind: what goes wrong.
+        at_s: when it begins.
+        until_s: when it ends; None is never. A brown-out's end is when power returns.
+        amount: for drift and noise, in the probe's unit (volts at an ADC, V/V at a bridge).
+    """
+
+    kind: FaultKind
+    at_s: float
+    until_s: float | None = None
+    amount: float = 0.0
+
+    def lasts_at(self, t: float) -> bool:
+        """Say whether the fault is there at time `t`."""
+        return self.at_s <= t and (self.until_s is None or t < self.until_s)
+
+
+class Faults:
+    """The faults of one sensor; more may be added while it runs."""
+
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self._all = tuple(faults)
+
+    def add(self, fault: Fault) -> None:
+        """Add one; takes effect at its own time."""
+        # A new tuple, because another thread may be reading the old one.
+        self._all = (*self._all, fault)
+
+    def clear(self) -> None:
+        """Forget all, as if repaired."""
+        self._all = ()
+
+    def find(self, kind: FaultKind, t: float) -> Fault | None:
+        """Return a fault of that kind that is there at time `t`."""
+        for fault in self._all:
+            if fault.kind == kind and fault.lasts_at(t):
+                return fault
+        return None
+
+    def brown_outs(self, t: float) -> int:
+        """Count the supply failures that have begun by time `t`."""
+        return sum(1 for fault in self._all if fault.kind == "brown-out" and fault.at_s <= t)

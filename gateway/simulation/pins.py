@@ -1,0 +1,50 @@
+"""Simulated GPIO: gpiozero's mock factory, whose inputs follow the room and whose changes are timed.
+
+Owns the connection of an input to what drives it. It does not own devices or the room.
+
+Invariants:
+* An input's level is computed when it is read, so it needs no thread and is never late.
+* Every change of any pin is noted with `time.monotonic_ns()`, outputs included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+__all__ = ["KEPT_CHANGES", "make_factory"]
+
+KEPT_CHANGES: Final = 1024
+
+
+def make_factory(levels: dict[int, Callable[[], bool]]) -> Any:
+    """Return a pin factory; its pins have `changes`, a deque of (monotonic_ns, level).
+
+    Args:
+        levels: by BCM number, what an input reads; may be filled later. Other inputs rest at their pull.
+    """
+    # Here, not above: importing the simulation must not load GPIO code.
+    from gpiozero.pins.mock import MockFactory, MockPin
+
+    class RoomPin(MockPin):  # type: ignore[misc]
+        """A pin that the room drives."""
+
+        def __init__(self, factory: Any, info: Any) -> None:
+            self.changes: deque[tuple[int, bool]] = deque(maxlen=KEPT_CHANGES)
+            super().__init__(factory, info)
+            self._level = levels.get(int(info.name.removeprefix("GPIO")))
+
+        def _get_state(self) -> bool:
+            if self._level is not None and self._function == "input":
+                (self.drive_high if self._level() else self.drive_low)()
+            return bool(super()._get_state())
+
+        def _change_state(self, value: bool) -> bool:
+            changed = bool(super()._change_state(value))
+            if changed:
+                self.changes.append((time.monotonic_ns(), value))
+            return changed
+
+    return MockFactory(pin_class=RoomPin)
