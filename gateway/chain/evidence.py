@@ -8,11 +8,12 @@ final block; and it was signed after one sealed moment and before another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Final
 
-from gateway.chain.alarm import MAX_CONTRACT, RECORDED, Alarm, Transition, contract_hash
+from gateway.chain.alarm import MAX_CONTRACT, RECORDED, Alarm, Transition, contract_hash, transition_hash
 from gateway.chain.block import Header
+from gateway.chain.canonical import encode
 from gateway.chain.entries import KeyEnd, KeyEntry, key_end_key, key_key
 from gateway.chain.errors import BadEvidence, BadProof, RevokedKey, WrongShape
 from gateway.chain.finality import Checkpoint, Entry, FinalityProof, Sealed
@@ -126,6 +127,24 @@ class Stood:
     seen: Sealed | None
     """The block is no older than this seal; None where the file does not hold the seal it names, or it names none."""
 
+    def statement(self) -> dict[str, object]:
+        """Return this part of the statement."""
+        series, time, value = self.reading or (None, None, None)
+        return {
+            "epoch": self.header.epoch,
+            "height": self.header.height,
+            "series": None if series is None else [series.name, series.quantity, series.unit, series.scale],
+            "time": time,
+            "value": value,
+            "event": None if self.event is None else encode(self.event.to_item()).hex(),
+            "transition": None
+            if self.transition is None
+            else transition_hash(self.transition.encode()).hex(),
+            "contracts": [contract_hash(document).hex() for document in self.documents],
+            "accepted": [self.accepted.height, self.accepted.time],
+            "seen": None if self.seen is None else [self.seen.height, self.seen.time],
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Raised:
@@ -135,6 +154,22 @@ class Raised:
     recorded: bool
     document: bytes
     accepted: Sealed
+
+    def statement(self) -> dict[str, object]:
+        """Return this part of the statement."""
+        moved = self.transition
+        return {
+            "contract": moved.contract,
+            "contract_hash": moved.contract_hash.hex(),
+            "before": moved.before,
+            "after": moved.after,
+            "faults": list(moved.faults),
+            "values": [[each.alias, each.value] for each in moved.values],
+            "time": moved.wall,
+            "recorded": self.recorded,
+            "document": bool(self.document),
+            "accepted": [self.accepted.height, self.accepted.time],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +194,21 @@ class Finding:
     end: KeyEnd | None
     as_of: Sealed
     """The seal under which the key's beginning and end were looked up."""
+
+    def statement(self) -> dict[str, object]:
+        """Return what is proved as plain values: integers, texts, lists, hexadecimal bytes; None where there is none.
+
+        FORMAT.md names every member; two verifiers that agree return the same object.
+        """
+        return {
+            "genesis": self.genesis.hash.hex(),
+            "gateway": self.gateway.hex(),
+            "enrolled": None if self.enrolled is None else asdict(self.enrolled),
+            "end": None if self.end is None else [self.end.kind, self.end.last.epoch, self.end.last.height],
+            "as_of": [self.as_of.height, self.as_of.time],
+            "block": None if self.stood is None else self.stood.statement(),
+            "alarm": None if self.raised is None else self.raised.statement(),
+        }
 
 
 def verify_evidence(data: bytes, trusted: bytes) -> Finding:

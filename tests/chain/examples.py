@@ -1,0 +1,384 @@
+"""One small chain, whole and deterministic: the examples of FORMAT.md and the golden vectors come from here.
+
+An authority enrols a gateway; it seals two blocks with a reading, a restricted value and a transition; raises an
+alarm; loses its store and changes its epoch. Every final block is kept with its log size, so that any item can
+be proved as of any of them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from gateway.chain.alarm import ALARMED, NORMAL, Alarm, Deciding, Transition, contract_hash
+from gateway.chain.block import NOTHING_SEEN, Block, Header, Seen, SegmentHead, list_catalogue, listing
+from gateway.chain.canonical import encode
+from gateway.chain.cometbft import CometHeader, CometSeal, Commit, Precommit, Step, in_order
+from gateway.chain.custody import Promise, Receipt, issue_receipts
+from gateway.chain.entries import (
+    GatewayEntry,
+    KeyEntry,
+    KeySpan,
+    TicketEntry,
+    gateway_key,
+    key_end_key,
+    key_key,
+    ticket_key,
+)
+from gateway.chain.evidence import (
+    AlarmPart,
+    BlockPart,
+    ContractPart,
+    Evidence,
+    LeafPart,
+    SeriesPart,
+    Standing,
+)
+from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Entry, FinalityProof, Seal, verify_seal
+from gateway.chain.genesis import AGENCY, COMETBFT, EMBEDDED, REGULATOR, Authority, Genesis, Hub, Validator
+from gateway.chain.keys import BLOCK, ENROLMENT, EPOCH, NO_HASH, SUITE, TICKET, SigningKey, gateway_id
+from gateway.chain.ordered import (
+    ALARMS,
+    CHANGE_EPOCH,
+    ENROL,
+    HEADERS,
+    NOWHERE,
+    Enrolment,
+    EnrolmentBody,
+    EpochChange,
+    EpochChangeBody,
+    LogLeaf,
+    Position,
+    Ticket,
+)
+from gateway.chain.reading import (
+    PUBLIC,
+    RESTRICTED,
+    Series,
+    Status,
+    build_segment,
+    event_leaf,
+    leaf_hashes,
+    open_segment,
+    reading_leaf,
+    salt,
+    segment_hash,
+    transition_leaf,
+)
+from gateway.chain.state import StateTree
+from gateway.chain.trees import LogTree, leaf_hash
+
+T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+VECTORS = Path(__file__).parent.parent / "vectors"
+
+
+def key(name: str) -> SigningKey:
+    """A key that anybody can make again: these are examples, not secrets."""
+    return SigningKey(sha256(f"tocsin example {name}".encode()).digest())
+
+
+AUTHORITY, REGULATOR_KEY, HUB, TICKET_KEY, GATEWAY = map(
+    key, ("authority", "regulator", "hub", "ticket", "gateway")
+)
+GID = gateway_id(GATEWAY.public)
+BOOT = bytes.fromhex("0102030405060708")
+DOCUMENT = bytes.fromhex((VECTORS / "example-contract.hex").read_text().strip())
+CATALOGUE = (
+    Series(
+        0, "kitchen.ch4", "ch4", "ppm", 0, PUBLIC, 0, 0, "ads1115/mq-4 at 0x48", encode(["linear", 1, 1, 0])
+    ),
+    Series(1, "hall.occupancy", "occupancy", "persons", 0, RESTRICTED, 0, 0, "counter", b""),
+)
+
+
+def genesis(engine: int = EMBEDDED, validators: tuple[Validator, ...] = ()) -> Genesis:
+    return Genesis(
+        version=1,
+        suite=SUITE,
+        engine=engine,
+        name="Example region",
+        created=T0,
+        authorities=(
+            Authority("city-fire", AGENCY, AUTHORITY.public),
+            Authority("regulator", REGULATOR, REGULATOR_KEY.public),
+        ),
+        hubs=(Hub("hub-1", "city-fire", HUB.public),),
+        validators=validators,
+        epoch_changes=3,
+        epoch_window=30 * 86_400_000,
+        custodians=1,
+        takeovers=(),
+    )
+
+
+@dataclass
+class Chain:
+    """The example's chain: what a hub would hold."""
+
+    genesis: Genesis
+    log: LogTree = field(default_factory=LogTree)
+    state: StateTree = field(default_factory=StateTree)
+    leaves: list[LogLeaf] = field(default_factory=list)
+    height: int = 0
+
+    def accept(self, kind: int, hash_: bytes, epoch: int = 0, height: int = 0) -> None:
+        leaf = LogLeaf(kind, GID, epoch, height, hash_)
+        self.leaves.append(leaf)
+        self.log.append(leaf_hash(leaf.encode()))
+
+    def put(self, state_key: bytes, value: bytes) -> None:
+        self.state = self.state.put(state_key, value)
+
+    @property
+    def app(self) -> AppState:
+        return AppState(len(self.log), self.log.root(), self.state.root)
+
+    def seal(self, seconds: int) -> Checkpoint:
+        """Make the next final block, `seconds` after the example's beginning."""
+        self.height += 1
+        body = EmbeddedSeal(self.genesis.hash, self.height, T0 + seconds * 1000, self.app.hash)
+        return Checkpoint(self.app, Seal.embedded(HUB, body))
+
+    def proof(self, index: int, checkpoint: Checkpoint) -> FinalityProof:
+        return FinalityProof(index, self.log.inclusion(index, checkpoint.app.log_size), checkpoint)
+
+
+def entry(epoch: int, head: Position, opened_at: int, mono: int, seen: int) -> GatewayEntry:
+    boot = BOOT if head.height else bytes(8)
+    changes = (T0 + 40_000,) if epoch > 1 else ()
+    return GatewayEntry(
+        "north", (KeySpan(GATEWAY.public, 1),), 0, epoch, head, opened_at, boot, mono, seen, changes
+    )
+
+
+def transition(genesis_hash: bytes) -> Transition:
+    return Transition(
+        genesis=genesis_hash,
+        gateway=GID,
+        boot=BOOT,
+        counter=1,
+        contract="gas.ch4.high",
+        contract_hash=contract_hash(DOCUMENT),
+        before=NORMAL,
+        after=ALARMED,
+        faults=(),
+        values=(Deciding("gas", 9120, 61_000),),
+        wall=T0 + 21_000,
+        mono=61_000,
+        clock=1,
+    )
+
+
+@dataclass
+class Example:
+    """Everything the example made, by name."""
+
+    chain: Chain
+    enrolment: Enrolment
+    block: Block
+    transition: Transition
+    alarm: Alarm
+    receipt: Receipt
+    epoch_change: EpochChange
+    finality: FinalityProof
+    reading: Evidence
+    restricted: Evidence
+    status: Evidence
+    alarm_evidence: Evidence
+    both: Evidence
+
+
+def seen_of(checkpoint: Checkpoint, doc: Genesis) -> Seen:
+    sealed = verify_seal(checkpoint.seal, doc)
+    return Seen(sealed.height, checkpoint.app.log_size, sealed.hash)
+
+
+def make_enrolment(doc: Genesis) -> Enrolment:
+    ticket = Ticket(doc.hash, AUTHORITY.public, TICKET_KEY.public, "north", T0 + 86_400_000)
+    body = EnrolmentBody(
+        AUTHORITY.signed(TICKET, ticket.encode()), GATEWAY.public, "Example Street 1, flat 3"
+    ).encode()
+    return Enrolment(SUITE, body, TICKET_KEY.sign(ENROLMENT, body), GATEWAY.sign(ENROLMENT, body))
+
+
+def make_block(doc: Genesis, seen: Seen, moved: Transition) -> Block:
+    public = [
+        reading_leaf(0, 0, 412),
+        event_leaf(Status(0, 500, 1, "nack")),
+        reading_leaf(0, 1000, 9120),
+        transition_leaf(moved.encode()),
+    ]
+    secret = sha256(b"tocsin example segment secret").digest()
+    restricted = [reading_leaf(1, 250, 2), reading_leaf(1, 1250, 3), reading_leaf(1, 1300, -1)]
+    segments, heads = [], []
+    for klass, hidden, leaves in ((PUBLIC, b"", public), (RESTRICTED, secret, restricted)):
+        data = build_segment(klass, hidden, leaves)
+        segments.append(data)
+        heads.append(SegmentHead(klass, len(leaves), open_segment(klass, data).root, segment_hash(data), 0))
+    header = Header(
+        genesis=doc.hash,
+        gateway=GID,
+        epoch=1,
+        height=1,
+        previous=NO_HASH,
+        boot=BOOT,
+        wall=T0 + 20_000,
+        mono=60_000,
+        span=1300,
+        clock=1,
+        catalogue=list_catalogue(CATALOGUE),
+        contracts=listing([DOCUMENT]),
+        seen=seen,
+        segments=tuple(heads),
+    ).encode()
+    return Block(SUITE, header, GATEWAY.sign(BLOCK, header), tuple(segments))
+
+
+def leaf_part(block: Block, segment: int, index: int) -> LeafPart:
+    header = Header.decode(block.header)
+    klass = header.segments[segment].klass
+    opened = open_segment(klass, block.segments[segment])
+    path = LogTree(leaf_hashes(opened.secret, opened.leaves)).inclusion(index)
+    return LeafPart(segment, index, opened.leaves[index], salt(opened.secret, index) if klass else b"", path)
+
+
+def series_part(index: int) -> SeriesPart:
+    tree = LogTree([leaf_hash(each.encode()) for each in CATALOGUE])
+    return SeriesPart(CATALOGUE[index], tree.inclusion(index))
+
+
+def standing(chain: Chain, enrolment: Enrolment, checkpoint: Checkpoint) -> Standing:
+    begin, end = key_key(GID, GATEWAY.public), key_end_key(GID, GATEWAY.public)
+    return Standing(
+        key=GATEWAY.public,
+        enrolment=enrolment.encode(),
+        begin=Entry(chain.state.get(begin) or b"", chain.state.prove(begin)),
+        end=Entry(chain.state.get(end) or b"", chain.state.prove(end)),
+        checkpoint=checkpoint,
+    )
+
+
+def build() -> Example:
+    """Make the whole example. The same bytes at every call."""
+    doc = genesis()
+    chain = Chain(doc)
+    enrolment = make_enrolment(doc)
+    chain.accept(ENROL, enrolment.hash)
+    chain.put(ticket_key(TICKET_KEY.public), TicketEntry(GID).encode())
+    chain.put(key_key(GID, GATEWAY.public), KeyEntry(GID, GATEWAY.public, 1, ENROL, enrolment.hash).encode())
+    chain.put(gateway_key(GID), entry(1, NOWHERE, 0, 0, 0).encode())
+    enrolled = chain.seal(10)
+    moved = transition(doc.hash)
+    alarm = Alarm.sign(GATEWAY, moved.encode())
+    chain.accept(ALARMS, alarm.hash)
+    alarmed = chain.seal(22)
+    block = make_block(doc, seen_of(enrolled, doc), moved)
+    head = Position(1, 1, block.hash)
+    chain.accept(HEADERS, block.hash, 1, 1)
+    chain.put(gateway_key(GID), entry(1, head, 0, 61_300, 1).encode())
+    accepted = chain.seal(30)
+    change_body = EpochChangeBody(
+        doc.hash, GID, bytes(8), 2, head, (Position(1, 2, b"\x22" * 32),), 2
+    ).encode()
+    change = EpochChange(SUITE, change_body, GATEWAY.sign(EPOCH, change_body), b"", b"")
+    chain.accept(CHANGE_EPOCH, change.hash)
+    chain.put(gateway_key(GID), entry(2, head, 3, 61_300, 1).encode())
+    latest = chain.seal(41)
+    promises = [
+        Promise(GID, 1, 1, block.hash, 0b101, T0 + 365 * 86_400_000),
+        Promise(GID, 1, 2, b"\x22" * 32, 1, T0),
+    ]
+    receipt = issue_receipts(HUB, doc.hash, promises, T0 + 30_500)[0]
+    known = standing(chain, enrolment, latest)
+    finality = chain.proof(2, accepted)
+    contract = ContractPart(0, DOCUMENT, ())
+
+    def of_leaf(
+        segment: int, index: int, series: int | None, alarm_part: AlarmPart | None = None
+    ) -> Evidence:
+        part = BlockPart(
+            header=block.signed,
+            leaf=leaf_part(block, segment, index),
+            series=None if series is None else series_part(series),
+            contracts=(contract,) if segment == 0 else (),
+            finality=finality,
+            seen=enrolled,
+        )
+        return Evidence(1, doc, part, alarm_part, known)
+
+    raised = AlarmPart(alarm, DOCUMENT, chain.proof(1, alarmed))
+    return Example(
+        chain, enrolment, block, moved, alarm, receipt, change, finality,
+        reading=of_leaf(0, 2, 0),
+        restricted=of_leaf(1, 1, 1),
+        status=of_leaf(0, 1, 0),
+        alarm_evidence=Evidence(1, doc, None, raised, known),
+        both=of_leaf(0, 3, None, raised),
+    )  # fmt: skip
+
+
+# --- the same gateway in a chain that CometBFT seals ------------------------------------------------------
+
+
+def comet_validators() -> tuple[Validator, ...]:
+    """The four validators of the recorded engine run, ten votes each."""
+    recorded = json.loads((VECTORS / "cometbft.json").read_text())
+    return tuple(Validator(bytes.fromhex(each), 10) for each in recorded["validators"])
+
+
+def comet_chain(doc: Genesis) -> tuple[Chain, Enrolment, Block, Alarm]:
+    """Everything of the example accepted at once: its application hash is what the recorded engine sealed."""
+    chain, enrolment, moved = Chain(doc), make_enrolment(doc), transition(doc.hash)
+    alarm = Alarm.sign(GATEWAY, moved.encode())
+    block = make_block(doc, NOTHING_SEEN, moved)
+    chain.accept(ENROL, enrolment.hash)
+    chain.accept(ALARMS, alarm.hash)
+    chain.accept(HEADERS, block.hash, 1, 1)
+    chain.put(ticket_key(TICKET_KEY.public), TicketEntry(GID).encode())
+    chain.put(key_key(GID, GATEWAY.public), KeyEntry(GID, GATEWAY.public, 1, ENROL, enrolment.hash).encode())
+    chain.put(gateway_key(GID), entry(1, Position(1, 1, block.hash), 0, 61_300, 0).encode())
+    return chain, enrolment, block, alarm
+
+
+def comet_evidence(seal: Seal) -> Evidence:
+    """The example's first public reading under a seal of the recorded engine."""
+    doc = genesis(COMETBFT, comet_validators())
+    chain, enrolment, block, alarm = comet_chain(doc)
+    checkpoint = Checkpoint(chain.app, seal)
+    part = BlockPart(
+        header=block.signed,
+        leaf=leaf_part(block, 0, 3),
+        series=None,
+        contracts=(ContractPart(0, DOCUMENT, ()),),
+        finality=chain.proof(2, checkpoint),
+        seen=None,
+    )
+    raised = AlarmPart(alarm, DOCUMENT, chain.proof(1, checkpoint))
+    return Evidence(1, doc, part, raised, standing(chain, enrolment, checkpoint))
+
+
+def recorded_seal(height: int) -> Seal:
+    """The seal over final block `height` that the recorded engine made, set changes since genesis included."""
+    recorded = json.loads((VECTORS / "cometbft.json").read_text())["headers"]
+    steps = []
+    for number in range(1, height + 1):
+        this, following = recorded[str(number)], recorded[str(number + 1)]
+        if this["set"] != following["set"]:
+            changed = in_order([Validator(bytes.fromhex(k), p) for k, p in following["set"]])
+            steps.append(Step(_header(this), _commit(this), tuple(changed)))
+    last = recorded[str(height + 1)]
+    return Seal(COMETBFT, CometSeal(tuple(steps), _header(last), _commit(last)).encode())
+
+
+def _header(recorded: dict[str, Any]) -> CometHeader:
+    return CometHeader.from_item(
+        [bytes.fromhex(v[2:]) if str(v)[:2] == "0x" else v for v in recorded["header"]]
+    )
+
+
+def _commit(recorded: dict[str, Any]) -> Commit:
+    votes = tuple(Precommit(i, s, n, bytes.fromhex(sig)) for i, s, n, sig in recorded["precommits"])
+    return Commit(recorded["round"], recorded["parts"], bytes.fromhex(recorded["parts_hash"]), votes)
