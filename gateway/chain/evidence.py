@@ -20,7 +20,7 @@ from gateway.chain.finality import Checkpoint, Entry, FinalityProof, Sealed
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import Signed, gateway_id
 from gateway.chain.ordered import ALARMS, ENROL, HEADERS, ROTATE, Enrolment, LogLeaf
-from gateway.chain.reading import Event, Series, Status, parse_leaf
+from gateway.chain.reading import Event, Series, Status, check_class, parse_leaf
 from gateway.chain.record import Blob, Many, Maybe, Octets, PublicKey, Range, Record, UInt
 from gateway.chain.trees import Path, leaf_hash, root_from_inclusion
 from gateway.chain.verify import (
@@ -253,7 +253,9 @@ def _verify_leaf(part: LeafPart, header: Header) -> tuple[int, int, int] | bytes
         raise BadEvidence("a leaf of the upper two classes has a salt of 16 bytes, a public one none")
     if root_from_inclusion(leaf_hash(part.salt + part.leaf), part.index, head.count, part.path) != head.root:
         raise BadProof("the leaf's path does not lead to its segment's root")
-    return parse_leaf(part.leaf)
+    leaf = parse_leaf(part.leaf)
+    check_class(leaf, head.klass)
+    return leaf
 
 
 def _verify_series(

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 
 import cbor2
 
+from gateway.chain.alarm import MAX_TRANSITION
 from gateway.chain.canonical import decode, decode_at, encode
 from gateway.chain.errors import NotCanonical, TooLarge, WrongShape
 from gateway.chain.keys import SALT, SEGMENT, digest
@@ -153,10 +154,18 @@ def parse_leaf(leaf: bytes) -> tuple[int, int, int] | bytes | Event:
         raise WrongShape("a leaf is a reading of three integers or an event of two parts")
     kind, body = item
     if kind == TRANSITION and type(body) is bytes:
+        if len(body) > MAX_TRANSITION:
+            raise TooLarge(f"a transition of {len(body)} bytes, at most {MAX_TRANSITION} are allowed")
         return body
     if type(kind) is not int or kind not in _EVENTS:
         raise WrongShape(f"{kind!r} is no kind of event")
     return _EVENTS[kind].from_item(body)
+
+
+def check_class(leaf: tuple[int, int, int] | bytes | Event, klass: int) -> None:
+    """Check that a transition stands in the public class, where everyone can see it. Raises WrongShape."""
+    if isinstance(leaf, bytes) and klass != PUBLIC:
+        raise WrongShape(f"a transition stands in a segment of class {klass}, not in the public one")
 
 
 def salted(secret: bytes, index: int, leaf: bytes) -> bytes:
@@ -231,7 +240,7 @@ def open_segment(klass: int, data: bytes) -> Segment:
     leaves = _READING.findall(data, at)
     if len(leaves) == count and sum(map(len, leaves)) == len(data) - at:
         return _columns(secret, leaves, [])
-    return _open_mixed(secret, count, list(_split_leaves(data, at)))
+    return _open_mixed(klass, secret, count, list(_split_leaves(data, at)))
 
 
 def _columns(secret: bytes, leaves: Sequence[bytes], events: Sequence[tuple[int, bytes]]) -> Segment:
@@ -246,13 +255,13 @@ def _columns(secret: bytes, leaves: Sequence[bytes], events: Sequence[tuple[int,
     return Segment(secret, leaves, series, offsets, values, events)
 
 
-def _open_mixed(secret: bytes, count: int, leaves: Sequence[bytes]) -> Segment:
+def _open_mixed(klass: int, secret: bytes, count: int, leaves: Sequence[bytes]) -> Segment:
     if len(leaves) != count:
         raise NotCanonical(f"a segment of {count} leaves holds {len(leaves)}")
     events = []
     for index, leaf in enumerate(leaves):
         if leaf[0] != 0x83:
-            parse_leaf(leaf)
+            check_class(parse_leaf(leaf), klass)
             events.append((index, leaf))
     return _columns(secret, leaves, events)
 

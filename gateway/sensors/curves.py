@@ -1,8 +1,7 @@
-"""Published curves of MQ gas sensors: ppm = a * (Rs/R0) ** b.
+"""Published curves of MQ gas sensors: ppm = a * (Rs/R0) ** b + offset.
 
-Source: the tables of miguel5612/MQSensorsLib, fitted to the makers' data sheets; `clean_air` is Rs/R0 in
-clean air. They describe the type, not a specimen: R0 is measured for each, and every element drifts and
-answers to other gases too.
+Source: the tables of miguel5612/MQSensorsLib, fitted to the makers' data sheets. They describe the type,
+not a specimen: R0 is measured for each, and every element drifts and answers to other gases too.
 """
 
 from __future__ import annotations
@@ -16,7 +15,14 @@ __all__ = ["CURVES", "Curve", "find_curve"]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One element's answer to one gas; `main` marks the gas it is sold for."""
+    """One element's answer to one gas.
+
+    Attributes:
+        a, b: of the curve.
+        clean_air: Rs/R0 in clean air.
+        main: the gas it is sold for.
+        offset: ppm that clean air holds anyway.
+    """
 
     model: str
     gas: str
@@ -24,10 +30,13 @@ class Curve:
     b: Decimal
     clean_air: Decimal
     main: bool = False
+    offset: int = 0
 
 
-def _curve(model: str, gas: str, a: str, b: str, clean_air: str, main: bool = False) -> Curve:
-    return Curve(model, gas, Decimal(a), Decimal(b), Decimal(clean_air), main)
+def _curve(
+    model: str, gas: str, a: str, b: str, clean_air: str, main: bool = False, offset: int = 0
+) -> Curve:
+    return Curve(model, gas, Decimal(a), Decimal(b), Decimal(clean_air), main, offset)
 
 
 CURVES: Final = (
@@ -41,7 +50,7 @@ CURVES: Final = (
     _curve("mq5", "ch4", "177.65", "-2.56", "6.5"),
     _curve("mq7", "co", "99.042", "-1.518", "27.5", main=True),
     _curve("mq135", "co", "605.18", "-3.937", "3.6", main=True),
-    _curve("mq135", "co2", "110.47", "-2.862", "3.6"),
+    _curve("mq135", "co2", "110.47", "-2.862", "3.6", offset=400),
     _curve("mq135", "alcohol", "77.255", "-3.18", "3.6"),
 )
 

@@ -78,7 +78,7 @@ def mq_probe(options: mq.Options, site: Site) -> Probe:
     supply = options.supply_mv / 1000
 
     def volts(t: float) -> float:
-        cold = _COLD_RESISTANCE ** math.exp(-max(0.0, t - site.powered_s) / _WARMING_S)
+        cold = math.pow(_COLD_RESISTANCE, math.exp(-max(0.0, t - site.powered_s) / _WARMING_S))
         ohm = site.placement.r0_ohm * _ratio(curve, site.air(t).ppm[gas]) * cold
         return supply * options.load_ohm / (options.load_ohm + ohm) / float(options.divider)
 
@@ -122,4 +122,4 @@ def _smelled(model: mq.MqModel, gas: Gas | None) -> tuple[Gas, Curve]:
 def _ratio(curve: Curve, ppm: float) -> float:
     """Return Rs/R0: the curve, up to the element's value in clean air."""
     clean = float(curve.clean_air)
-    return min(clean, (ppm / float(curve.a)) ** (1 / float(curve.b))) if ppm > 0 else clean
+    return min(clean, math.pow(ppm / float(curve.a), 1 / float(curve.b))) if ppm > 0 else clean
