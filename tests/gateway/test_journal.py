@@ -379,6 +379,11 @@ def test_an_impossible_size_is_refused(path: Path, size: int) -> None:
         open_journal(path, size=size)
 
 
+def test_a_negative_loss_bound_is_refused(path: Path) -> None:
+    with pytest.raises(ValueError, match="the loss bound must not be negative, but is -1 ms"):
+        open_journal(path, bound_ms=-1)
+
+
 def test_a_closed_journal_refuses_and_closes_again(journal: Journal) -> None:
     journal.close()
     journal.close()
