@@ -25,6 +25,7 @@ from gateway.chain.record import (
 )
 
 GOOD: Final = 0
+MAX_KEYS: Final = 64
 
 
 def gateway_key(gateway: bytes) -> bytes:
@@ -64,14 +65,14 @@ class KeySpan(Record):
 class GatewayEntry(Record):
     """A gateway as the chain knows it.
 
-    `standing` is 0 in good standing, else the kind of transaction that ended it (6 or 7). `head` is its final
+    `keys` are all it ever had, by rising `first`. `standing` is 0 in good standing, else the kind of transaction that ended it (6 or 7). `head` is its final
     head. `opened_at` is the log index of the record that opened its epoch. `boot`, `mono` and `seen` are the
     head's boot nonce, end on its monotonic clock, and seen height: its successor may not go behind them.
     `epochs` are the times of the latest epoch changes, oldest first.
     """
 
     region: Name
-    keys: Annotated[tuple[KeySpan, ...], Many(1, 2)]
+    keys: Annotated[tuple[KeySpan, ...], Many(1, MAX_KEYS)]
     standing: Annotated[int, Range(GOOD, EQUIVOCATE)]
     epoch: UInt
     head: Position

@@ -7,6 +7,7 @@ trust: a `trust` file is the genesis bytes, or their hash as 64 hexadecimal digi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final
 
 from gateway.chain.errors import FormatError, UnknownSigner, WrongChain, WrongShape
@@ -102,7 +103,7 @@ class Genesis(Record):
     @property
     def hash(self) -> bytes:
         """The identity of the chain (32 bytes)."""
-        return digest(GENESIS, self.encode())
+        return _hash(self)
 
     def authority(self, key: bytes) -> Authority:
         """Return the authority of a key. Raises UnknownSigner."""
@@ -128,6 +129,12 @@ class Genesis(Record):
             raise WrongChain(
                 f"{what} belongs to chain {genesis_hash.hex()[:16]}, not to {self.hash.hex()[:16]}"
             )
+
+
+@lru_cache(maxsize=16)
+def _hash(genesis: Genesis) -> bytes:
+    """Hash a genesis once: every header and record is held against it."""
+    return digest(GENESIS, genesis.encode())
 
 
 def read_trust(data: bytes) -> tuple[bytes, Genesis | None]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from gateway.chain.alarm import MAX_TRANSITION, Alarm, Transition
 from gateway.chain.block import Block, Header, header_hash
-from gateway.chain.entries import GOOD, GatewayEntry
+from gateway.chain.entries import GOOD, MAX_KEYS, GatewayEntry
 from gateway.chain.errors import (
     BackDated,
     BadRecord,
@@ -177,8 +177,10 @@ def verify_rotation(rotation: Rotation, genesis: Genesis, entry: GatewayEntry) -
         raise BadRecord("a rotation leads from the key in force to another one")
     if body.first <= max(entry.head.height, entry.keys[-1].first):
         raise BadRecord(f"a rotation from block {body.first} does not lie above the head {entry.head.height}")
-    if len(entry.keys) > 1 and entry.head.height < entry.keys[-1].first:
+    if entry.head.height < entry.keys[-1].first - 1:
         raise BadRecord(f"the rotation before takes effect at block {entry.keys[-1].first} only")
+    if len(entry.keys) == MAX_KEYS:
+        raise BadRecord(f"a gateway has at most {MAX_KEYS} keys in its life; enrol it anew")
     verify(body.old, ROTATION, rotation.suite, rotation.body, rotation.by_old)
     verify(body.new, ROTATION, rotation.suite, rotation.body, rotation.by_new)
     return body
