@@ -56,7 +56,8 @@ def _explain_block(stood: Stood) -> Iterator[str]:
     where = f"block {stood.header.epoch}/{stood.header.height}"
     if stood.reading:
         series, time, value = stood.reading
-        yield f"Reading: {series.name} ({series.quantity}) = {quantity(value, series.scale)} {series.unit} at {when(time)}."
+        amount = f"{quantity(value, series.scale)} {series.unit}"
+        yield f"Reading: {series.name} ({series.quantity}) = {amount} at {when(time)}."
         yield f"Sensor: {series.sensor or 'not named'}. It stands in {where}."
     elif stood.event:
         yield f"Event: {stood.event}. It stands in {where}."
@@ -86,7 +87,8 @@ def _explain_gateway(finding: Finding) -> Iterator[str]:
     if finding.end is None:
         yield f"Its key was in force {as_of}."
     else:
-        yield f"Its key {_ENDS[finding.end.kind]} after block {finding.end.last.epoch}/{finding.end.last.height}, {as_of}."
+        last = finding.end.last
+        yield f"Its key {_ENDS[finding.end.kind]} after block {last.epoch}/{last.height}, {as_of}."
 
 
 def _bounds(finding: Finding) -> tuple[int, Sealed | None, Sealed]:
@@ -116,6 +118,9 @@ def quantity(value: int, scale: int) -> str:
 
 
 def when(time: int) -> str:
-    """Return Unix ms as UTC text with milliseconds."""
-    moment = datetime.fromtimestamp(time // 1000, UTC)
+    """Return Unix ms as UTC text with milliseconds; a time beyond the calendar as the number it is."""
+    try:
+        moment = datetime.fromtimestamp(time // 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{time} ms after 1970"
     return f"{moment:%Y-%m-%d %H:%M:%S}.{time % 1000:03d} UTC"
