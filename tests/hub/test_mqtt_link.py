@@ -1,0 +1,419 @@
+"""One contract for both links over both brokers, and the rules that need no broker."""
+
+from __future__ import annotations
+
+import ast
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from brokers import Broker, BrokerFactory, Mosquitto, Nats, wait_until
+
+import gateway.mqtt
+import hub.mqtt
+from hub.broker_config import BrokerTls, BrokerUser, gateway_user, hub_user
+
+PATIENCE = 20.0
+STORE_SECONDS = 1.5  # Mosquitto writes its store once a second
+
+
+class Client:
+    """A link that keeps what happened; `verdicts` are the handler's answers, True when there are none left."""
+
+    def __init__(
+        self,
+        module: ModuleType,
+        url: str,
+        name: str,
+        *topics: str,
+        gate: threading.Event | None = None,
+        **settings: Any,
+    ) -> None:
+        self.gate = gate
+        self.messages: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        self.events: queue.Queue[str] = queue.Queue()
+        self.verdicts: queue.Queue[bool | Exception] = queue.Queue()
+        self.module = module
+        config = module.LinkConfig(url=url, client_id=name, subscriptions=topics, **settings)
+        self.link = module.Link(
+            config, self.handle, on_up=lambda: self.events.put("up"), on_down=lambda: self.events.put("down")
+        )
+        self.link.start()
+
+    def handle(self, topic: str, payload: bytes) -> bool:
+        if self.gate:
+            self.gate.wait(PATIENCE)
+        self.messages.put((topic, payload))
+        try:
+            verdict = self.verdicts.get_nowait()
+        except queue.Empty:
+            return True
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
+
+    def up(self) -> Client:
+        assert self.events.get(timeout=PATIENCE) == "up"
+        return self
+
+    def down(self) -> Client:
+        assert self.events.get(timeout=PATIENCE) == "down"
+        return self
+
+    def next(self) -> tuple[str, bytes]:
+        return self.messages.get(timeout=PATIENCE)
+
+    def hears(self, payload: bytes) -> None:
+        while self.next()[1] != payload:
+            pass
+
+    def hears_nothing(self, seconds: float = 0.4) -> bool:
+        time.sleep(seconds)
+        return self.messages.empty()
+
+
+@pytest.fixture(params=[gateway.mqtt, hub.mqtt], ids=["gateway", "hub"])
+def module(request: pytest.FixtureRequest) -> ModuleType:
+    chosen: ModuleType = request.param
+    return chosen
+
+
+@pytest.fixture(params=[Nats, Mosquitto], ids=["nats", "mosquitto"])
+def start_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerFactory]:
+    started: list[Broker] = []
+
+    def start(**settings: Any) -> Broker:
+        started.append(request.param(tmp_path / "broker", **settings))
+        return started[-1]
+
+    yield start
+    for broker in started:
+        broker.stop()
+
+
+@pytest.fixture
+def connect(module: ModuleType) -> Iterator[Any]:
+    clients: list[Client] = []
+
+    def open_client(broker: Broker, name: str, *topics: str, **settings: Any) -> Client:
+        clients.append(Client(module, settings.pop("url", broker.url), name, *topics, **settings))
+        return clients[-1]
+
+    yield open_client
+    for client in clients:
+        client.link.close()
+
+
+def test_a_message_passes_with_its_topic_and_bytes(start_broker: BrokerFactory, connect: Any) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/+/block").up()
+    writer = connect(broker, "writer").up()
+    writer.link.publish("t/a/block", b"\x00\xff")
+    assert reader.next() == ("t/a/block", b"\x00\xff")
+
+
+def test_messages_of_an_absent_reader_survive_the_brokers_sigkill(
+    start_broker: BrokerFactory, connect: Any
+) -> None:
+    broker = start_broker()
+    connect(broker, "reader", "t/#").up().link.close()
+    writer = connect(broker, "writer").up()
+    for number in range(20):
+        writer.link.publish(f"t/{number}", b"kept")
+    time.sleep(STORE_SECONDS)
+    broker.kill()
+    broker.revive()
+    reader = connect(broker, "reader", "t/#")
+    assert [reader.next()[0] for _ in range(20)] == [f"t/{number}" for number in range(20)]
+
+
+def test_both_ends_return_by_themselves_after_a_broker_restart(start_broker: BrokerFactory, connect: Any) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    writer = connect(broker, "writer").up()
+    broker.kill()
+    reader.down()
+    writer.down()
+    broker.revive()
+    reader.up()
+    writer.up()
+    writer.link.publish("t/x", b"again")
+    assert reader.next() == ("t/x", b"again")
+
+
+def test_publishing_while_the_broker_is_away_is_refused_and_leaves_nothing_behind(
+    start_broker: BrokerFactory, connect: Any, module: ModuleType
+) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    writer = connect(broker, "writer").up()
+    broker.kill()
+    writer.down()
+    assert not writer.link.is_connected
+    with pytest.raises(module.LinkDown, match="not connected"):
+        writer.link.publish("t/lost", b"")
+    broker.revive()
+    writer.up()
+    reader.down().up()
+    writer.link.publish("t/next", b"")
+    assert reader.next() == ("t/next", b"")
+
+
+def test_retained_state_reaches_a_later_reader_also_after_a_restart(
+    start_broker: BrokerFactory, connect: Any
+) -> None:
+    broker = start_broker()
+    writer = connect(broker, "writer").up()
+    writer.link.publish("t/state", b"old", retain=True)
+    writer.link.publish("t/state", b"new", retain=True)
+    connect(broker, "first", "t/state").hears(b"new")  # perhaps after the old one: they are racing it
+    time.sleep(STORE_SECONDS)
+    broker.kill()
+    broker.revive()
+    assert connect(broker, "second", "t/state").next() == ("t/state", b"new")
+
+
+def test_a_message_not_taken_comes_again_and_nothing_after_it_is_lost(
+    start_broker: BrokerFactory, connect: Any
+) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    reader.verdicts.put(False)
+    writer = connect(broker, "writer").up()
+    writer.link.publish("t/1", b"")
+    writer.link.publish("t/2", b"")
+    assert reader.next() == ("t/1", b"")
+    heard = {reader.next()[0], reader.next()[0]}
+    assert heard == {"t/1", "t/2"}
+    reader.down().up()
+
+
+def test_a_link_falling_under_the_handler_leaves_the_message_unacknowledged(
+    start_broker: BrokerFactory, connect: Any, module: ModuleType
+) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    reader.verdicts.put(module.LinkDown("no receipt can be sent"))
+    connect(broker, "writer").up().link.publish("t/1", b"")
+    assert [reader.next(), reader.next()] == [("t/1", b"")] * 2
+
+
+def test_a_defect_in_the_handler_costs_one_message_and_not_the_link(
+    start_broker: BrokerFactory, connect: Any
+) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    reader.verdicts.put(KeyError("defect"))
+    writer = connect(broker, "writer").up()
+    writer.link.publish("t/bad", b"")
+    writer.link.publish("t/good", b"")
+    assert [reader.next()[0], reader.next()[0]] == ["t/bad", "t/good"]
+    assert reader.hears_nothing()
+    assert reader.link.counts() == {"handler-error": 1}
+
+
+def test_a_full_inbox_loses_nothing(start_broker: BrokerFactory, connect: Any) -> None:
+    broker = start_broker()
+    gate = threading.Event()
+    reader = connect(broker, "reader", "t/#", inbox_bytes=12 * 1024, gate=gate).up()
+    writer = connect(broker, "writer").up()
+    for number in range(30):
+        writer.link.publish(f"t/{number}", b"")
+    time.sleep(0.3)
+    gate.set()
+    assert [reader.next()[0] for _ in range(30)] == [f"t/{number}" for number in range(30)]
+    reader.down()
+
+
+def test_a_killed_clients_will_is_published(start_broker: BrokerFactory, connect: Any, module: ModuleType) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    program = (
+        f"import time, {module.__name__} as m\n"
+        f"config = m.LinkConfig({broker.url!r}, 'mortal', will=m.Will('t/death', b'gone'))\n"
+        "m.Link(config, lambda *_: True, on_up=lambda: print('up', flush=True)).start()\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as mortal:
+        assert mortal.stdout is not None
+        assert mortal.stdout.readline() == b"up\n"
+        mortal.send_signal(signal.SIGKILL)
+    assert reader.next() == ("t/death", b"gone")
+
+
+def test_a_closed_clients_will_is_not_published(
+    start_broker: BrokerFactory, connect: Any, module: ModuleType
+) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    connect(broker, "leaver", will=module.Will("t/death", b"gone")).up().link.close()
+    assert reader.hears_nothing()
+
+
+def test_the_largest_payload_passes_and_a_larger_one_is_refused_at_the_source(
+    start_broker: BrokerFactory, connect: Any, module: ModuleType
+) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    writer = connect(broker, "writer").up()
+    payload = bytes(range(256)) * (module.MAX_PAYLOAD // 256)
+    writer.link.publish("t/block", payload)
+    assert reader.next() == ("t/block", payload)
+    with pytest.raises(module.PayloadTooLarge, match="at most 135168"):
+        writer.link.publish("t/block", payload + b"\0")
+
+
+def test_a_strangers_oversized_message_is_dropped_counted_and_not_sent_again(
+    start_broker: BrokerFactory, connect: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    writer = connect(broker, "writer").up()
+    limit = module.MAX_PAYLOAD
+    monkeypatch.setattr(module, "MAX_PAYLOAD", limit + 1)
+    writer.link.publish("t/huge", bytes(limit + 1))
+    monkeypatch.setattr(module, "MAX_PAYLOAD", limit)
+    writer.link.publish("t/small", b"")
+    assert reader.next() == ("t/small", b"")
+    assert reader.link.counts() == {"oversized": 1}
+
+
+def test_many_messages_pass_a_small_window_in_order(start_broker: BrokerFactory, connect: Any) -> None:
+    broker = start_broker()
+    reader = connect(broker, "reader", "t/#").up()
+    writer = connect(broker, "writer", window=2).up()
+    for number in range(300):
+        writer.link.publish("t/n", b"%d" % number)
+    assert [int(reader.next()[1]) for _ in range(300)] == list(range(300))
+
+
+def _users(tmp_path: Path) -> tuple[BrokerUser, ...]:
+    (tmp_path / "password").write_text("a secret of the test\n")
+    secret = tmp_path / "password"
+    everything = BrokerUser("watcher", secret, ("tocsin/#",), ("tocsin/#",))
+    return (gateway_user("r", "a", secret), gateway_user("r", "b", secret), hub_user("r", "h", secret), everything)
+
+
+def test_a_gateway_cannot_publish_under_anothers_name_nor_overhear_it(
+    start_broker: BrokerFactory, connect: Any, tmp_path: Path
+) -> None:
+    broker = start_broker(users=_users(tmp_path))
+    secret = tmp_path / "password"
+
+    def user(name: str, *topics: str, **settings: Any) -> Client:
+        url = broker.url.replace("//", f"//{name}@")
+        client: Client = connect(broker, name, *topics, url=url, password_file=secret, **settings)
+        return client
+
+    watcher = user("watcher", "tocsin/#").up()
+    honest = user("b", "tocsin/v1/r/b/receipt").up()
+    attacker = user("a", "tocsin/v1/r/a/receipt").up()
+    attacker.link.publish("tocsin/v1/r/a/block", b"own")
+    assert watcher.next() == ("tocsin/v1/r/a/block", b"own")
+    for topic in ("tocsin/v1/r/b/block", "tocsin/v1/r/b/receipt", "tocsin/v1/r/hub/h/state"):
+        attacker.link.publish(topic, b"forged", retain=True)
+        assert watcher.hears_nothing(0.2)
+    hub_link = user("hub-h").up()
+    hub_link.link.publish("tocsin/v1/r/b/receipt", b"for b")
+    assert honest.next() == ("tocsin/v1/r/b/receipt", b"for b")
+    assert attacker.hears_nothing()
+
+
+def test_a_wrong_password_is_refused(start_broker: BrokerFactory, connect: Any, tmp_path: Path) -> None:
+    broker = start_broker(users=_users(tmp_path))
+    (tmp_path / "wrong").write_text("guess")
+    url = broker.url.replace("//", "//a@")
+    client = connect(broker, "a", url=url, password_file=tmp_path / "wrong")
+    time.sleep(0.5)
+    assert client.events.empty()
+    (tmp_path / "wrong").write_text((tmp_path / "password").read_text())
+    client.up()  # the file is read again at every attempt
+
+
+def _certificates(directory: Path) -> None:
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+    def key(name: str) -> list[str]:
+        return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key"]
+
+    openssl("req", "-x509", *key("ca"), "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2")
+    for name in ("server", "client"):
+        (directory / "san").write_text("subjectAltName=IP:127.0.0.1")
+        openssl("req", *key(name), "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *sign)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # paho's, when a handshake fails
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_tls_proves_both_ends(start_broker: BrokerFactory, connect: Any, tmp_path: Path) -> None:
+    _certificates(tmp_path)
+    tls = BrokerTls(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "ca.pem")
+    broker = start_broker(tls=tls)
+    own = {"cert_file": tmp_path / "client.pem", "key_file": tmp_path / "client.key"}
+    unknown_authority = connect(broker, "x", **own)
+    no_certificate = connect(broker, "y", ca_file=tmp_path / "ca.pem")
+    reader = connect(broker, "reader", "t/#", ca_file=tmp_path / "ca.pem", **own).up()
+    reader.link.publish("t/1", b"sealed")
+    assert reader.next() == ("t/1", b"sealed")
+    assert unknown_authority.events.empty()
+    assert no_certificate.events.empty()
+
+
+def test_a_broker_that_never_answers_ends_in_linkdown_and_a_prompt_close(module: ModuleType) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        client = Client(module, f"mqtt://127.0.0.1:{deaf.getsockname()[1]}", "x")
+        connection, _ = deaf.accept()
+        with connection, pytest.raises(module.LinkDown):
+            client.link.publish("t", b"")
+        began = time.monotonic()
+        client.link.close()
+        assert time.monotonic() - began < 10.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"url": "http://h"}, "must begin with mqtt:// or mqtts://"),
+        ({"url": "broker:1883"}, "must begin with mqtt:// or mqtts://"),
+        ({"url": "mqtt://"}, "names no host"),
+        ({"url": "mqtt://h:0"}, "names no host, or port 0"),
+        ({"url": "mqtt://h:70000"}, "cannot be read"),
+        ({"url": "mqtt://h:x"}, "cannot be read"),
+        ({"url": "mqtt://h/topic"}, "must end after host and port"),
+        ({"url": "mqtts://u:secret@h"}, "must not hold a password"),
+        ({"url": "mqtts://u@h"}, "needs a user and a password_file together"),
+        ({"url": "mqtts://h", "password_file": Path("p")}, "needs a user and a password_file together"),
+        ({"url": "mqtt://u@h", "password_file": Path("p")}, "shows a password to the network"),
+        ({"url": "mqtt://h", "ca_file": Path("c")}, "must begin with mqtts:// for certificates"),
+        ({"url": "mqtts://h", "cert_file": Path("c")}, "needs cert_file and key_file together"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_with_its_remedy(
+    module: ModuleType, settings: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(module.LinkUrlError, match=complaint) as refusal:
+        module.Link(module.LinkConfig(client_id="x", **settings), lambda *_: True)
+    assert "secret" not in str(refusal.value)
+
+
+def test_both_links_are_one_text_but_for_whose_they_are() -> None:
+    """The hub may not import the gateway's link, so there are two; they must not drift apart."""
+
+    def text(module: ModuleType, root: str) -> str:
+        tree = ast.parse(Path(str(module.__file__)).read_text())
+        return ast.unparse(tree.body[1:]).replace(root, "ROOT")  # type: ignore[call-overload]
+
+    theirs = text(gateway.mqtt, "TransportError").replace("gateway.errors", "ERRORS")
+    ours = text(hub.mqtt, "LinkError").replace("hub.errors", "ERRORS")
+    assert ours == theirs
