@@ -42,7 +42,9 @@ __all__ = [
 Item: TypeAlias = "int | str | bytes | list[Item]"
 _Ratio: TypeAlias = tuple[int, int]  # numerator and positive denominator, not reduced
 
-_MAX_POINTS: Final = 512
+# At 64 bits each they fit the 8 KiB that a catalogue entry has for its calibration.
+_MAX_POINTS: Final = 400
+_MAX_TEXT: Final = 200
 _MAX_INTEGER: Final = 2**63  # what the signed record's integers may hold
 
 
@@ -196,6 +198,8 @@ class Calibration:
     def __post_init__(self) -> None:
         if not self.stages:
             raise CalibrationError("a calibration needs at least one stage")
+        if len(self.source) > _MAX_TEXT:
+            raise CalibrationError(f"a calibration's source has at most {_MAX_TEXT} characters")
 
     def apply(self, value: int, temperature: int | None = None, humidity: int | None = None) -> int:
         """Turn the quantity's scaled integer into the series'.

@@ -25,7 +25,7 @@ from gateway.sensors.curves import Curve, find_curve
 __all__ = ["LinearTable", "MqTable", "PointsTable", "mq_calibration", "mq_table", "read_calibration"]
 
 _RATIO_SCALE: Final = 10**6  # a table's x of an element's ratio: millionths
-_POINTS: Final = 96  # a straight line between two is off by 0.4 % at most, and half a ppm by rounding
+_POINTS: Final = 128  # a straight line between two is off by 0.35 % at most, and half a ppm by rounding
 # Far past every element's range, so that very much gas is an alarm and not a fault; in the other
 # direction twice the ratio of clean air, beyond which the heater is off.
 _MOST_PPM: Final = Decimal(10**6)
