@@ -7,6 +7,7 @@ ticket travels with it to one gateway, which spends it at its enrolment.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import time
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firmware_tools.errors import BadFile
+from gateway.chain.alarm import contract_hash
 from gateway.chain.errors import ChainError
 from gateway.chain.genesis import AGENCY, EMBEDDED, Authority, Genesis, Hub
 from gateway.chain.keys import GRANT, REVOCATION, SUITE, TICKET, Signed, SigningKey
 from gateway.chain.ordered import ContractGrant, Position, Revocation, Ticket
+from gateway.contracts.source import read_contract
 
 DAY = 86_400_000
 
@@ -48,6 +51,28 @@ class Desk:
         now = int(time.time() * 1000)
         body = Revocation(self.genesis.hash, self.key.public, gateway, last, reason, now)
         return self.key.signed(REVOCATION, body.encode())
+
+
+def write_ticket(desk: Desk, region: str, days: int, path: Path) -> None:
+    """Write a ticket file for one gateway: the signed ticket, and the seed that may spend it."""
+    signed, spender = desk.ticket(region, days)
+    try:
+        write_private(path, json.dumps({"ticket": signed.encode().hex(), "seed": spender.seed.hex()}) + "\n")
+    except FileExistsError as error:
+        raise BadFile(f"{path} is there already: a ticket is never overwritten") from error
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror}") from error
+
+
+def read_contracts(paths: Sequence[Path]) -> list[bytes]:
+    """Return the canonical bytes of contracts in TOML files, by rising hash as a header lists them."""
+    documents = []
+    for path in paths:
+        try:
+            documents.append(read_contract(path.read_text(), str(path)).encode())
+        except OSError as error:
+            raise BadFile(f"{path}: {error.strerror}") from error
+    return sorted(documents, key=contract_hash)
 
 
 def make_key(directory: Path) -> SigningKey:

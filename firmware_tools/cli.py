@@ -8,7 +8,10 @@ from pathlib import Path
 
 import click
 
-from firmware_tools.errors import ToolError
+from firmware_tools.errors import BadFile, ToolError
+from gateway.chain.errors import ChainError
+from gateway.contracts.errors import ContractError
+from gateway.errors import GatewayError
 
 
 class Tools(click.Group):
@@ -17,7 +20,7 @@ class Tools(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except ToolError as error:
+        except (ToolError, ChainError, ContractError, GatewayError) as error:
             if ctx.params.get("debug"):
                 raise
             click.echo(f"tocsin-tools: {error}", err=True)
@@ -50,3 +53,121 @@ def verify(file: Path, trust: Path, as_json: bool) -> None:
         click.echo()
     else:
         click.echo("Verified.\n" + "\n".join(explain(finding)))
+
+
+@main.group()
+def authority() -> None:
+    """Found a chain, issue tickets, sign contract sets and revocations: what only an authority may do."""
+
+
+_DIRECTORY = click.option(
+    "--dir",
+    "directory",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The authority's own directory.",
+)
+_OUT = click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Where to write.")
+
+
+class Hex(click.ParamType[bytes]):
+    """A byte string of fixed length in hexadecimal."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.name = size, f"{size * 2} hex digits"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        text = str(value)
+        try:
+            data = bytes.fromhex(text)
+        except ValueError:
+            data = b""
+        if len(data) != self.size or len(text) != self.size * 2:
+            self.fail(f"{text!r} is not {self.name}", param, ctx)
+        return data
+
+
+@authority.command()
+@_DIRECTORY
+@click.option("--name", required=True, help="The authority's name, such as city-fire.")
+@click.option("--chain", required=True, help="What people call the chain, such as 'North district'.")
+@click.option("--hub", required=True, help="The hub's name, as in its hub.toml.")
+@click.option(
+    "--hub-key", required=True, type=Hex(32), help="The hub's public key: `tocsin-hub init` prints it."
+)
+def found(directory: Path, name: str, chain: str, hub: str, hub_key: bytes) -> None:
+    """Make the authority's key and found a chain with one hub: writes DIR/genesis.cbor.
+
+    Example: tocsin-tools authority found --dir authority --name city-fire --chain North --hub hub-1 --hub-key 3f…
+    """
+    from firmware_tools.authority import found as found_chain
+
+    desk = found_chain(directory, name, chain, hub, hub_key)
+    click.echo(f"{directory / 'genesis.cbor'}: copy it to the hub and to every gateway as its trust file")
+    click.echo(desk.genesis.hash.hex())
+
+
+@authority.command()
+@_DIRECTORY
+@click.option("--region", required=True, help="The region the gateway will belong to.")
+@click.option(
+    "--days", default=30, show_default=True, type=click.IntRange(1, 3650), help="How long it is valid."
+)
+@_OUT
+def ticket(directory: Path, region: str, days: int, out: Path) -> None:
+    """Issue a ticket that enrols one gateway, once. The file is a secret until it is spent.
+
+    Example: tocsin-tools authority ticket --dir authority --region north -o flat-3.ticket
+    """
+    from firmware_tools.authority import open_desk, write_ticket
+
+    write_ticket(open_desk(directory), region, days, out)
+    click.echo(f"{out}: hand it to one gateway, which erases it at its enrolment")
+
+
+@authority.command()
+@_DIRECTORY
+@click.option("--gateway", required=True, type=Hex(16), help="The gateway's id.")
+@click.option("--version", required=True, type=click.IntRange(1), help="Higher than any granted before.")
+@click.argument("contracts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_OUT
+def grant(directory: Path, gateway: bytes, version: int, contracts: tuple[Path, ...], out: Path) -> None:
+    """Sign a set of CONTRACTS (TOML) for a gateway; a hub orders it and hands it on.
+
+    Example: tocsin-tools authority grant --dir authority --gateway 4c3a… --version 2 ch4.toml -o flat-3.grant
+    """
+    from firmware_tools.authority import open_desk, read_contracts
+
+    signed = open_desk(directory).grant(gateway, version, read_contracts(contracts))
+    _write(out, signed.encode())
+
+
+@authority.command()
+@_DIRECTORY
+@click.option("--gateway", required=True, type=Hex(16), help="The gateway's id.")
+@click.option("--epoch", required=True, type=click.IntRange(0), help="Of the last valid block; 0 for none.")
+@click.option("--height", required=True, type=click.IntRange(0), help="Of the last valid block; 0 for none.")
+@click.option("--hash", "hash_", required=True, type=Hex(32), help="Of the last valid block; zeros for none.")
+@click.option("--reason", required=True, help="In words, on record for ever.")
+@_OUT
+def revoke(
+    directory: Path, gateway: bytes, epoch: int, height: int, hash_: bytes, reason: str, out: Path
+) -> None:
+    """Sign the end of a gateway's keys after one last block.
+
+    Example: tocsin-tools authority revoke --dir authority --gateway 4c3a… --epoch 1 --height 17 --hash 9b… \\
+    --reason "card stolen" -o flat-3.revocation
+    """
+    from firmware_tools.authority import open_desk
+    from gateway.chain.ordered import Position
+
+    signed = open_desk(directory).revoke(gateway, Position(epoch, height, hash_), reason)
+    _write(out, signed.encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror}") from error
+    click.echo(f"{path}: {len(data)} bytes")

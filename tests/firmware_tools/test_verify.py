@@ -1,0 +1,67 @@
+"""`tocsin-tools verify`: golden files verify in words and as a statement; anything else is one clear line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from firmware_tools.cli import main
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "format.json").read_text())["evidence"]
+
+
+def files(tmp_path: Path, vector: dict[str, str]) -> tuple[Path, Path]:
+    evidence, trust = tmp_path / "item.evidence", tmp_path / "trust"
+    evidence.write_bytes(bytes.fromhex(vector["file"]))
+    trust.write_text(vector["trust"] + "\n")
+    return evidence, trust
+
+
+def run(evidence: Path, trust: Path, *more: str) -> Result:
+    return CliRunner().invoke(
+        main, ["verify", str(evidence), "--trust", str(trust), *more], catch_exceptions=False
+    )
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[each["name"] for each in VECTORS])
+def test_golden_evidence_proves_its_statement(tmp_path: Path, vector: dict[str, str]) -> None:
+    evidence, trust = files(tmp_path, vector)
+    result = run(evidence, trust, "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.output) == vector["proves"]
+    words = run(evidence, trust)
+    assert words.output.startswith("Verified.\n")
+    assert "Signed " in words.output
+
+
+def test_words_give_value_unit_bounds_and_who_enrolled(tmp_path: Path) -> None:
+    words = run(*files(tmp_path, VECTORS[0])).output
+    assert "kitchen.ch4 (ch4) = 9120 ppm at 2026-01-01 00:00:21.000 UTC" in words
+    assert "enrolled by city-fire" in words
+    assert "by one hub's word): within 20.000 s." in words
+
+
+def test_another_chain_is_refused(tmp_path: Path) -> None:
+    evidence, trust = files(tmp_path, VECTORS[0])
+    trust.write_text("00" * 32)
+    result = run(evidence, trust)
+    assert result.exit_code == 1
+    assert "BadEvidence" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_changed_byte_is_refused(tmp_path: Path) -> None:
+    evidence, trust = files(tmp_path, VECTORS[0])
+    data = bytearray(evidence.read_bytes())
+    data[len(data) // 2] ^= 1
+    evidence.write_bytes(data)
+    assert run(evidence, trust).exit_code == 1
+
+
+def test_a_missing_file_and_a_wrong_trust_file_are_named(tmp_path: Path) -> None:
+    evidence, trust = files(tmp_path, VECTORS[0])
+    assert "nowhere: No such file" in run(tmp_path / "nowhere", trust).stderr
+    assert "a trust file is a genesis or its hash" in run(evidence, evidence).stderr
