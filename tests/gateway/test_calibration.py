@@ -98,8 +98,9 @@ def test_very_much_gas_is_a_number_and_a_dead_heater_a_fault() -> None:
 @pytest.mark.parametrize("curve", CURVES, ids=lambda c: f"{c.model}-{c.gas}")
 def test_every_curve_makes_a_table_close_to_it(curve: Curve) -> None:
     table = mq_table(curve)
-    for i in range(200):
-        ratio = math.exp(math.log(0.3) + (math.log(float(curve.clean_air)) - math.log(0.3)) * i / 199)
+    lowest, highest = math.log(table.points[0][0] / 1e6), math.log(float(curve.clean_air))
+    for i in range(1, 200):
+        ratio = math.exp(lowest + (highest - lowest) * i / 199)
         n, d = table.apply((round(ratio * 10**6), 10**6))
         expected = float(curve.a) * ratio ** float(curve.b) + curve.offset
         assert abs(n / d - expected) <= 0.0035 * expected + 0.5
