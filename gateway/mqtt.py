@@ -48,6 +48,7 @@ _BACK_OFF_SECONDS: Final = (0.1, 0.3, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _STEADY_SECONDS: Final = 10.0  # having held so long, a connection starts over with the shortest back-off
 _ANSWER_SECONDS: Final = 10.0  # for CONNACK and SUBACK together
 _FAREWELL_SECONDS: Final = 2.0
+_CLOSE_SECONDS: Final = 5.0
 _MESSAGE_OVERHEAD: Final = 1024  # what a queued message costs beside its payload, roughly
 
 
@@ -168,7 +169,7 @@ class Link:
             session.end("closed by this side")
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
-                thread.join()
+                thread.join(_CLOSE_SECONDS)  # not for ever: a TLS handshake with a dead peer takes its time
 
     @property
     def is_connected(self) -> bool:
@@ -232,6 +233,7 @@ class Link:
     def _call_up(self, session: _Session) -> None:
         session.settled.wait()
         if session.was_up:
+            _log.info("link to %s is up", self._config.url)
             self._guarded(self._on_up)
 
     def _call_down(self) -> None:
@@ -344,7 +346,7 @@ class _Session:
         try:
             self._authenticate()
             self._client.connect(url.hostname or "", _port(url), config.keepalive_seconds)
-        except (OSError, LinkUrlError) as error:
+        except (OSError, ValueError) as error:  # ValueError: a host name or password that cannot be encoded
             self.end(f"cannot connect: {error}")
             return self._told()
         self._client.loop_start()

@@ -9,7 +9,9 @@ Invariants:
 - The port, once chosen, stays: clients need not be told of a restart.
 - A password stands in files readable by the owner alone, never on a command line or in a log.
 - Queues survive the server's death; a power cut may cost the last two minutes of them. Nothing rests on
-  that: a sender keeps what has no signed receipt. Deleting the store directory is always allowed.
+  that: a sender keeps what has no signed receipt, and repeats its retained state when it connects.
+- So the queues are thrown away before they fill the store: a full one would shut out everybody, and one
+  client that never returns is enough to fill it.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ __all__ = ["EmbeddedBroker", "find_server"]
 _log = logging.getLogger(__name__)
 
 _READY_SECONDS: Final = 60.0  # a large store is read in before the server answers
-_STOP_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 3.0  # with many sessions it takes longer, and being killed costs it nothing
+_LOOK_SECONDS: Final = 5.0
+_FULL_SHARE: Final = 0.9
 _BACK_OFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS: Final = 30.0  # having run so long, the server starts over with the shortest back-off
 
@@ -142,7 +146,7 @@ class EmbeddedBroker:
         if self._thread:
             self._thread.join(_STOP_SECONDS)
         if process and process.poll() is None:
-            _log.warning("broker did not stop within %g s and is killed", _STOP_SECONDS)
+            _log.info("broker did not stop within %g s and is killed", _STOP_SECONDS)
             process.kill()
             process.wait()
 
@@ -188,27 +192,46 @@ class EmbeddedBroker:
             else:
                 if not first.done():
                     first.set_result(None)
-                code = process.wait()
-                if self._stopping.is_set():
-                    return
-                _log.error("broker ended by itself (code %d) and is started again", code)
-                self._restarts += 1
+                self._watch(process)
             if time.monotonic() - started > _STEADY_SECONDS:
                 attempt = 0
             self._stopping.wait(_BACK_OFF_SECONDS[min(attempt, len(_BACK_OFF_SECONDS) - 1)])
             attempt += 1
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Return when the server has ended, or was ended for its store to be emptied."""
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(_LOOK_SECONDS)
+                break
+            if self._is_store_full():
+                _log.error("broker's queues have filled %s and are thrown away", self._store)
+                process.kill()
+                code = process.wait()
+                shutil.rmtree(self._store, ignore_errors=True)
+                break
+        if not self._stopping.is_set():
+            self._restarts += 1
+            _log.error("broker ended (code %d) and is started again", code)
+
+    def _is_store_full(self) -> bool:
+        try:
+            used = self._variables()["jetstream"]["stats"]["storage"]
+        except (BrokerError, LookupError):
+            return False  # it may be ending just now
+        return bool(used > _FULL_SHARE * self._config.max_store_bytes)
 
     def _launch(self, server: Path) -> subprocess.Popen[bytes]:
         """Start the server and wait until it serves; on failure nothing is left running."""
         for stale in self._config.data_dir.glob("*.ports"):
             stale.unlink(missing_ok=True)
         command = [str(server), "-c", str(self._config_file)]
-        with (self._config.data_dir / "broker.err").open("wb") as stderr:
+        with (self._config.data_dir / "broker.err").open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
+                stdout=output,  # it says there what it has to say before its log is open
+                stderr=output,
                 start_new_session=True,  # Ctrl-C is for the hub, which then stops the broker in order
             )
         self._process = process
@@ -260,6 +283,10 @@ class EmbeddedBroker:
         return answer
 
     @property
+    def _store(self) -> Path:
+        return self._config.data_dir / "store"
+
+    @property
     def _config_file(self) -> Path:
         return self._config.data_dir / "broker.conf"
 
@@ -272,11 +299,11 @@ class EmbeddedBroker:
         temporary.replace(self._config_file)
 
     def _last_words(self) -> str:
-        lines: list[str] = []
-        for name in ("broker.err", "broker.log"):
+        said = []
+        for name in ("broker.log", "broker.err"):  # a reason on its output is newer than any in the log
             with contextlib.suppress(OSError):
-                lines += (self._config.data_dir / name).read_text("utf-8", "replace").splitlines()[-1:]
-        return " | ".join(lines) or "it said nothing"
+                said += (self._config.data_dir / name).read_text("utf-8", "replace").split("\n")
+        return next((line for line in reversed(said) if line.strip()), "it said nothing")
 
 
 def _every(pause: float, *, seconds: float) -> Iterator[None]:

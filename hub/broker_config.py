@@ -59,7 +59,7 @@ class BrokerConfig:
         name: the server's name; a store belongs to one name.
         users: who may connect; empty means anybody.
         tls: certificate of the listener; None means plain TCP.
-        max_store_bytes: disk the queues may take; when it is full, messages are not accepted.
+        max_store_bytes: disk the queues may take; they are thrown away at nine tenths of it.
         session_hours: an absent client's queue is forgotten after so long, lest it fill the store.
         redeliver_seconds: a message not acknowledged is sent again after so long, and not sooner, not even
             to a client that connects again; clients must know it from a new one by its packet id.
@@ -72,7 +72,7 @@ class BrokerConfig:
     users: tuple[BrokerUser, ...] = ()
     tls: BrokerTls | None = None
     max_store_bytes: int = 1 << 30
-    session_hours: int = 72
+    session_hours: int = 24
     redeliver_seconds: int = 5
 
 

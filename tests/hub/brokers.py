@@ -21,6 +21,8 @@ START_SECONDS = 20.0
 class Broker(Protocol):
     """What a test does to a broker. Its port stays the same over `kill` and `revive`."""
 
+    store_seconds: float  # after so long, SIGKILL takes no message it has accepted
+
     @property
     def url(self) -> str: ...
     def kill(self) -> None: ...
@@ -34,8 +36,15 @@ BrokerFactory = Callable[..., Broker]
 class Nats:
     """The embedded broker, revived by its own supervision after SIGKILL."""
 
+    store_seconds = 0.3
+
     def __init__(
-        self, directory: Path, *, users: Sequence[BrokerUser] = (), tls: BrokerTls | None = None, redeliver: int = 1
+        self,
+        directory: Path,
+        *,
+        users: Sequence[BrokerUser] = (),
+        tls: BrokerTls | None = None,
+        redeliver: int = 1,
     ) -> None:
         config = BrokerConfig(directory, users=tuple(users), tls=tls, redeliver_seconds=redeliver)
         self.broker = EmbeddedBroker(config)
@@ -61,8 +70,15 @@ class Nats:
 class Mosquitto:
     """Mosquitto with persistence, configured as in production but for the addresses."""
 
+    store_seconds = 1.5
+
     def __init__(
-        self, directory: Path, *, users: Sequence[BrokerUser] = (), tls: BrokerTls | None = None, redeliver: int = 1
+        self,
+        directory: Path,
+        *,
+        users: Sequence[BrokerUser] = (),
+        tls: BrokerTls | None = None,
+        redeliver: int = 1,
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True)

@@ -16,14 +16,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from brokers import Broker, BrokerFactory, Mosquitto, Nats, wait_until
+from brokers import Broker, BrokerFactory, Mosquitto, Nats
 
 import gateway.mqtt
 import hub.mqtt
 from hub.broker_config import BrokerTls, BrokerUser, gateway_user, hub_user
 
 PATIENCE = 20.0
-STORE_SECONDS = 1.5  # Mosquitto writes its store once a second
 
 
 class Client:
@@ -76,23 +75,29 @@ class Client:
         while self.next()[1] != payload:
             pass
 
-    def hears_nothing(self, seconds: float = 0.4) -> bool:
+    def hears_nothing(self, seconds: float = 0.3) -> bool:
         time.sleep(seconds)
         return self.messages.empty()
 
 
-@pytest.fixture(params=[gateway.mqtt, hub.mqtt], ids=["gateway", "hub"])
-def module(request: pytest.FixtureRequest) -> ModuleType:
-    chosen: ModuleType = request.param
+@pytest.fixture(params=[(gateway.mqtt, Mosquitto), (hub.mqtt, Nats)], ids=["mosquitto-gateway", "nats-hub"])
+def pair(request: pytest.FixtureRequest) -> tuple[ModuleType, type[Mosquitto] | type[Nats]]:
+    """One link and one broker: the two links are one text (the last test here), so each meets one broker."""
+    chosen: tuple[ModuleType, type[Mosquitto] | type[Nats]] = request.param
     return chosen
 
 
-@pytest.fixture(params=[Nats, Mosquitto], ids=["nats", "mosquitto"])
-def start_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BrokerFactory]:
+@pytest.fixture
+def module(pair: tuple[ModuleType, Any]) -> ModuleType:
+    return pair[0]
+
+
+@pytest.fixture
+def start_broker(pair: tuple[ModuleType, Any], tmp_path: Path) -> Iterator[BrokerFactory]:
     started: list[Broker] = []
 
     def start(**settings: Any) -> Broker:
-        started.append(request.param(tmp_path / "broker", **settings))
+        started.append(pair[1](tmp_path / "broker", **settings))
         return started[-1]
 
     yield start
@@ -129,14 +134,16 @@ def test_messages_of_an_absent_reader_survive_the_brokers_sigkill(
     writer = connect(broker, "writer").up()
     for number in range(20):
         writer.link.publish(f"t/{number}", b"kept")
-    time.sleep(STORE_SECONDS)
+    time.sleep(broker.store_seconds)
     broker.kill()
     broker.revive()
     reader = connect(broker, "reader", "t/#")
     assert [reader.next()[0] for _ in range(20)] == [f"t/{number}" for number in range(20)]
 
 
-def test_both_ends_return_by_themselves_after_a_broker_restart(start_broker: BrokerFactory, connect: Any) -> None:
+def test_both_ends_return_by_themselves_after_a_broker_restart(
+    start_broker: BrokerFactory, connect: Any
+) -> None:
     broker = start_broker()
     reader = connect(broker, "reader", "t/#").up()
     writer = connect(broker, "writer").up()
@@ -176,7 +183,7 @@ def test_retained_state_reaches_a_later_reader_also_after_a_restart(
     writer.link.publish("t/state", b"old", retain=True)
     writer.link.publish("t/state", b"new", retain=True)
     connect(broker, "first", "t/state").hears(b"new")  # perhaps after the old one: they are racing it
-    time.sleep(STORE_SECONDS)
+    time.sleep(broker.store_seconds)
     broker.kill()
     broker.revive()
     assert connect(broker, "second", "t/state").next() == ("t/state", b"new")
@@ -234,7 +241,42 @@ def test_a_full_inbox_loses_nothing(start_broker: BrokerFactory, connect: Any) -
     reader.down()
 
 
-def test_a_killed_clients_will_is_published(start_broker: BrokerFactory, connect: Any, module: ModuleType) -> None:
+def test_a_message_repeated_while_it_waits_is_handled_once(start_broker: BrokerFactory, connect: Any) -> None:
+    broker = start_broker(redeliver=1)
+    gate = threading.Event()
+    reader = connect(broker, "reader", "t/#", gate=gate).up()
+    writer = connect(broker, "writer").up()
+    writer.link.publish("t/1", b"")
+    writer.link.publish("t/2", b"")
+    time.sleep(1.5)  # nats-server repeats after a second
+    gate.set()
+    assert [reader.next()[0], reader.next()[0]] == ["t/1", "t/2"]
+    assert reader.hears_nothing(0.2)
+
+
+def test_a_callback_may_publish_and_may_close_its_link(
+    start_broker: BrokerFactory, module: ModuleType
+) -> None:
+    broker = start_broker()
+    done = threading.Event()
+
+    def answer(topic: str, payload: bytes) -> bool:
+        link.close()
+        done.set()
+        return True
+
+    def greet() -> None:
+        link.publish("t/birth", b"")
+
+    config = module.LinkConfig(broker.url, "self", ("t/birth",))
+    link = module.Link(config, answer, on_up=greet)
+    link.start()
+    assert done.wait(PATIENCE)
+
+
+def test_a_killed_clients_will_is_published(
+    start_broker: BrokerFactory, connect: Any, module: ModuleType
+) -> None:
     broker = start_broker()
     reader = connect(broker, "reader", "t/#").up()
     program = (
@@ -300,7 +342,12 @@ def _users(tmp_path: Path) -> tuple[BrokerUser, ...]:
     (tmp_path / "password").write_text("a secret of the test\n")
     secret = tmp_path / "password"
     everything = BrokerUser("watcher", secret, ("tocsin/#",), ("tocsin/#",))
-    return (gateway_user("r", "a", secret), gateway_user("r", "b", secret), hub_user("r", "h", secret), everything)
+    return (
+        gateway_user("r", "a", secret),
+        gateway_user("r", "b", secret),
+        hub_user("r", "h", secret),
+        everything,
+    )
 
 
 def test_a_gateway_cannot_publish_under_anothers_name_nor_overhear_it(
@@ -354,7 +401,9 @@ def _certificates(directory: Path) -> None:
         openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *sign)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # paho's, when a handshake fails
+@pytest.mark.filterwarnings(
+    "ignore:unclosed <ssl.SSLSocket:ResourceWarning"
+)  # paho's, when a handshake fails
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_tls_proves_both_ends(start_broker: BrokerFactory, connect: Any, tmp_path: Path) -> None:
     _certificates(tmp_path)
