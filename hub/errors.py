@@ -1,7 +1,13 @@
 """Errors of the hub: everything this package raises on purpose, and nothing else.
 
     HubError
+    ├── AuditError                      an audit cannot be made at all (what it finds is in its report)
     ├── BrokerError                     the embedded broker cannot be configured, started or reloaded
+    ├── ConfigError                     hub.toml, a key or the genesis beside it cannot be used
+    ├── ConsensusError                  the engine or the ledger cannot go on as they are
+    │   ├── ConsensusFull               too many transactions wait already
+    │   └── ConsensusStopped            the engine is not running
+    ├── StoreError                      the hub's database cannot be opened, read or written
     └── LinkError                       the link to the broker
         ├── LinkDown (hub.mqtt)         not connected, or no room for another message on the way
         ├── LinkUrlError (hub.mqtt, ValueError)
@@ -13,16 +19,50 @@ what to do about it: it is shown to people as it stands.
 
 from __future__ import annotations
 
-__all__ = ["BrokerError", "HubError", "LinkError"]
+__all__ = [
+    "AuditError",
+    "BrokerError",
+    "ConfigError",
+    "ConsensusError",
+    "ConsensusFull",
+    "ConsensusStopped",
+    "HubError",
+    "LinkError",
+    "StoreError",
+]
 
 
 class HubError(Exception):
     """Root of every error the hub raises on purpose."""
 
 
+class AuditError(HubError):
+    """An audit cannot be made: what it needs is missing or cannot be read."""
+
+
 class BrokerError(HubError):
     """The embedded broker cannot be configured, started or reloaded."""
 
 
+class ConfigError(HubError):
+    """The hub's configuration, its key or its genesis cannot be used."""
+
+
 class LinkError(HubError):
     """The link to the broker failed, or was used wrongly."""
+
+
+class ConsensusError(HubError):
+    """The engine or the ledger cannot go on as they are."""
+
+
+class ConsensusFull(ConsensusError):
+    """Too many transactions wait for their order; offer this one again later."""
+
+
+class ConsensusStopped(ConsensusError):
+    """The engine is not running."""
+
+
+class StoreError(HubError):
+    """The hub's database cannot be opened, read or written."""

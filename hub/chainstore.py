@@ -1,0 +1,183 @@
+"""What consensus decided, on disk: final blocks, the log, the state, seals and the records behind them.
+
+It is the `LedgerStore` of `hub.ledger` and the block store of the embedded engine. A final block's row comes
+first, its effects (`commit`) second, its seal last; what a crash leaves out is made again at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.chain.canonical import decode, encode
+from gateway.chain.errors import FormatError
+from gateway.chain.finality import AppState, Checkpoint, Seal
+from gateway.chain.genesis import Genesis
+from hub.consensus.base import FinalBlock
+from hub.database import Database
+from hub.errors import ConsensusError, StoreError
+from hub.ledger import Commit
+
+_PAGE: Final = 4096
+_MAX_TXS: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """An accepted record: its hash, kind of transaction, gateway, final block and the transaction's bytes."""
+
+    hash: bytes
+    kind: int
+    gateway: bytes
+    height: int
+    tx: bytes
+
+
+class ChainStore:
+    """The consensus' part of a hub's database. Safe for several threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # what the ledger needs
+
+    def begin(self, document: bytes) -> None:
+        """Keep the genesis unless it is there. Raises ConsensusError when another one is."""
+        found = self.genesis()
+        if found is None:
+            with self._db.write() as db:
+                db.execute("INSERT INTO genesis VALUES (?, ?)", (Genesis.decode(document).hash, document))
+        elif found != document:
+            raise ConsensusError(f"{self._db.path} belongs to another chain; give this one its own directory")
+
+    def genesis(self) -> bytes | None:
+        """Return the genesis document, None before the first start."""
+        value: bytes | None = self._db.value("SELECT document FROM genesis")
+        return value
+
+    def committed(self) -> tuple[int, int, AppState] | None:
+        """Return height, time (Unix ms) and log and state of the last committed final block."""
+        row = self._db.row("SELECT height, time, app FROM commits ORDER BY height DESC LIMIT 1")
+        return None if row is None else (row[0], row[1], AppState.decode(row[2]))
+
+    def log_hashes(self) -> Iterator[bytes]:
+        """Yield the hashes of the log's leaves in order."""
+        with self._db.read() as db:
+            for (identity,) in db.execute("SELECT hash FROM log ORDER BY place"):
+                yield identity
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the state's keys and values."""
+        with self._db.read() as db:
+            yield from db.execute("SELECT key, value FROM state")
+
+    def log_index(self, leaf: bytes) -> int | None:
+        """Return the index of the leaf of this hash, None where it is not in the log."""
+        value: int | None = self._db.value("SELECT place FROM log WHERE hash = ?", (leaf,))
+        return value
+
+    def commit(self, commit: Commit) -> None:
+        """Write all effects of a final block in one transaction."""
+        with self._db.write() as db:
+            leaves = enumerate(commit.leaves, commit.first)
+            db.executemany(
+                "INSERT INTO log VALUES (?, ?, ?)",
+                [(place, hashed, leaf) for place, (hashed, leaf) in leaves],
+            )
+            db.executemany(
+                "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                commit.entries.items(),
+            )
+            db.executemany(
+                "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
+                [(hashed, kind, gateway, commit.height, tx) for hashed, kind, gateway, tx in commit.records],
+            )
+            app = commit.app
+            values = (commit.height, commit.time, app.log_size, app.encode())
+            db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", values)
+
+    # what the embedded engine needs
+
+    def append_final(self, block: FinalBlock) -> None:
+        """Keep a final block, before it is finalized."""
+        with self._db.write() as db:
+            values = (block.height, block.time, block.hash, encode(block.txs))
+            db.execute("INSERT INTO final_blocks VALUES (?, ?, ?, ?)", values)
+
+    def final_blocks(self, first: int = 1) -> Iterator[FinalBlock]:
+        """Yield final blocks from a height on. Raises StoreError naming one that is damaged."""
+        while True:
+            rows = self._db.rows(
+                "SELECT height, time, hash, txs FROM final_blocks WHERE height >= ? ORDER BY height LIMIT ?",
+                (first, _PAGE),
+            )
+            for height, time, identity, txs in rows:
+                yield FinalBlock(height, time, identity, _split(height, txs))
+            if len(rows) < _PAGE:
+                return
+            first = rows[-1][0] + 1
+
+    def last_final(self) -> FinalBlock | None:
+        """Return the last final block, None before the first."""
+        height = self._db.value("SELECT max(height) FROM final_blocks")
+        return None if height is None else next(self.final_blocks(height))
+
+    def add_seal(self, height: int, seal: Seal) -> None:
+        """Keep a final block's seal; a repeat changes nothing."""
+        with self._db.write() as db:
+            db.execute("INSERT OR IGNORE INTO seals VALUES (?, ?)", (height, seal.encode()))
+
+    def unsealed(self) -> list[tuple[int, int, AppState]]:
+        """Return (height, time, log and state) of committed final blocks without a seal, in order."""
+        rows = self._db.rows(
+            "SELECT height, time, app FROM commits WHERE height > (SELECT coalesce(max(height), 0) FROM seals)"
+            " ORDER BY height"
+        )
+        return [(height, time, AppState.decode(app)) for height, time, app in rows]
+
+    # what is shown and proved
+
+    def checkpoint(self, height: int | None = None) -> Checkpoint | None:
+        """Return the checkpoint of a final block, by default the latest; None where it is not sealed."""
+        where, values = ("", ()) if height is None else ("WHERE height = ?", (height,))
+        return self._checkpoint(where, values)
+
+    def checkpoint_covering(self, index: int) -> Checkpoint | None:
+        """Return the first checkpoint whose log holds leaf `index`, None where none does yet."""
+        height = self._db.value(
+            "SELECT height FROM commits WHERE log_size > ? ORDER BY log_size, height LIMIT 1", (index,)
+        )
+        return None if height is None else self.checkpoint(height)
+
+    def log_leaf(self, index: int) -> bytes | None:
+        """Return a leaf's bytes by its index."""
+        value: bytes | None = self._db.value("SELECT leaf FROM log WHERE place = ?", (index,))
+        return value
+
+    def record(self, identity: bytes) -> StoredRecord | None:
+        """Return an accepted record by its hash."""
+        return next(iter(self._records("hash = ?", (identity,))), None)
+
+    def records(self, gateway: bytes) -> list[StoredRecord]:
+        """Return a gateway's accepted records, oldest first."""
+        return self._records("gateway = ?", (gateway,))
+
+    def _records(self, where: str, values: tuple[bytes, ...]) -> list[StoredRecord]:
+        sql = f"SELECT hash, kind, gateway, height, tx FROM records WHERE {where} ORDER BY rowid"
+        return [StoredRecord(*row) for row in self._db.rows(sql, values)]
+
+    def _checkpoint(self, where: str, values: tuple[int, ...]) -> Checkpoint | None:
+        sql = f"SELECT app, seal FROM commits JOIN seals USING (height) {where} ORDER BY height DESC LIMIT 1"
+        row = self._db.row(sql, values)
+        return None if row is None else Checkpoint(AppState.decode(row[0]), Seal.decode(row[1]))
+
+
+def _split(height: int, data: bytes) -> tuple[bytes, ...]:
+    try:
+        items = decode(data, max_size=_MAX_TXS)
+    except FormatError as error:
+        raise StoreError(f"final block {height} is damaged: {error}; restore it from a backup") from error
+    if not isinstance(items, list) or not all(isinstance(item, bytes) for item in items):
+        raise StoreError(f"final block {height} is damaged: it is no list of transactions")
+    return tuple(items)

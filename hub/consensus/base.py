@@ -1,0 +1,147 @@
+"""The seam between an engine that orders transactions and the machine that applies them.
+
+It follows ABCI 2.0, so that a federation's engine is translation only. The engine decides what the next final
+block is and when; the machine decides what its transactions do. Invariants that both sides keep:
+
+- a final block is on disk before it is finalized, and `finalize` persists nothing;
+- `commit` persists all effects of the last finalized block at once, or none;
+- after a crash the engine finalizes again whatever the machine had not committed, with the same result;
+- the same sequence of `finalize` gives the same bytes of state under every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
+
+from gateway.chain.finality import AppState, Checkpoint
+from gateway.chain.genesis import Validator
+
+
+@dataclass(frozen=True, slots=True)
+class FinalBlock:
+    """A block of the consensus, not of a gateway. Heights count from 1; `time` is Unix ms and never goes back.
+
+    `misbehaviour` names validators that the engine caught, by public key.
+    """
+
+    height: int
+    time: int
+    hash: bytes
+    txs: tuple[bytes, ...]
+    misbehaviour: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TxResult:
+    """What became of one transaction.
+
+    Code 0: every item of it stands in the log, now or from before; `accepted` counts the new ones. Code 1: at
+    least one item was refused, alone: `refused` holds (item index, "ErrorName: text") of each, `error` the
+    first text.
+    """
+
+    code: int
+    error: str
+    accepted: int
+    refused: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a final block did: the log and state after it, one result a transaction, changed validators."""
+
+    app: AppState
+    tx_results: tuple[TxResult, ...]
+    validator_updates: tuple[Validator, ...] = ()
+
+    @property
+    def app_hash(self) -> bytes:
+        """The application hash after the final block (32 bytes)."""
+        return self.app.hash
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """The last final block that the machine committed (0: none) and the application hash after it."""
+
+    height: int
+    app_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FinalEvent:
+    """A final block that is committed and sealed. Delivered at least once; again after a crash."""
+
+    block: FinalBlock
+    result: Result
+    checkpoint: Checkpoint
+
+
+class StateMachine(Protocol):
+    """What transactions do. One thread, the engine's, calls `finalize` and `commit`; `check` is for any thread."""
+
+    def genesis(self, document: bytes) -> None:
+        """Take up a chain's genesis. Raises ConsensusError when another chain is there already."""
+        ...
+
+    def info(self) -> Info:
+        """Return what is committed."""
+        ...
+
+    def check(self, tx: bytes) -> TxResult:
+        """Judge whether a transaction is fit to wait for its order: shape, chain, standing, signatures.
+
+        It may still be refused when its turn comes: what stands before it decides.
+        """
+        ...
+
+    def prepare(self, txs: Sequence[bytes], max_bytes: int) -> tuple[bytes, ...]:
+        """Return the transactions for the next final block, in its order, together at most `max_bytes` long."""
+        ...
+
+    def process(self, txs: Sequence[bytes]) -> bool:
+        """Tell whether a final block of these transactions is well-formed; what is refused singly does not count."""
+        ...
+
+    def finalize(self, block: FinalBlock) -> Result:
+        """Apply a final block to a copy. Deterministic; persists nothing; may be repeated before `commit`."""
+        ...
+
+    def commit(self) -> int:
+        """Persist the last finalized block's effects at once; return the height below which none is needed (0: all).
+
+        Raises StoreError, after which nothing of it is there and `commit` may be called again.
+        """
+        ...
+
+
+class Consensus(Protocol):
+    """One order of transactions. All methods are for any thread."""
+
+    def start(self) -> None:
+        """Bring the machine up to date with the final blocks on disk, then begin to make or follow new ones."""
+        ...
+
+    def stop(self) -> None:
+        """Finish the final block in hand and end. Idempotent."""
+        ...
+
+    def submit(self, tx: bytes) -> bytes:
+        """Offer a transaction and return its id (SHA-256). A promise of nothing: only its finality counts.
+
+        What waits does not survive a crash; the submitter offers it again. Raises ConsensusFull,
+        ConsensusStopped, or TooLarge.
+        """
+        ...
+
+    def subscribe(self, callback: Callable[[FinalEvent], None]) -> None:
+        """Call back for each final block, in order, from the engine's thread; the callback must be quick."""
+        ...
+
+
+def tx_id(tx: bytes) -> bytes:
+    """Return the identity of a transaction's bytes (32 bytes)."""
+    return sha256(tx).digest()

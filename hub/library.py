@@ -1,0 +1,78 @@
+"""What explains gateways' blocks, on disk: catalogues, contract documents and the latest births."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.chain.alarm import contract_hash
+from gateway.chain.block import Listing, list_catalogue, listing
+from gateway.chain.canonical import decode, encode
+from gateway.chain.errors import WrongShape
+from gateway.chain.keys import Signed
+from gateway.chain.reading import Series
+from hub.database import Database
+
+MAX_CATALOGUE: Final = 4 << 20
+
+
+class Library:
+    """Part of a hub's database; safe for several threads; every write is durable when it returns."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add_catalogue(self, catalogue: tuple[Series, ...]) -> Listing:
+        """Keep a catalogue and return its listing."""
+        found = list_catalogue(catalogue)
+        data = encode([series.to_item() for series in catalogue])
+        with self._db.write() as db:
+            db.execute("INSERT OR IGNORE INTO catalogues VALUES (?, ?)", (found.root, data))
+        return found
+
+    def catalogue(self, root: bytes) -> tuple[Series, ...] | None:
+        """Return a catalogue by its root."""
+        data = self._db.value("SELECT catalogue FROM catalogues WHERE root = ?", (root,))
+        return None if data is None else read_catalogue(data)
+
+    def add_contracts(self, documents: Iterable[bytes]) -> Listing:
+        """Keep a set of contract documents and return its listing, in rising order of hash."""
+        by_hash = dict(sorted((contract_hash(each), each) for each in documents))
+        found = listing(list(by_hash.values()))
+        with self._db.write() as db:
+            db.executemany("INSERT OR IGNORE INTO contracts VALUES (?, ?)", by_hash.items())
+            db.execute("INSERT OR IGNORE INTO contract_sets VALUES (?, ?)", (found.root, b"".join(by_hash)))
+        return found
+
+    def contract(self, identity: bytes) -> bytes | None:
+        """Return a contract document by its hash."""
+        document: bytes | None = self._db.value("SELECT document FROM contracts WHERE hash = ?", (identity,))
+        return document
+
+    def contracts(self, root: bytes) -> list[bytes] | None:
+        """Return the documents of a listing, in its order; None where the listing is not known."""
+        hashes = self._db.value("SELECT hashes FROM contract_sets WHERE root = ?", (root,))
+        if hashes is None:
+            return None
+        found = [self.contract(hashes[at : at + 32]) for at in range(0, len(hashes), 32)]
+        return [each for each in found if each is not None]
+
+    def set_birth(self, gateway: bytes, birth: Signed, received: int) -> None:
+        """Keep a gateway's latest birth."""
+        with self._db.write() as db:
+            sql = "INSERT INTO births VALUES (?, ?, ?) ON CONFLICT (gateway) DO UPDATE SET"
+            sql += " received = excluded.received, birth = excluded.birth"
+            db.execute(sql, (gateway, received, birth.encode()))
+
+    def birth(self, gateway: bytes) -> tuple[Signed, int] | None:
+        """Return a gateway's latest birth and its arrival (Unix ms)."""
+        row = self._db.row("SELECT birth, received FROM births WHERE gateway = ?", (gateway,))
+        return None if row is None else (Signed.decode(row[0]), row[1])
+
+
+def read_catalogue(data: bytes) -> tuple[Series, ...]:
+    """Return the catalogue of exactly these bytes. Raises FormatError."""
+    items = decode(data, max_size=MAX_CATALOGUE)
+    if not isinstance(items, list):
+        raise WrongShape("a catalogue is an array of series")
+    return tuple(Series.from_item(item, f"catalogue[{i}]") for i, item in enumerate(items))

@@ -1,0 +1,114 @@
+"""The tables of a hub's database, made and migrated by sqlite-utils.
+
+Tables of the ledger refuse UPDATE and DELETE by trigger. Exceptions: `state` is replaced entry by entry (the
+final blocks say how), and a segment may go once `sheddings` records that its block was shed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations: Final = Migrations("hub")
+
+_TABLES: Final = """
+CREATE TABLE genesis (hash BLOB PRIMARY KEY, document BLOB NOT NULL) STRICT;
+CREATE TABLE final_blocks (
+    height INTEGER PRIMARY KEY, time INTEGER NOT NULL, hash BLOB NOT NULL, txs BLOB NOT NULL
+) STRICT;
+CREATE TABLE commits (
+    height INTEGER PRIMARY KEY, time INTEGER NOT NULL, log_size INTEGER NOT NULL, app BLOB NOT NULL
+) STRICT;
+CREATE INDEX commits_by_log_size ON commits (log_size);
+CREATE TABLE seals (height INTEGER PRIMARY KEY, seal BLOB NOT NULL) STRICT;
+CREATE TABLE log (place INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, leaf BLOB NOT NULL) STRICT;
+CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE records (
+    hash BLOB PRIMARY KEY, kind INTEGER NOT NULL, gateway BLOB NOT NULL, height INTEGER NOT NULL, tx BLOB NOT NULL
+) STRICT;
+CREATE INDEX records_by_gateway ON records (gateway, kind);
+
+CREATE TABLE blocks (
+    id INTEGER PRIMARY KEY, gateway BLOB NOT NULL, epoch INTEGER NOT NULL, height INTEGER NOT NULL,
+    hash BLOB NOT NULL, wall INTEGER NOT NULL, suite INTEGER NOT NULL, header BLOB NOT NULL,
+    signature BLOB NOT NULL, received INTEGER NOT NULL, summary BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX blocks_by_position ON blocks (gateway, epoch, height, hash);
+CREATE TABLE segments (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+CREATE TABLE sheddings (block INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+CREATE TABLE transitions (
+    hash BLOB NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (hash, block)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE alarms (
+    id INTEGER PRIMARY KEY, item BLOB NOT NULL UNIQUE, hash BLOB NOT NULL, gateway BLOB NOT NULL,
+    flaw TEXT NOT NULL, received INTEGER NOT NULL, alarm BLOB NOT NULL
+) STRICT;
+CREATE INDEX alarms_by_hash ON alarms (hash);
+CREATE INDEX alarms_by_gateway ON alarms (gateway, id);
+CREATE TABLE catalogues (root BLOB PRIMARY KEY, catalogue BLOB NOT NULL) STRICT;
+CREATE TABLE contracts (hash BLOB PRIMARY KEY, document BLOB NOT NULL) STRICT;
+CREATE TABLE contract_sets (root BLOB PRIMARY KEY, hashes BLOB NOT NULL) STRICT;
+CREATE TABLE custody_batches (id INTEGER PRIMARY KEY, batch BLOB NOT NULL) STRICT;
+CREATE TABLE promises (
+    gateway BLOB NOT NULL, epoch INTEGER NOT NULL, height INTEGER NOT NULL, batch INTEGER NOT NULL,
+    place INTEGER NOT NULL, promise BLOB NOT NULL, path BLOB NOT NULL,
+    PRIMARY KEY (gateway, epoch, height, batch, place)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE births (gateway BLOB PRIMARY KEY, received INTEGER NOT NULL, birth BLOB NOT NULL) STRICT;
+CREATE TABLE refusals (
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, gateway BLOB NOT NULL, kind TEXT NOT NULL,
+    detail TEXT NOT NULL, item BLOB NOT NULL
+) STRICT;
+CREATE TABLE findings (
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, gateway BLOB NOT NULL, kind TEXT NOT NULL,
+    detail TEXT NOT NULL, item BLOB NOT NULL
+) STRICT;
+CREATE INDEX findings_by_gateway ON findings (gateway, id);
+"""
+
+_FIXED: Final = (
+    *("genesis", "final_blocks", "commits", "seals", "log", "records"),
+    *("blocks", "sheddings", "transitions", "alarms", "catalogues", "contracts", "contract_sets"),
+    *("custody_batches", "promises", "refusals", "findings"),
+)
+
+_SEGMENTS: Final = """
+CREATE TRIGGER segments_no_update BEFORE UPDATE ON segments
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: segments'); END;
+CREATE TRIGGER segments_no_delete BEFORE DELETE ON segments
+WHEN NOT EXISTS (SELECT 1 FROM sheddings WHERE block = OLD.id / 4)
+BEGIN SELECT RAISE(ABORT, 'a segment goes only with its shedding on record'); END;
+CREATE TRIGGER state_no_delete BEFORE DELETE ON state
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: state'); END;
+"""
+
+
+def _refusals(table: str) -> str:
+    return "".join(
+        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: {table}'); END;\n"
+        for verb in ("UPDATE", "DELETE")
+    )
+
+
+@migrations()
+def m001_ledger(database: Database) -> None:
+    """Make all tables and their triggers."""
+    script = _TABLES + _SEGMENTS + "".join(map(_refusals, _FIXED))
+    for statement in _statements(script):
+        database.execute(statement)
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script at the ends of statements, so that it can run inside the migration's transaction."""
+    found, rest = [], ""
+    for line in script.splitlines():
+        rest += line + "\n"
+        body_open = "CREATE TRIGGER" in rest and not rest.rstrip().endswith("END;")
+        if rest.rstrip().endswith(";") and not body_open:
+            found.append(rest)
+            rest = ""
+    return found

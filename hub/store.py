@@ -1,0 +1,274 @@
+"""The hub's database: what gateways sent (blocks as received, alarms), and the parts beside it.
+
+One row a block, its segments as they came, one summary for charts; never a row per reading. Whether anything
+is true is decided before it comes here (`hub.intake`) and checked again by `hub.audit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.chain.alarm import Alarm, transition_hash
+from gateway.chain.block import Block, Header
+from gateway.chain.canonical import decode, encode
+from gateway.chain.keys import Signed
+from gateway.chain.ordered import Position
+from gateway.chain.reading import Segment, parse_leaf
+from hub.chainstore import ChainStore
+from hub.custody import Custody
+from hub.database import Connection, Database
+from hub.library import Library
+from hub.notes import Notes
+
+_BLOCK: Final = "id, epoch, height, hash, wall, suite, header, signature, received, summary"
+
+
+@dataclass(frozen=True, slots=True)
+class NewBlock:
+    """A verified block to be stored. `segments` are those of `open_block`; `received` is Unix ms."""
+
+    block: Block
+    header: Header
+    segments: Sequence[Segment | None]
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One series within one block. `total` is the sum of its scaled values."""
+
+    series: int
+    count: int
+    least: int
+    most: int
+    last: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHeader:
+    """A block's row without its segments. `wall` is its first reading's time, `received` its arrival, Unix ms."""
+
+    id: int
+    position: Position
+    wall: int
+    signed: Signed
+    received: int
+    summaries: tuple[Summary, ...]
+
+    @property
+    def header(self) -> Header:
+        """The header, decoded anew."""
+        return Header.decode(self.signed.body)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAlarm:
+    """An alarm as it came. `flaw` is empty for a good one, else why it is shown marked ("RevokedKey", …)."""
+
+    id: int
+    hash: bytes
+    gateway: bytes
+    flaw: str
+    received: int
+    alarm: Alarm
+
+
+class Store:
+    """A hub's database. Safe for several threads; every write is durable when it returns. Raises StoreError."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.database = Database(path, read_only=read_only)
+        self.chain = ChainStore(self.database)
+        self.library = Library(self.database)
+        self.custody = Custody(self.database)
+        self.notes = Notes(self.database)
+
+    def close(self) -> None:
+        """Close the database. Idempotent."""
+        self.database.close()
+
+    # blocks
+
+    def add_blocks(self, blocks: Sequence[NewBlock]) -> list[bool]:
+        """Store blocks in one transaction and tell of each whether it is new.
+
+        A block that is there takes up segments that were withheld before.
+        """
+        with self.database.write() as db:
+            free = (db.execute("SELECT max(id) FROM blocks").fetchone()[0] or 0) + 1
+            fresh: dict[tuple[bytes, int, int, bytes], int] = {}
+            new, rows, segments, transitions = [], [], [], []
+            for each in blocks:
+                header, identity = each.header, each.block.hash
+                key = (header.gateway, header.epoch, header.height, identity)
+                place = fresh.get(key) or _block_id(db, key)
+                new.append(place is None)
+                if place is None:
+                    place = fresh[key] = free
+                    free += 1
+                    rows.append(_block_row(place, key, each))
+                    transitions += [(hashed, place) for hashed in _transitions(each.segments)]
+                segments += [(place * 4 + i, data) for i, data in enumerate(each.block.segments) if data]
+            db.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany("INSERT OR IGNORE INTO segments VALUES (?, ?)", segments)
+            db.executemany("INSERT OR IGNORE INTO transitions VALUES (?, ?)", transitions)
+        return new
+
+    def headers_at(self, gateway: bytes, epoch: int, height: int) -> list[StoredHeader]:
+        """Return the headers at one position: more than one is equivocation."""
+        return self._headers("gateway = ? AND epoch = ? AND height = ?", (gateway, epoch, height))
+
+    def header(self, gateway: bytes, position: Position) -> StoredHeader | None:
+        """Return one header by its position and hash."""
+        where = "gateway = ? AND epoch = ? AND height = ? AND hash = ?"
+        found = self._headers(where, (gateway, position.epoch, position.height, position.hash))
+        return found[0] if found else None
+
+    def headers_after(self, gateway: bytes, epoch: int, height: int, limit: int = 512) -> list[StoredHeader]:
+        """Return an epoch's headers above a height, lowest first: above the final head, those that wait."""
+        where = "gateway = ? AND epoch = ? AND height > ?"
+        return self._headers(where, (gateway, epoch, height), "epoch, height", limit)
+
+    def latest_headers(
+        self, gateway: bytes, limit: int = 100, before: int = 1 << 62, wall: int = 1 << 62
+    ) -> list[StoredHeader]:
+        """Return a gateway's headers below height `before` that begin at `wall` (Unix ms) or earlier, latest first."""
+        where = "gateway = ? AND height < ? AND wall <= ?"
+        return self._headers(where, (gateway, before, wall), "epoch DESC, height DESC", limit)
+
+    def block(self, gateway: bytes, position: Position) -> Block | None:
+        """Return a block as it came; what is not held stands as withheld."""
+        found = self.header(gateway, position)
+        if found is None:
+            return None
+        held = dict(self.database.rows("SELECT id, data FROM segments WHERE id / 4 = ?", (found.id,)))
+        count, signed = len(found.header.segments), found.signed
+        segments = tuple(held.get(found.id * 4 + i, b"") for i in range(count))
+        return Block(signed.suite, signed.body, signed.signature, segments)
+
+    def shed(self, block: int, at: int) -> None:
+        """Give up the segments of a block (by row), on record."""
+        with self.database.write() as db:
+            db.execute("INSERT OR IGNORE INTO sheddings VALUES (?, ?)", (block, at))
+            db.execute("DELETE FROM segments WHERE id BETWEEN ? AND ?", (block * 4, block * 4 + 3))
+
+    def blocks_with(self, transition: bytes) -> list[tuple[bytes, Position]]:
+        """Return (gateway, position) of the blocks that hold a transition, by its hash."""
+        rows = self.database.rows(
+            "SELECT gateway, epoch, height, b.hash FROM transitions t JOIN blocks b ON b.id = t.block"
+            " WHERE t.hash = ? ORDER BY b.id",
+            (transition,),
+        )
+        return [(gateway, Position(*at)) for gateway, *at in rows]
+
+    def count_blocks(self, gateway: bytes | None = None) -> int:
+        """Return how many blocks are stored, of one gateway or of all."""
+        where, values = ("", ()) if gateway is None else ("WHERE gateway = ?", (gateway,))
+        return int(self.database.value(f"SELECT count(*) FROM blocks {where}", values))
+
+    def gateways(self) -> list[bytes]:
+        """Return every gateway that sent a block, birth or alarm, or was enrolled."""
+        tables = ("blocks", "births", "alarms", "records")
+        union = " UNION ".join(f"SELECT DISTINCT gateway FROM {table}" for table in tables)
+        return [gateway for (gateway,) in self.database.rows(union + " ORDER BY gateway")]
+
+    def _headers(
+        self, where: str, values: Sequence[Any], order: str = "id", limit: int = 512
+    ) -> list[StoredHeader]:
+        sql = f"SELECT {_BLOCK} FROM blocks WHERE {where} ORDER BY {order} LIMIT {limit}"
+        return [_stored_header(row) for row in self.database.rows(sql, values)]
+
+    # alarms
+
+    def add_alarm(self, alarm: Alarm, gateway: bytes, flaw: str, received: int) -> bool:
+        """Store an alarm with its flaw (empty: none) and tell whether these bytes are new."""
+        data = alarm.encode()
+        values = (sha256(data).digest(), alarm.hash, gateway, flaw, received, data)
+        with self.database.write() as db:
+            sql = "INSERT OR IGNORE INTO alarms VALUES (NULL, ?, ?, ?, ?, ?, ?)"
+            return db.execute(sql, values).rowcount > 0
+
+    def alarms(
+        self,
+        *,
+        gateway: bytes | None = None,
+        transition: bytes | None = None,
+        after: int = 0,
+        limit: int = 100,
+    ) -> list[StoredAlarm]:
+        """Return alarms beyond row `after`, oldest first, of one gateway or transition hash or of all."""
+        where, values = ["id > ?"], [after]
+        for column, wanted in (("gateway", gateway), ("hash", transition)):
+            if wanted is not None:
+                where.append(f"{column} = ?")
+                values.append(wanted)  # type: ignore[arg-type]
+        return self._alarms(f"WHERE {' AND '.join(where)} ORDER BY id LIMIT ?", [*values, limit])
+
+    def latest_alarms(self, gateway: bytes | None = None, limit: int = 64) -> list[StoredAlarm]:
+        """Return the latest alarms, oldest of them first, of one gateway or of all."""
+        where, values = ("", ()) if gateway is None else ("WHERE gateway = ?", (gateway,))
+        return self._alarms(f"{where} ORDER BY id DESC LIMIT ?", (*values, limit))[::-1]
+
+    def _alarms(self, clauses: str, values: Sequence[Any]) -> list[StoredAlarm]:
+        rows = self.database.rows(
+            f"SELECT id, hash, gateway, flaw, received, alarm FROM alarms {clauses}", values
+        )
+        return [StoredAlarm(*(*row[:5], Alarm.decode(row[5]))) for row in rows]
+
+
+def summarise(segments: Sequence[Segment | None]) -> list[Summary]:
+    """Return one summary for each series of a block's open segments, by rising index."""
+    values: dict[int, list[int]] = {}
+    for segment in segments:
+        if segment is not None:
+            for series, value in zip(segment.series, segment.values, strict=True):
+                values.setdefault(series, []).append(value)
+    return [
+        Summary(series, len(each), min(each), max(each), each[-1], sum(each))
+        for series, each in sorted(values.items())
+    ]
+
+
+def _block_id(db: Connection, key: tuple[bytes, int, int, bytes]) -> int | None:
+    sql = "SELECT id FROM blocks WHERE gateway = ? AND epoch = ? AND height = ? AND hash = ?"
+    row = db.execute(sql, key).fetchone()
+    return None if row is None else row[0]
+
+
+def _block_row(place: int, key: tuple[bytes, int, int, bytes], each: NewBlock) -> tuple[Any, ...]:
+    block, summary = each.block, _pack(summarise(each.segments))
+    return place, *key, each.header.wall, block.suite, block.header, block.signature, each.received, summary
+
+
+def _pack(summaries: Iterable[Summary]) -> bytes:
+    # A sum may exceed 64 bits where single values are near them: it then goes as text.
+    return encode([[s.series, s.count, s.least, s.most, s.last, _fit(s.total)] for s in summaries])
+
+
+def _fit(total: int) -> int | str:
+    return total if -(1 << 63) <= total < 1 << 63 else str(total)
+
+
+def _unpack(data: bytes) -> tuple[Summary, ...]:
+    items: Any = decode(data)
+    return tuple(Summary(*(*item[:5], int(item[5]))) for item in items)
+
+
+def _transitions(segments: Sequence[Segment | None]) -> Iterator[bytes]:
+    """Yield the hashes of the transitions in a block."""
+    for segment in segments:
+        for _, leaf in segment.events if segment is not None else ():
+            parsed = parse_leaf(leaf)
+            if isinstance(parsed, bytes):
+                yield transition_hash(parsed)
+
+
+def _stored_header(row: Any) -> StoredHeader:
+    place, epoch, height, identity, wall, suite, header, signature, received, summary = row
+    at = Position(epoch, height, identity)
+    return StoredHeader(place, at, wall, Signed(suite, header, signature), received, _unpack(summary))
