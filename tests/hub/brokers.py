@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
-
-import pytest
 
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig, BrokerTls, BrokerUser
@@ -75,11 +72,13 @@ class Mosquitto:
     def __init__(
         self,
         directory: Path,
+        program: Path,
         *,
         users: Sequence[BrokerUser] = (),
         tls: BrokerTls | None = None,
         redeliver: int = 1,
     ) -> None:
+        self.program = program
         self.directory = directory
         directory.mkdir(parents=True)
         self.port = free_port()
@@ -115,7 +114,7 @@ class Mosquitto:
         self.process.wait()
 
     def revive(self) -> None:
-        command = [mosquitto(), "-c", str(self.directory / "conf")]
+        command = [str(self.program), "-c", str(self.directory / "conf")]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: is_listening(self.url), "mosquitto's start")
 
@@ -134,13 +133,6 @@ class Mosquitto:
         file = self.directory / "passwords"
         file.write_text("\n".join(passwords) + "\n")
         subprocess.run(["mosquitto_passwd", "-U", str(file)], check=True)
-
-
-def mosquitto() -> str:
-    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-    if not found:
-        pytest.skip("mosquitto is not installed")
-    return found
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -93,10 +93,14 @@ def module(pair: tuple[ModuleType, Any]) -> ModuleType:
 
 
 @pytest.fixture
-def start_broker(pair: tuple[ModuleType, Any], tmp_path: Path) -> Iterator[BrokerFactory]:
+def start_broker(
+    pair: tuple[ModuleType, Any], tmp_path: Path, require: Callable[[str], Path]
+) -> Iterator[BrokerFactory]:
     started: list[Broker] = []
 
     def start(**settings: Any) -> Broker:
+        if pair[1] is Mosquitto:
+            settings["program"] = require("mosquitto")
         started.append(pair[1](tmp_path / "broker", **settings))
         return started[-1]
 
@@ -386,9 +390,9 @@ def test_a_wrong_password_is_refused(start_broker: BrokerFactory, connect: Any, 
     client.up()  # the file is read again at every attempt
 
 
-def _certificates(directory: Path) -> None:
+def _certificates(directory: Path, program: Path) -> None:
     def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+        subprocess.run([str(program), *arguments], cwd=directory, check=True, capture_output=True)
 
     def key(name: str) -> list[str]:
         return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key"]
@@ -405,8 +409,10 @@ def _certificates(directory: Path) -> None:
     "ignore:unclosed <ssl.SSLSocket:ResourceWarning"
 )  # paho's, when a handshake fails
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_tls_proves_both_ends(start_broker: BrokerFactory, connect: Any, tmp_path: Path) -> None:
-    _certificates(tmp_path)
+def test_tls_proves_both_ends(
+    start_broker: BrokerFactory, connect: Any, tmp_path: Path, require: Callable[[str], Path]
+) -> None:
+    _certificates(tmp_path, require("openssl"))
     tls = BrokerTls(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "ca.pem")
     broker = start_broker(tls=tls)
     own = {"cert_file": tmp_path / "client.pem", "key_file": tmp_path / "client.key"}
