@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import array
 import os
+import signal
 import sys
 import time
 from typing import Any, Final, TextIO
@@ -37,6 +38,8 @@ _ASLEEP: Final = 100 / 350
 
 def main() -> int:
     """Serve requests until standard input ends. Argument: the pin's BCM number, or `simulated`."""
+    # A Ctrl-C is for the parent, which ends this process by ending its input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = _claim_stdout()
     try:
         device = _open(sys.argv[1])

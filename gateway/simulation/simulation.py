@@ -13,11 +13,12 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.clock import Clock, SimulatedClock
+from gateway.contracts.tables import read_table
 from gateway.errors import SimulationError
 from gateway.sensors import ads1115, contact, dht22, mq, nau7802, strain
 from gateway.sensors.base import I2cBus, Pulses
@@ -92,14 +93,33 @@ class Simulation:
         self._watches: dict[str, Callable[[Watch], None]] = {}
 
     @classmethod
-    def from_options(cls, options: SimulationOptions, clock: Clock | None = None) -> Simulation:
-        """Build from a configuration, by default on a clock of its own at the configured speed.
+    def from_table(
+        cls,
+        table: Mapping[str, object],
+        sensors: Iterable[tuple[str, str, Mapping[str, object]]],
+        *,
+        where: str,
+        clock: Clock | None = None,
+    ) -> Simulation:
+        """Build from a configuration's `[simulation]` table, and attach its sensors.
+
+        Args:
+            sensors: name, driver and options of each.
+            clock: instead of one of its own at the table's speed, which the whole gateway must then use.
 
         Raises:
-            SimulationError, TableError: the scenario does not exist or is none.
+            SimulationError: the scenario does not exist, a sensor cannot be simulated, or a placement is
+                of no sensor.
+            ConfigError, TableError: the table, the scenario or a sensor's options are not understood.
         """
-        chosen = clock or SimulatedClock(options.speed)
-        return cls(load_scenario(options.scenario), chosen, options.seed, options.sensors)
+        options = read_table(SimulationOptions, table, where=where)
+        scenario = load_scenario(options.scenario)
+        simulation = cls(scenario, clock or SimulatedClock(options.speed), options.seed, options.sensors)
+        for name, driver, sensor_options in sensors:
+            simulation.attach(name, driver, sensor_options)
+        if strangers := options.sensors.keys() - simulation._faults.keys():
+            raise SimulationError(f"{where}: sensors.{min(strangers)} places a sensor that does not exist")
+        return simulation
 
     # What drivers use (gateway.sensors.base.Hardware).
 

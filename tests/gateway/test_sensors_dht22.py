@@ -230,6 +230,16 @@ def _alive(pid: int) -> bool:
         return False
 
 
+def test_an_interrupt_from_the_keyboard_is_left_to_the_parent(opened: tuple[Simulation, Dht22]) -> None:
+    _, sensor = opened
+    assert kind_of(sensor) == ""
+    first = sensor.process_id
+    assert first
+    os.kill(first, signal.SIGINT)
+    assert kind_of(sensor) == ""
+    assert sensor.process_id == first
+
+
 def test_closing_ends_the_process() -> None:
     simulation = simulate(COLD)
     simulation.attach("s", "dht22", {"pin": 4})

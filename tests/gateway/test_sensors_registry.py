@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,6 +130,28 @@ def test_the_kernels_error_numbers_become_kinds(number: int, kind: str) -> None:
     with pytest.raises(SensorError, match=r"chip x .*broken") as caught:
         I2cDevice(bus, 0x48, "chip x").read_byte(0)
     assert caught.value.kind == kind
+
+
+class Short:
+    """A bus whose controller delivers less than was asked for."""
+
+    def read_i2c_block_data(self, i2c_addr: int, register: int, length: int) -> list[int]:
+        return [0] * (length - 1)
+
+
+def test_a_short_transfer_is_no_data() -> None:
+    bus: I2cBus = Short()  # type: ignore[assignment]
+    with pytest.raises(SensorError, match="chip x sent 1 of 2 bytes") as caught:
+        I2cDevice(bus, 0x48, "chip x").read_block(0, 2)
+    assert caught.value.kind == "no-data"
+
+
+@pytest.mark.skipif(Path("/proc/device-tree/model").exists(), reason="this machine has pins")
+def test_pins_that_are_not_there_are_a_wiring_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # lgpio leaves a pipe where it is loaded
+    with pytest.raises(SensorError, match="no GPIO pins here") as caught:
+        PiHardware().pins()
+    assert caught.value.kind == "wiring"
 
 
 def test_closing_real_hardware_that_opened_nothing_is_harmless() -> None:

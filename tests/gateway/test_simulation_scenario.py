@@ -8,12 +8,13 @@ import pytest
 from simulated import QUIET, kind_of, plug, scenario, simulate
 
 from gateway.clock import SimulatedClock
-from gateway.contracts.tables import TableError, loads_toml, read_table
+from gateway.contracts.tables import TableError, loads_toml
 from gateway.errors import SimulationError
+from gateway.sensors.registry import open_sensor
 from gateway.simulation.faults import Fault
 from gateway.simulation.room import Change
 from gateway.simulation.scenario import load_scenario, scenario_names
-from gateway.simulation.simulation import Simulation, SimulationOptions
+from gateway.simulation.simulation import Simulation
 from gateway.simulation.wiring import Placement
 
 SENSORS = {
@@ -141,13 +142,34 @@ def test_a_scenario_may_be_a_file(tmp_path: Path) -> None:
 
 def test_the_configurations_table_builds_the_simulation() -> None:
     text = 'scenario = "gas-leak"\nseed = 7\nspeed = 20\n[sensors.far]\nroom = "flat"\n'
-    options = read_table(SimulationOptions, loads_toml(text, "t"), where="t")
-    simulation = Simulation.from_options(options)
+    sensors = [
+        ("far", "mq", {"model": "mq4", "input": "a0"}),
+        ("near", "mq", {"model": "mq4", "input": "a1"}),
+    ]
+    simulation = Simulation.from_table(loads_toml(text, "t"), sensors, where="t")
     assert isinstance(simulation.clock, SimulatedClock)
     assert simulation.clock.speed == 20
-    simulation.attach("far", "mq", {"model": "mq4", "input": "a0"})
-    with pytest.raises(TableError, match="speed must be above 0"):
-        read_table(SimulationOptions, {"scenario": "quiet", "speed": 0}, where="t")
+    far, near = (open_sensor(driver, options, simulation) for _, driver, options in sensors)
+    simulation.clock.sleep(15)
+    assert near.sample()["raw"] > 2 * far.sample()["raw"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ('scenario = "quiet"\nspeed = 0', TableError, "t: speed must be above 0"),
+        ('scenario = "quiet"\nsed = 1', TableError, "did you mean 'seed'"),
+        ('scenario = "quite"', SimulationError, "did you mean 'quiet'"),
+        (
+            'scenario = "quiet"\n[sensors.x]',
+            SimulationError,
+            "t: sensors.x places a sensor that does not exist",
+        ),
+    ],
+)
+def test_a_wrong_simulation_table_is_refused(text: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        Simulation.from_table(loads_toml(text, "t"), [], where="t")
 
 
 @pytest.mark.parametrize(
