@@ -73,7 +73,10 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class FinalEvent:
-    """A final block that is committed and sealed. Delivered at least once; again after a crash."""
+    """A final block that is committed and sealed.
+
+    What was committed just before a crash may never be told of: at start, a subscriber looks at the store.
+    """
 
     block: FinalBlock
     result: Result
