@@ -52,10 +52,10 @@ CREATE TABLE contracts (hash BLOB PRIMARY KEY, document BLOB NOT NULL) STRICT;
 CREATE TABLE contract_sets (root BLOB PRIMARY KEY, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE custody_batches (id INTEGER PRIMARY KEY, batch BLOB NOT NULL) STRICT;
 CREATE TABLE promises (
-    gateway BLOB NOT NULL, epoch INTEGER NOT NULL, height INTEGER NOT NULL, batch INTEGER NOT NULL,
-    place INTEGER NOT NULL, promise BLOB NOT NULL, path BLOB NOT NULL,
-    PRIMARY KEY (gateway, epoch, height, batch, place)
+    batch INTEGER NOT NULL, place INTEGER NOT NULL, gateway BLOB NOT NULL, epoch INTEGER NOT NULL,
+    height INTEGER NOT NULL, promise BLOB NOT NULL, PRIMARY KEY (batch, place)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX promises_by_position ON promises (gateway, epoch, height);
 
 CREATE TABLE births (gateway BLOB PRIMARY KEY, received INTEGER NOT NULL, birth BLOB NOT NULL) STRICT;
 CREATE TABLE refusals (

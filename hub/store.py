@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gateway.chain.alarm import Alarm, transition_hash
 from gateway.chain.block import Block, Header
-from gateway.chain.canonical import decode, encode
+from gateway.chain.canonical import INT_MAX, INT_MIN, decode, encode
 from gateway.chain.keys import Signed
 from gateway.chain.ordered import Position
 from gateway.chain.reading import Segment, parse_leaf
@@ -112,7 +112,7 @@ class Store:
                     place = fresh[key] = free
                     free += 1
                     rows.append(_block_row(place, key, each))
-                    transitions += [(hashed, place) for hashed in _transitions(each.segments)]
+                    transitions += [(hashed, place) for hashed in transitions_in(each.segments)]
                 segments += [(place * 4 + i, data) for i, data in enumerate(each.block.segments) if data]
             db.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.executemany("INSERT OR IGNORE INTO segments VALUES (?, ?)", segments)
@@ -234,6 +234,25 @@ def summarise(segments: Sequence[Segment | None]) -> list[Summary]:
     ]
 
 
+def pack(summaries: Iterable[Summary]) -> bytes:
+    """Return summaries as a block's row holds them."""
+    # A sum may exceed 64 bits where single values are near them: it then goes as text.
+    return encode([[s.series, s.count, s.least, s.most, s.last, _fit(s.total)] for s in summaries])
+
+
+def _fit(total: int) -> int | str:
+    return total if INT_MIN <= total <= INT_MAX else str(total)
+
+
+def transitions_in(segments: Sequence[Segment | None]) -> Iterator[bytes]:
+    """Yield the hashes of the transitions in a block's open segments."""
+    for segment in segments:
+        for _, leaf in segment.events if segment is not None else ():
+            parsed = parse_leaf(leaf)
+            if isinstance(parsed, bytes):
+                yield transition_hash(parsed)
+
+
 def _block_id(db: Connection, key: tuple[bytes, int, int, bytes]) -> int | None:
     sql = "SELECT id FROM blocks WHERE gateway = ? AND epoch = ? AND height = ? AND hash = ?"
     row = db.execute(sql, key).fetchone()
@@ -241,31 +260,13 @@ def _block_id(db: Connection, key: tuple[bytes, int, int, bytes]) -> int | None:
 
 
 def _block_row(place: int, key: tuple[bytes, int, int, bytes], each: NewBlock) -> tuple[Any, ...]:
-    block, summary = each.block, _pack(summarise(each.segments))
+    block, summary = each.block, pack(summarise(each.segments))
     return place, *key, each.header.wall, block.suite, block.header, block.signature, each.received, summary
-
-
-def _pack(summaries: Iterable[Summary]) -> bytes:
-    # A sum may exceed 64 bits where single values are near them: it then goes as text.
-    return encode([[s.series, s.count, s.least, s.most, s.last, _fit(s.total)] for s in summaries])
-
-
-def _fit(total: int) -> int | str:
-    return total if -(1 << 63) <= total < 1 << 63 else str(total)
 
 
 def _unpack(data: bytes) -> tuple[Summary, ...]:
     items: Any = decode(data)
     return tuple(Summary(*(*item[:5], int(item[5]))) for item in items)
-
-
-def _transitions(segments: Sequence[Segment | None]) -> Iterator[bytes]:
-    """Yield the hashes of the transitions in a block."""
-    for segment in segments:
-        for _, leaf in segment.events if segment is not None else ():
-            parsed = parse_leaf(leaf)
-            if isinstance(parsed, bytes):
-                yield transition_hash(parsed)
 
 
 def _stored_header(row: Any) -> StoredHeader:
