@@ -18,7 +18,7 @@ from pathlib import Path
 from firmware_tools.errors import BadFile
 from gateway.chain.alarm import contract_hash
 from gateway.chain.errors import ChainError
-from gateway.chain.genesis import AGENCY, EMBEDDED, Authority, Genesis, Hub
+from gateway.chain.genesis import EMBEDDED, REGULATOR, Authority, Genesis, Hub
 from gateway.chain.keys import GRANT, REVOCATION, SUITE, TICKET, Signed, SigningKey
 from gateway.chain.ordered import ContractGrant, Position, Revocation, Ticket
 from gateway.contracts.source import read_contract
@@ -99,7 +99,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def found(directory: Path, name: str, chain: str, hub: str, hub_key: bytes) -> Desk:
-    """Found a chain of one authority and one hub on the embedded engine, and write its genesis."""
+    """Found a chain of one hub on the embedded engine, whose one authority is the regulator; write its genesis."""
     key = make_key(directory)
     genesis = Genesis(
         version=1,
@@ -107,7 +107,7 @@ def found(directory: Path, name: str, chain: str, hub: str, hub_key: bytes) -> D
         engine=EMBEDDED,
         name=chain,
         created=int(time.time() * 1000),
-        authorities=(Authority(name, AGENCY, key.public),),
+        authorities=(Authority(name, REGULATOR, key.public),),
         hubs=(Hub(hub, name, hub_key),),
         validators=(),
         epoch_changes=3,

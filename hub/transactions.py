@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gateway.chain.alarm import Alarm
+from gateway.chain.alarm import RECORDED, UNRECORDED, Alarm
 from gateway.chain.block import Header, header_hash
 from gateway.chain.entries import (
     ContractsEntry,
@@ -66,6 +66,7 @@ from gateway.chain.record import Record
 from gateway.chain.state import StateTree
 from gateway.chain.trees import leaf_hash
 from gateway.chain.verify import (
+    check_alarm_signature,
     check_header_signature,
     check_ordered_time,
     check_standing,
@@ -257,25 +258,13 @@ def _header(view: View, signed: Signed) -> bool:
 def _alarm(view: View, alarm: Alarm) -> bool:
     transition = read_transition(alarm, view.genesis)
     entry = view.gateway(transition.gateway)
-    leaf = LogLeaf(ALARMS, transition.gateway, 0, 0, alarm.hash)
-    if view.has(leaf):
+    leaves = [LogLeaf(ALARMS, transition.gateway, 0, mark, alarm.hash) for mark in (RECORDED, UNRECORDED)]
+    if any(map(view.has, leaves)):
         return False
     check_standing(entry)
-    verify_by_any(alarm, entry)
-    view.add(leaf)
+    check_alarm_signature(alarm, entry)
+    view.add(leaves[alarm.mark])
     return True
-
-
-def verify_by_any(alarm: Alarm, entry: GatewayEntry) -> None:
-    """Check an alarm under one of a gateway's keys: it names no height, so around a rotation either may sign."""
-    *others, latest = (span.key for span in entry.keys)
-    for public in others:
-        try:
-            alarm.verify(public)
-        except ChainError:
-            continue
-        return
-    alarm.verify(latest)
 
 
 def _record(view: View, transaction: Transaction, time: int) -> bool:
@@ -338,13 +327,11 @@ def _rotate(view: View, transaction: Rotate) -> bool:
     if view.has(leaf):
         return False
     body = verify_rotation(rotation, view.genesis, entry)
-    if view.get(key_key(gateway, body.new)) is not None:
-        raise BadRecord("a rotation leads to a key that the gateway never had")
     view.add(leaf)
     view.put(key_key(gateway, body.new), KeyEntry(gateway, body.new, body.first, ROTATE, rotation.hash))
     last = Position(0, body.first - 1, NO_HASH)
     view.put(key_end_key(gateway, body.old), KeyEnd(ROTATE, last, rotation.hash))
-    view.set_gateway(gateway, replace(entry, keys=(entry.keys[-1], KeySpan(body.new, body.first))))
+    view.set_gateway(gateway, replace(entry, keys=(*entry.keys, KeySpan(body.new, body.first))))
     return True
 
 
@@ -355,7 +342,6 @@ def _revoke(view: View, transaction: Revoke) -> bool:
     if view.has(leaf):
         return False
     last = verify_revocation(transaction.revocation, view.genesis).last
-    check_standing(entry)
     if last != NOWHERE and not view.has(LogLeaf(HEADERS, gateway, last.epoch, last.height, last.hash)):
         raise BadRecord(f"the revocation's last block {last.epoch}/{last.height} is not in the log")
     view.add(leaf)
@@ -369,21 +355,34 @@ def _equivocate(view: View, transaction: Equivocate) -> bool:
     leaf = LogLeaf(EQUIVOCATE, gateway, 0, 0, transaction.hash)
     if view.has(leaf):
         return False
-    check_standing(entry)
-    verify_equivocation(transaction.first, transaction.second, view.genesis, entry)
+    public = verify_equivocation(transaction.first, transaction.second, view.genesis, entry)
+    if public in entry.alarm_keys:
+        check_standing(entry)
+        _end_keys(view, gateway, entry, KeyEnd(EQUIVOCATE, entry.head, transaction.hash))
+    else:
+        _mark_retired(view, key_end_key(gateway, public), transaction.hash)
     view.add(leaf)
-    _end_keys(view, gateway, entry, KeyEnd(EQUIVOCATE, entry.head, transaction.hash))
     return True
 
 
+def _mark_retired(view: View, at: bytes, record: bytes) -> None:
+    """Put a retired key's lie on record. Whoever stole that key later cannot bar the gateway with it."""
+    ended = view.get(at)
+    assert ended is not None, "a key that is not among the alarm keys was rotated away"
+    end = KeyEnd.decode(ended)
+    if end.kind == EQUIVOCATE:
+        raise BadRecord("this retired key's equivocation is on record already")
+    view.put(at, replace(end, kind=EQUIVOCATE, record=record))
+
+
 def _end_keys(view: View, gateway: bytes, entry: GatewayEntry, end: KeyEnd) -> None:
-    """End a gateway's keys, and cut back the end of a rotated one that would vouch for blocks after `end`."""
+    """End a gateway's keys, and cut back every earlier end that would vouch for blocks after `end`."""
     for span in entry.keys:
         at = key_end_key(gateway, span.key)
         before = view.get(at)
         if before is None or KeyEnd.decode(before).last.height > end.last.height:
             view.put(at, end)
-    view.set_gateway(gateway, replace(entry, standing=end.kind))
+    view.set_gateway(gateway, replace(entry, standing=entry.standing or end.kind))
 
 
 def _grant(view: View, transaction: Grant) -> bool:

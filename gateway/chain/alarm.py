@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
+from gateway.chain.canonical import INT_MAX
 from gateway.chain.errors import WrongShape
 from gateway.chain.keys import ALARM, ALARM_UNRECORDED, CONTRACT, SUITE, SigningKey, digest, verify
 from gateway.chain.record import (
@@ -26,7 +27,6 @@ from gateway.chain.record import (
     Signature,
     Suite,
     Text,
-    UInt,
 )
 
 NORMAL: Final = 0
@@ -42,7 +42,7 @@ _DOMAINS: Final = (ALARM, ALARM_UNRECORDED)
 
 MAX_TRANSITION: Final = 4096
 MAX_CONTRACT: Final = 16 * 1024
-Fault = Annotated[str, Text(96)]
+Fault = Annotated[str, Text(96, r"[^:]+:[^:]+")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ class Transition(Record):
     """A contract's change of state. `counter` counts transitions within the boot, from 1.
 
     `before` and `after` are conditions (0 normal, 1 pre-alarm, 2 alarm, 3 latched); `faults` are the reasons
-    beside the condition afterwards, each `alias:kind`, sorted. `mono` is the deciding instant.
+    beside the condition afterwards, each `alias:kind`, sorted by their bytes. `mono` is the deciding instant.
     """
 
     genesis: Hash
     gateway: GatewayId
     boot: BootNonce
-    counter: UInt
+    counter: Annotated[int, Range(1, INT_MAX)]
     contract: Name
     contract_hash: Hash
     before: Condition

@@ -12,8 +12,9 @@ from typing import Annotated, Final
 
 from gateway.chain.errors import WrongShape
 from gateway.chain.keys import BLOCK, NO_HASH, Signed, digest
-from gateway.chain.reading import MAX_LEAVES, MAX_SEGMENT, MAX_SERIES, Class, Series
+from gateway.chain.reading import MAX_LEAVES, MAX_SEGMENT, MAX_SERIES, PUBLIC, Class, Series
 from gateway.chain.record import (
+    MAX_MILLIS,
     BootNonce,
     GatewayId,
     Hash,
@@ -98,8 +99,14 @@ class Header(Record):
         classes = [segment.klass for segment in self.segments]
         if classes != sorted(set(classes)):
             raise WrongShape(f"{where}.segments: one segment a class, in rising order of class")
+        if self.segments[0].klass == PUBLIC and self.segments[0].key_id:
+            raise WrongShape(f"{where}.segments: the public segment is clear, its key id 0")
         if (self.height == 1) != (self.previous == NO_HASH):
             raise WrongShape(f"{where}.previous: zero at height 1 and only there")
+        if self.seen.height == 0 and self.seen != NOTHING_SEEN:
+            raise WrongShape(f"{where}.seen: all zero where no seal was seen")
+        if max(self.wall, self.mono) + self.span > MAX_MILLIS:
+            raise WrongShape(f"{where}.span: the last reading's time is out of range")
 
     @property
     def position(self) -> tuple[int, int]:

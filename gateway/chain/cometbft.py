@@ -19,12 +19,13 @@ from nacl.exceptions import CryptoError
 
 from gateway.chain.errors import BadProof, BadSignature
 from gateway.chain.genesis import Genesis, Validator
-from gateway.chain.record import Hash, Int, Many, Octets, Range, Record, Signature, Text, UInt
+from gateway.chain.record import MAX_MILLIS, Hash, Many, Octets, Range, Record, Signature, Text, UInt
 from gateway.chain.trees import leaf_hash, root_of
 
 MAX_VALIDATORS: Final = 64
 MAX_STEPS: Final = 256
 Digest = Annotated[bytes, Octets(0, 32)]
+Seconds = Annotated[int, Range(0, MAX_MILLIS // 1000 - 1)]
 Nanos = Annotated[int, Range(0, 999_999_999)]
 
 
@@ -36,7 +37,7 @@ class CometHeader(Record):
     app_version: UInt
     chain_id: Annotated[str, Text(50)]
     height: Annotated[int, Range(1, (1 << 63) - 1)]
-    seconds: Int
+    seconds: Seconds
     nanos: Nanos
     last_hash: Digest
     last_parts: Annotated[int, Range(0, 0xFFFFFFFF)]
@@ -76,7 +77,7 @@ class Precommit(Record):
     """One validator's vote for the block: its index in the set, its time, its signature."""
 
     validator: Annotated[int, Range(0, MAX_VALIDATORS - 1)]
-    seconds: Int
+    seconds: Seconds
     nanos: Nanos
     signature: Signature
 

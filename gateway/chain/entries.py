@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from gateway.chain.canonical import encode
-from gateway.chain.ordered import EQUIVOCATE, MAX_BATCH, ROTATE, Position
+from gateway.chain.ordered import ENROL, EQUIVOCATE, MAX_BATCH, ROTATE, Position
 from gateway.chain.record import (
     BootNonce,
     GatewayId,
@@ -65,9 +65,10 @@ class KeySpan(Record):
 class GatewayEntry(Record):
     """A gateway as the chain knows it.
 
-    `keys` are all it ever had, by rising `first`. `standing` is 0 in good standing, else the kind of transaction that ended it (6 or 7). `head` is its final
-    head. `opened_at` is the log index of the record that opened its epoch. `boot`, `mono` and `seen` are the
-    head's boot nonce, end on its monotonic clock, and seen height: its successor may not go behind them.
+    `keys` are all it ever had, by rising `first`. `standing` is 0 while good, else the kind of transaction that
+    ended it first (6 or 7). `head` is its final head. `opened_at` is the log index of the record that opened its
+    epoch. `boot`, `mono` and `seen` are the head's boot nonce, end on its monotonic clock, and seen height: its
+    successor may not go behind them.
     `epochs` are the times of the latest epoch changes, oldest first.
     """
 
@@ -86,6 +87,12 @@ class GatewayEntry(Record):
         """Return the key that signs block `height`: the last one whose span has begun."""
         return next((span.key for span in reversed(self.keys) if span.first <= height), self.keys[0].key)
 
+    @property
+    def alarm_keys(self) -> tuple[bytes, ...]:
+        """The keys that may sign an alarm now, which names no height: the head's, its successor's, the latest."""
+        height = self.head.height
+        return tuple(dict.fromkeys((self.key_at(height), self.key_at(height + 1), self.keys[-1].key)))
+
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry(Record):
@@ -94,7 +101,7 @@ class KeyEntry(Record):
     gateway: GatewayId
     key: PublicKey
     first: UInt
-    kind: UInt
+    kind: Annotated[int, Range(ENROL, ROTATE)]
     record: Hash
 
 
@@ -102,7 +109,7 @@ class KeyEntry(Record):
 class KeyEnd(Record):
     """A key's end by rotation (5), revocation (6) or equivocation (7): the last block it vouches for.
 
-    After a rotation `last` has the height alone, epoch and hash being still to come, and so are zero.
+    Where the key ended by rotation first, `last` has the height alone; its epoch and hash are zero.
     """
 
     kind: Annotated[int, Range(ROTATE, EQUIVOCATE)]

@@ -18,13 +18,14 @@ from gateway.chain.entries import KeyEnd, KeyEntry, key_end_key, key_key
 from gateway.chain.errors import BadEvidence, BadProof, RevokedKey, WrongShape
 from gateway.chain.finality import Checkpoint, Entry, FinalityProof, Sealed
 from gateway.chain.genesis import Genesis
-from gateway.chain.keys import Signed, gateway_id
-from gateway.chain.ordered import ALARMS, ENROL, HEADERS, ROTATE, Enrolment, LogLeaf
+from gateway.chain.keys import NO_HASH, Signed, gateway_id
+from gateway.chain.ordered import ALARMS, ENROL, HEADERS, Enrolment, LogLeaf
 from gateway.chain.reading import Event, Series, Status, check_class, parse_leaf
 from gateway.chain.record import Blob, Many, Maybe, Octets, PublicKey, Range, Record, UInt
 from gateway.chain.trees import Path, leaf_hash, root_from_inclusion
 from gateway.chain.verify import (
     check_header_signature,
+    check_own,
     position_of,
     read_header,
     read_transition,
@@ -226,15 +227,22 @@ def verify_evidence(data: bytes, trusted: bytes) -> Finding:
     end = _verify_end(file.standing, gateway)
     if stood:
         _check_span(stood.header, begin, end, file.block.header)  # type: ignore[union-attr]
-    return Finding(genesis, gateway, stood, raised, enrolled, end, file.standing.checkpoint.verify(genesis))
+    as_of = file.standing.checkpoint.verify(genesis)
+    if as_of.height < max(part.accepted.height for part in (stood, raised) if part):
+        raise BadEvidence(
+            "the key was looked up as of an earlier final block than the one that accepted the item"
+        )
+    return Finding(genesis, gateway, stood, raised, enrolled, end, as_of)
 
 
 def _verify_block(part: BlockPart, genesis: Genesis, key: bytes) -> Stood:
     header = read_header(part.header, genesis)
     check_header_signature(part.header, key)
     leaf = _verify_leaf(part.leaf, header)
-    reading = _verify_series(part.series, leaf, header)
+    reading = _verify_series(part, leaf, header)
     transition = Transition.decode(leaf) if isinstance(leaf, bytes) else None
+    if transition:
+        check_own(transition, header)
     documents = tuple(_verify_contract(each, header) for each in part.contracts)
     if transition and transition.contract_hash not in map(contract_hash, documents):
         raise BadEvidence("the contract that decided is not among the documents")
@@ -242,7 +250,8 @@ def _verify_block(part: BlockPart, genesis: Genesis, key: bytes) -> Stood:
     log_leaf = LogLeaf(HEADERS, header.gateway, at.epoch, at.height, at.hash)
     accepted = part.finality.verify(log_leaf, genesis)
     event = None if isinstance(leaf, tuple | bytes) else leaf
-    return Stood(header, reading, event, transition, documents, accepted, _verify_seen(part, header, genesis))
+    seen = _verify_seen(part, header, accepted, genesis)
+    return Stood(header, reading, event, transition, documents, accepted, seen)
 
 
 def _verify_leaf(part: LeafPart, header: Header) -> tuple[int, int, int] | bytes | Event:
@@ -259,20 +268,24 @@ def _verify_leaf(part: LeafPart, header: Header) -> tuple[int, int, int] | bytes
 
 
 def _verify_series(
-    part: SeriesPart | None, leaf: tuple[int, int, int] | bytes | Event, header: Header
+    block: BlockPart, leaf: tuple[int, int, int] | bytes | Event, header: Header
 ) -> tuple[Series, int, int] | None:
+    offset = leaf[1] if isinstance(leaf, tuple) else getattr(leaf, "offset", 0)
+    if offset > header.span:
+        raise BadEvidence("the leaf lies outside its block's span")
+    part = block.series
     index = leaf[0] if isinstance(leaf, tuple) else leaf.series if isinstance(leaf, Status) else None
     if (index is None) != (part is None) or (part and part.series.index != index):
         raise BadEvidence("a reading or status has its own series beside it, any other leaf none")
     if part is None:
         return None
+    if part.series.klass != header.segments[block.leaf.segment].klass:
+        raise BadEvidence("the leaf stands in a segment of another class than its series'")
     listing, entry = header.catalogue, part.series.encode()
     if root_from_inclusion(leaf_hash(entry), part.series.index, listing.count, part.path) != listing.root:
         raise BadProof("the series' path does not lead to the catalogue's root")
     if not isinstance(leaf, tuple):
         return None
-    if leaf[1] > header.span:
-        raise BadEvidence("the reading lies outside its block's span")
     return part.series, header.wall + leaf[1], leaf[2]
 
 
@@ -283,10 +296,15 @@ def _verify_contract(part: ContractPart, header: Header) -> bytes:
     return part.document
 
 
-def _verify_seen(part: BlockPart, header: Header, genesis: Genesis) -> Sealed | None:
+def _verify_seen(part: BlockPart, header: Header, accepted: Sealed, genesis: Genesis) -> Sealed | None:
+    seen = header.seen
+    if seen.height >= accepted.height or seen.log_size > part.finality.index:
+        raise BadEvidence("the header names a seal that is no older than its own acceptance")
     if part.seen is None:
         return None
-    sealed, seen = part.seen.verify(genesis), header.seen
+    sealed = part.seen.verify(genesis)
+    if sealed.time > accepted.time:
+        raise BadEvidence("the seal that the header had seen is younger than its own acceptance")
     if (sealed.height, part.seen.app.log_size, sealed.hash) != (seen.height, seen.log_size, seen.seal_hash):
         raise BadEvidence("the seal beside the header is not the one that the header had seen")
     return sealed
@@ -297,7 +315,7 @@ def _verify_alarm(part: AlarmPart, genesis: Genesis, key: bytes) -> Raised:
     part.alarm.verify(key)
     if part.document and contract_hash(part.document) != transition.contract_hash:
         raise BadEvidence("the document beside the alarm is not the contract that decided")
-    leaf = LogLeaf(ALARMS, transition.gateway, 0, 0, part.alarm.hash)
+    leaf = LogLeaf(ALARMS, transition.gateway, 0, part.alarm.mark, part.alarm.hash)
     accepted = part.finality.verify(leaf, genesis)
     return Raised(transition, part.alarm.mark == RECORDED, part.document, accepted)
 
@@ -331,6 +349,6 @@ def _check_span(header: Header, begin: KeyEntry, end: KeyEnd | None, signed: Sig
         raise RevokedKey(f"the key signs from block {begin.first} on, not block {header.height}")
     if end is None or header.height < end.last.height:
         return
-    same = end.kind == ROTATE or position_of(signed, header) == end.last
+    same = end.last.hash == NO_HASH or position_of(signed, header) == end.last
     if header.height > end.last.height or not same:
         raise RevokedKey(f"the key's last block is {end.last.height}, this is another: {header.height}")

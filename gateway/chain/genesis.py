@@ -6,12 +6,13 @@ trust: a `trust` file is the genesis bytes, or their hash as 64 hexadecimal digi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Final
 
-from gateway.chain.errors import FormatError, UnknownSigner, WrongChain, WrongShape
-from gateway.chain.keys import GENESIS, SUITE, Signed, digest
+from gateway.chain.errors import FormatError, UnknownSigner, UnsupportedSuite, WrongChain, WrongShape
+from gateway.chain.keys import GENESIS, SUITE, TAKEOVER, Signed, digest
 from gateway.chain.record import (
     Hash,
     Label,
@@ -60,12 +61,28 @@ class Validator(Record):
 
 @dataclass(frozen=True, slots=True)
 class Takeover(Record):
-    """An embedded chain that this chain continues: its last seal's numbers, and its hub's closing signature."""
+    """An embedded chain that this chain continues: its last seal's numbers, and its hub's signature.
+
+    The signature is over a `TakeoverBody` (domain `tocsin/takeover/v1`).
+    """
 
     genesis: Hash
     height: UInt
     app_hash: Hash
     signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class TakeoverBody(Record):
+    """What the closing hub signs: its chain's genesis hash, last final height, application hash, and successor.
+
+    `successor` is the hash (domain `tocsin/takeover/v1`) of the new genesis with no takeovers in it.
+    """
+
+    genesis: Hash
+    height: UInt
+    app_hash: Hash
+    successor: Hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +101,14 @@ class Genesis(Record):
     authorities: Annotated[tuple[Authority, ...], Many(1, 64)]
     hubs: Annotated[tuple[Hub, ...], Many(1, 64)]
     validators: Annotated[tuple[Validator, ...], Many(0, 64)]
-    epoch_changes: Annotated[int, Range(0, 1000)]
+    epoch_changes: Annotated[int, Range(0, 512)]
     epoch_window: Millis
     custodians: Annotated[int, Range(1, 64)]
     takeovers: Annotated[tuple[Takeover, ...], Many(0, 64)]
 
     def check(self, where: str) -> None:
         if self.suite != SUITE:
-            raise WrongShape(f"{where}.suite: suite {self.suite} is not known to this software")
+            raise UnsupportedSuite(f"{where}.suite: suite {self.suite} is not known to this software")
         if self.engine == EMBEDDED and (len(self.hubs) != 1 or self.validators):
             raise WrongShape(f"{where}: the embedded engine has exactly one hub and no validators")
         if self.engine == COMETBFT and not self.validators:
@@ -99,11 +116,23 @@ class Genesis(Record):
         for part in (self.authorities, self.hubs, self.validators):
             if len({each.key for each in part}) != len(part):
                 raise WrongShape(f"{where}: a key stands twice among its {len(part)} peers")
+        for names in ([each.name for each in self.authorities], [each.name for each in self.hubs]):
+            if len(set(names)) != len(names):
+                raise WrongShape(f"{where}: a name stands twice among its {len(names)} peers")
+        if all(each.role != REGULATOR for each in self.authorities):
+            raise WrongShape(f"{where}.authorities: one of them is the regulator")
+        if self.custodians > len({hub.agency for hub in self.hubs}):
+            raise WrongShape(f"{where}.custodians: more than there are agencies with a hub")
 
     @property
     def hash(self) -> bytes:
         """The identity of the chain (32 bytes)."""
         return _hash(self)
+
+    @property
+    def successor(self) -> bytes:
+        """What a chain that is taken over signs for this one (32 bytes)."""
+        return digest(TAKEOVER, replace(self, takeovers=()).encode())
 
     def authority(self, key: bytes) -> Authority:
         """Return the authority of a key. Raises UnknownSigner."""
@@ -142,12 +171,8 @@ def read_trust(data: bytes) -> tuple[bytes, Genesis | None]:
 
     Raises FormatError for anything that is neither.
     """
-    text = data.strip()
-    if len(text) == 64:
-        try:
-            return bytes.fromhex(text.decode("ascii")), None
-        except ValueError:
-            pass
+    if match := re.fullmatch(rb"\s*([0-9a-fA-F]{64})\s*", data):
+        return bytes.fromhex(match[1].decode("ascii")), None
     try:
         genesis = Genesis.decode(data)
     except FormatError as error:

@@ -60,7 +60,7 @@ class Birth(Record):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Record):
-    """Hub to gateway, in answer to a birth (domain `tocsin/answer/v1`).
+    """Hub to gateway, in answer to the birth of this boot and version (domain `tocsin/answer/v1`).
 
     `standing` is the gateway's, 255 where it is not enrolled. `head` is its final head in `epoch`; `known` the
     signed blocks above it, `alarms` the hashes of its latest alarms, oldest first. `epoch` is the one in force.
@@ -70,6 +70,7 @@ class Answer(Record):
     hub: PublicKey
     gateway: GatewayId
     boot: BootNonce
+    version: UInt
     standing: Annotated[int, Range(0, 255)]
     epoch: UInt
     head: Position
@@ -102,7 +103,7 @@ class Receipts(Record):
 
 @dataclass(frozen=True, slots=True)
 class AlarmReceipt(Record):
-    """Hub to gateway (domain `tocsin/answer/v1`): these alarms, by transition hash, are on the hub's disk."""
+    """Hub to gateway (domain `tocsin/alarm-receipt/v1`): these alarms, by transition hash, are on the hub's disk."""
 
     genesis: Hash
     hub: PublicKey

@@ -58,7 +58,10 @@ GRANT_CONTRACTS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class LogLeaf(Record):
-    """One leaf of the log. Epoch and height are zero but for headers (kind 1); kinds are those of transactions."""
+    """One leaf of the log; kinds are those of transactions.
+
+    Epoch and height are a header's own (kind 1); for an alarm (kind 2) height is its mark; else both are zero.
+    """
 
     kind: Annotated[int, Range(HEADERS, GRANT_CONTRACTS)]
     gateway: GatewayId
@@ -165,6 +168,11 @@ class EpochChangeBody(Record):
     orphans: Annotated[tuple[Position, ...], Many(0, MAX_ORPHANS)]
     reason: Annotated[int, Range(1, 3)]
 
+    def check(self, where: str) -> None:
+        places = [(orphan.height, orphan.hash) for orphan in self.orphans]
+        if places != sorted(set(places)):
+            raise WrongShape(f"{where}.orphans: each once, by rising height and hash")
+
 
 @dataclass(frozen=True, slots=True)
 class EpochChange(Record):
@@ -248,7 +256,7 @@ class Revoke(Record):
 
 @dataclass(frozen=True, slots=True)
 class Equivocate(Record):
-    """Transaction 7: two different signed headers at one (epoch, height), the lesser bytes first."""
+    """Transaction 7: two different signed headers at one (epoch, height), the bytewise lesser first."""
 
     first: Signed
     second: Signed

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 
 import cbor2
 
-from gateway.chain.alarm import MAX_TRANSITION
+from gateway.chain.alarm import MAX_TRANSITION, Transition
 from gateway.chain.canonical import decode, decode_at, encode
 from gateway.chain.errors import NotCanonical, TooLarge, WrongShape
 from gateway.chain.keys import SALT, SEGMENT, digest
@@ -75,7 +75,10 @@ Catalogue = Annotated[tuple[Series, ...], Many(0, MAX_SERIES)]
 
 @dataclass(frozen=True, slots=True)
 class Status(Record):
-    """Event 2: a sensor's series changed its state. State 0 is well, 1 degraded, 2 fault, 3 warming up."""
+    """Event 2, in its series' class: a sensor's series changed its state.
+
+    State 0 is well, 1 degraded, 2 fault, 3 warming up.
+    """
 
     series: Annotated[int, Range(0, MAX_SERIES - 1)]
     offset: Annotated[int, Range(0, MAX_OFFSET)]
@@ -94,6 +97,10 @@ class Shedding(Record):
     first: UInt
     last: UInt
     count: UInt
+
+    def check(self, where: str) -> None:
+        if self.first > self.last:
+            raise WrongShape(f"{where}: first is above last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +161,7 @@ def parse_leaf(leaf: bytes) -> tuple[int, int, int] | bytes | Event:
         raise WrongShape("a leaf is a reading of three integers or an event of two parts")
     kind, body = item
     if kind == TRANSITION and type(body) is bytes:
-        if len(body) > MAX_TRANSITION:
-            raise TooLarge(f"a transition of {len(body)} bytes, at most {MAX_TRANSITION} are allowed")
+        Transition.decode(body, max_size=MAX_TRANSITION)
         return body
     if type(kind) is not int or kind not in _EVENTS:
         raise WrongShape(f"{kind!r} is no kind of event")
@@ -163,9 +169,9 @@ def parse_leaf(leaf: bytes) -> tuple[int, int, int] | bytes | Event:
 
 
 def check_class(leaf: tuple[int, int, int] | bytes | Event, klass: int) -> None:
-    """Check that a transition stands in the public class, where everyone can see it. Raises WrongShape."""
-    if isinstance(leaf, bytes) and klass != PUBLIC:
-        raise WrongShape(f"a transition stands in a segment of class {klass}, not in the public one")
+    """Check that what everyone must see stands in the public class: all but readings and Status. Raises WrongShape."""
+    if not isinstance(leaf, tuple | Status) and klass != PUBLIC:
+        raise WrongShape(f"a leaf that belongs in the public segment stands in one of class {klass}")
 
 
 def salted(secret: bytes, index: int, leaf: bytes) -> bytes:
@@ -260,7 +266,7 @@ def _open_mixed(klass: int, secret: bytes, count: int, leaves: Sequence[bytes]) 
         raise NotCanonical(f"a segment of {count} leaves holds {len(leaves)}")
     events = []
     for index, leaf in enumerate(leaves):
-        if leaf[0] != 0x83:
+        if not _READING.fullmatch(leaf):
             check_class(parse_leaf(leaf), klass)
             events.append((index, leaf))
     return _columns(secret, leaves, events)

@@ -188,7 +188,8 @@ T = TypeVar("T")
 
 UInt = Annotated[int, Range(0, INT_MAX)]
 Int = Annotated[int, Range(INT_MIN, INT_MAX)]
-Millis = Annotated[int, Range(0, INT_MAX)]  # milliseconds since 1970-01-01 UTC, or a span of milliseconds
+MAX_MILLIS = (1 << 53) - 1  # every language can count so far, and sums of two still fit
+Millis = Annotated[int, Range(0, MAX_MILLIS)]  # milliseconds since 1970-01-01 UTC, or a span of milliseconds
 Suite = Annotated[int, Range(1, 255)]
 Hash = Annotated[bytes, Octets(32, 32)]
 PublicKey = Annotated[bytes, Octets(32, 32)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, TypeAlias
 
-from gateway.chain.errors import BadProof
+from gateway.chain.errors import BadProof, WrongShape
 from gateway.chain.keys import NO_HASH, STATE_KEY, digest
 from gateway.chain.record import Hash, Many, Octets, Record
 from gateway.chain.trees import node_hash
@@ -49,7 +49,7 @@ class StateProof(Record):
 
     def check(self, where: str) -> None:
         if (len(self.path), len(self.value_hash)) not in ((0, 0), (32, 32)):
-            raise BadProof(f"{where}: an entry has a path and a value hash of 32 bytes each, or neither")
+            raise WrongShape(f"{where}: an entry has a path and a value hash of 32 bytes each, or neither")
 
     def holds(self, root: bytes, key: bytes, value: bytes | None) -> None:
         """Check that `key` has `value` (None: is absent) under `root`. Raises BadProof."""

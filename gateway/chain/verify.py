@@ -11,6 +11,8 @@ Nothing here reads a clock, a file or a database. A rule that needs what the cha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.chain.alarm import MAX_TRANSITION, Alarm, Transition
 from gateway.chain.block import Block, Header, header_hash
 from gateway.chain.entries import GOOD, MAX_KEYS, GatewayEntry
@@ -18,6 +20,7 @@ from gateway.chain.errors import (
     BackDated,
     BadRecord,
     BadSegment,
+    BadSignature,
     FormatError,
     HeightRepeated,
     HeightSkipped,
@@ -51,7 +54,7 @@ from gateway.chain.ordered import (
     RotationBody,
     Ticket,
 )
-from gateway.chain.reading import MAX_SERIES, Segment, open_segment, segment_hash
+from gateway.chain.reading import Segment, Status, open_segment, parse_leaf, segment_hash
 
 CLOCK_TOLERANCE = 10 * 60_000  # how far a record's ordered time may lie from its final block's, in ms
 
@@ -94,23 +97,23 @@ def check_successor(header: Header, entry: GatewayEntry) -> None:
         )
     if header.seen.height < entry.seen:
         raise BackDated(f"{at} has seen final block {header.seen.height}, its predecessor {entry.seen}")
-    if head.epoch not in (0, header.epoch) and header.seen.log_size <= entry.opened_at:
+    if header.epoch > 1 and head.epoch != header.epoch and header.seen.log_size <= entry.opened_at:
         raise UnseenEpoch(
             f"{at} opens epoch {header.epoch} without having seen the final block that ordered it"
         )
 
 
-def open_block(block: Block, header: Header, series: int = MAX_SERIES) -> list[Segment | None]:
+def open_block(block: Block, header: Header, classes: Sequence[int]) -> list[Segment | None]:
     """Return a block's segments, opened and checked against its header; None where one is withheld.
 
-    `series` is the number of entries in the catalogue in force. Raises BadSegment or FormatError.
+    `classes` are those of the series in the catalogue in force, by index. Raises BadSegment.
     """
     if len(block.segments) != len(header.segments):
         raise BadSegment(f"{len(block.segments)} segments where the header commits to {len(header.segments)}")
-    return [_open(i, block.segments[i], header, series) for i in range(len(header.segments))]
+    return [_open(i, block.segments[i], header, classes) for i in range(len(header.segments))]
 
 
-def _open(index: int, data: bytes, header: Header, series: int) -> Segment | None:
+def _open(index: int, data: bytes, header: Header, classes: Sequence[int]) -> Segment | None:
     head, where = header.segments[index], f"segment {index} of block {header.epoch}/{header.height}"
     if not data:
         return None
@@ -126,13 +129,29 @@ def _open(index: int, data: bytes, header: Header, series: int) -> Segment | Non
         raise BadSegment(f"{where}: {len(segment.leaves)} leaves where the header says {head.count}")
     if segment.root != head.root:
         raise BadSegment(f"{where}: its leaves have another root than the header says")
-    if segment.series and max(segment.series) >= series:
-        raise BadSegment(f"{where}: series {max(segment.series)} is not in a catalogue of {series}")
-    if segment.offsets and max(segment.offsets) > header.span:
+    offset = max(segment.offsets, default=0)
+    allowed = {series for series, klass in enumerate(classes) if klass == head.klass}
+    strangers = set(segment.series) - allowed
+    for _, leaf in segment.events:
+        event = parse_leaf(leaf)
+        offset = max(offset, getattr(event, "offset", 0))
+        if isinstance(event, Status):
+            strangers |= {event.series} - allowed
+        elif isinstance(event, bytes):
+            check_own(Transition.decode(event), header)
+    if strangers:
+        raise BadSegment(f"{where}: series {min(strangers)} is not in the catalogue, or of another class")
+    if offset > header.span:
         raise BadSegment(
-            f"{where}: a reading lies {max(segment.offsets)} ms after a first one of span {header.span}"
+            f"{where}: a leaf lies {offset} ms after the first reading, the span is {header.span}"
         )
     return segment
+
+
+def check_own(transition: Transition, header: Header) -> None:
+    """Check that a block's transition is its own gateway's, of its own chain. Raises BadSegment."""
+    if (transition.genesis, transition.gateway) != (header.genesis, header.gateway):
+        raise BadSegment(f"the transition of {transition.contract} is another gateway's or another chain's")
 
 
 def read_transition(alarm: Alarm, genesis: Genesis) -> Transition:
@@ -173,12 +192,14 @@ def verify_rotation(rotation: Rotation, genesis: Genesis, entry: GatewayEntry) -
     body = RotationBody.decode(rotation.body)
     genesis.require(body.genesis, "the rotation")
     check_standing(entry)
-    if body.old != entry.keys[-1].key or body.new == body.old:
-        raise BadRecord("a rotation leads from the key in force to another one")
+    if body.old != entry.keys[-1].key:
+        raise BadRecord("a rotation leads from the latest key to a new one")
     if body.first <= max(entry.head.height, entry.keys[-1].first):
         raise BadRecord(f"a rotation from block {body.first} does not lie above the head {entry.head.height}")
     if entry.head.height < entry.keys[-1].first - 1:
         raise BadRecord(f"the rotation before takes effect at block {entry.keys[-1].first} only")
+    if body.new in {span.key for span in entry.keys}:
+        raise BadRecord("a rotation leads to a key that the gateway never had")
     if len(entry.keys) == MAX_KEYS:
         raise BadRecord(f"a gateway has at most {MAX_KEYS} keys in its life; enrol it anew")
     verify(body.old, ROTATION, rotation.suite, rotation.body, rotation.by_old)
@@ -222,17 +243,40 @@ def verify_epoch_change(
     return body
 
 
-def verify_equivocation(first: Signed, second: Signed, genesis: Genesis, entry: GatewayEntry) -> Header:
-    """Return the first of two different headers that one gateway signed at one (epoch, height)."""
+def verify_equivocation(first: Signed, second: Signed, genesis: Genesis, entry: GatewayEntry) -> bytes:
+    """Return the key of a gateway under which two different headers at one (epoch, height) were signed.
+
+    Any key that ever was the gateway's will do, whatever heights it was to sign.
+    """
     one, two = read_header(first, genesis), read_header(second, genesis)
     if not first.body < second.body:
         raise BadRecord("equivocation is two different headers, the lesser bytes first")
     if (one.gateway, one.position) != (two.gateway, two.position):
         raise BadRecord("equivocation is two headers of one gateway at one epoch and height")
-    public = entry.key_at(one.height)
-    check_header_signature(first, public)
-    check_header_signature(second, public)
-    return one
+    for span in entry.keys:
+        if _signed_by(first, span.key) and _signed_by(second, span.key):
+            return span.key
+    raise BadSignature("the two headers are not both signed by one and the same key of the gateway")
+
+
+def _signed_by(signed: Signed, public: bytes) -> bool:
+    try:
+        check_header_signature(signed, public)
+    except BadSignature:
+        return False
+    return True
+
+
+def check_alarm_signature(alarm: Alarm, entry: GatewayEntry) -> None:
+    """Check an alarm under a key that may sign one now. Raises BadSignature."""
+    *others, latest = entry.alarm_keys
+    for public in others:
+        try:
+            alarm.verify(public)
+        except BadSignature:
+            continue
+        return
+    alarm.verify(latest)
 
 
 def verify_grant(signed: Signed, genesis: Genesis) -> ContractGrant:
