@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.chain.canonical import decode, encode
-from gateway.chain.errors import FormatError
+from gateway.chain.errors import FormatError, WrongShape
 from gateway.chain.finality import AppState, Checkpoint, Seal
 from gateway.chain.genesis import Genesis
 from hub.consensus.base import FinalBlock
@@ -112,8 +112,7 @@ class ChainStore:
                 "SELECT height, time, hash, txs FROM final_blocks WHERE height >= ? ORDER BY height LIMIT ?",
                 (first, _PAGE),
             )
-            for height, time, identity, txs in rows:
-                yield FinalBlock(height, time, identity, _split(height, txs))
+            yield from (_final_block(*row) for row in rows)
             if len(rows) < _PAGE:
                 return
             first = rows[-1][0] + 1
@@ -173,11 +172,16 @@ class ChainStore:
         return None if row is None else Checkpoint(AppState.decode(row[0]), Seal.decode(row[1]))
 
 
-def _split(height: int, data: bytes) -> tuple[bytes, ...]:
+def split_txs(data: bytes) -> tuple[bytes, ...]:
+    """Return the transactions of a final block's row. Raises FormatError."""
+    items = decode(data, max_size=_MAX_TXS)
+    if not isinstance(items, list) or not all(isinstance(item, bytes) for item in items):
+        raise WrongShape("a final block's row is no list of transactions")
+    return tuple(items)
+
+
+def _final_block(height: int, time: int, identity: bytes, txs: bytes) -> FinalBlock:
     try:
-        items = decode(data, max_size=_MAX_TXS)
+        return FinalBlock(height, time, identity, split_txs(txs))
     except FormatError as error:
         raise StoreError(f"final block {height} is damaged: {error}; restore it from a backup") from error
-    if not isinstance(items, list) or not all(isinstance(item, bytes) for item in items):
-        raise StoreError(f"final block {height} is damaged: it is no list of transactions")
-    return tuple(items)

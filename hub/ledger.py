@@ -180,6 +180,10 @@ class Ledger:
         """Return the proof that a leaf stands in the log of a checkpoint. Raises BadProof when it does not."""
         return FinalityProof(index, self._log.inclusion(index, checkpoint.app.log_size), checkpoint)
 
+    def log_root(self, size: int) -> bytes:
+        """Return the root over the log's first `size` leaves. Raises BadProof when it has fewer."""
+        return self._log.root(size)
+
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """Return the RFC 6962 proof that the log of `new` leaves extends the one of `old`. Raises BadProof."""
         return self._log.consistency(old, new)

@@ -112,3 +112,19 @@ def _statements(script: str) -> list[str]:
             found.append(rest)
             rest = ""
     return found
+
+
+def objects(database: Database) -> dict[str, str]:
+    """Return the SQL of every table, index and trigger by name."""
+    rows = database.query("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {row["name"]: row["sql"] for row in rows}
+
+
+def expected_objects() -> dict[str, str]:
+    """Return what `objects` must be."""
+    fresh = Database(memory=True)
+    try:
+        migrations.apply(fresh)
+        return objects(fresh)
+    finally:
+        fresh.close()

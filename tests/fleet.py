@@ -271,7 +271,8 @@ class FleetGateway:
         """
         closes = self.head if closes is None else closes
         at = [self.position(block) for block in self.blocks]
-        orphans = tuple(each for each in at if each.epoch == self.epoch and each.height > closes.height)
+        above = [each for each in at if each.epoch == self.epoch and each.height > closes.height]
+        orphans = tuple(sorted(above, key=lambda each: (each.height, each.hash)))
         body = EpochChangeBody(
             self.fleet.genesis.hash, self.id, self.boot, self.epoch + 1, closes, orphans, reason
         ).encode()
@@ -279,6 +280,11 @@ class FleetGateway:
         approval = (approver.public, approver.sign(EPOCH, body)) if approver else (b"", b"")
         self.epoch, self.head = self.epoch + 1, closes
         return EpochChange(SUITE, body, key.sign(EPOCH, body), *approval)
+
+    @property
+    def classes(self) -> list[int]:
+        """The classes of the catalogue's series, as `open_block` asks for them."""
+        return [series.klass for series in self.catalogue]
 
     def birth(self, *, whole: int = 1) -> Signed:
         """Return this boot's next birth, signed."""

@@ -1,0 +1,147 @@
+"""Audit: everything a stopped hub holds, verified again from its directory alone, and against what others keep.
+
+A hub alone could rewrite its whole history and sign it anew; nothing on its own disk can show that. So an audit
+takes, beside the directory, a checkpoint or custody receipt that was kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import sqlite_utils
+
+from gateway.chain.custody import Receipt
+from gateway.chain.errors import BadProof, ChainError, FormatError
+from gateway.chain.finality import Checkpoint
+from gateway.chain.genesis import EMBEDDED, Genesis
+from gateway.chain.messages import Receipts
+from hub.database import Connection, Database
+from hub.errors import AuditError, StoreError
+from hub.holdings import Holdings
+from hub.replay import Replay
+from hub.report import AGAINST, STORAGE, Report
+from hub.schema import expected_objects, objects
+
+DATABASE: Final = "ledger.db"
+GENESIS: Final = "genesis.cbor"
+
+
+def audit(
+    directory: Path,
+    against: bytes | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Re-verify a hub's directory and return the report.
+
+    `against` is the bytes of a `Checkpoint`, `Receipt` or `Receipts` that was kept elsewhere. `progress` is told
+    (final blocks done, in all). Raises AuditError when there is nothing to audit.
+    """
+    report, begun = Report(), time.monotonic()
+    genesis, document = _read_genesis(directory / GENESIS)
+    kept = None if against is None else read_kept(against)
+    database = _open(directory / DATABASE)
+    try:
+        with report.at(f"{DATABASE}"), database.read() as db:
+            _check_genesis(db, genesis, document, report)
+            holdings = Holdings(db, genesis, report)
+            holdings.replay.run(progress)
+            holdings.check_rest()
+            _summarise(db, holdings.replay, report)
+            if kept is not None:
+                _check_against(kept, holdings, genesis, report)
+            _check_storage(db, report)
+    finally:
+        database.close()
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+def read_kept(data: bytes) -> Checkpoint | Receipt | Receipts:
+    """Return the checkpoint or the custody receipts of a file kept elsewhere. Raises AuditError."""
+    kinds: tuple[type[Checkpoint | Receipt | Receipts], ...] = (Checkpoint, Receipt, Receipts)
+    for kind in kinds:
+        try:
+            return kind.decode(data)
+        except FormatError:
+            continue
+    raise AuditError("the file to audit against is no checkpoint and no custody receipt")
+
+
+def _read_genesis(path: Path) -> tuple[Genesis, bytes]:
+    try:
+        document = path.read_bytes()
+        genesis = Genesis.decode(document)
+    except (OSError, FormatError) as error:
+        raise AuditError(f"{path}: {error}; give the directory of a hub") from error
+    if genesis.engine != EMBEDDED:
+        raise AuditError(
+            f"{path}: the chain's engine is {genesis.engine}, this audit replays the embedded one's"
+        )
+    return genesis, document
+
+
+def _open(path: Path) -> Database:
+    try:
+        return Database(path, read_only=True)
+    except StoreError as error:
+        raise AuditError(str(error)) from error
+
+
+def _check_genesis(db: Connection, genesis: Genesis, document: bytes, report: Report) -> None:
+    if db.execute("SELECT hash, document FROM genesis").fetchall() != [(genesis.hash, document)]:
+        report.fault(f"genesis: {DATABASE} belongs to another chain than {GENESIS}")
+
+
+def _summarise(db: Connection, replay: Replay, report: Report) -> None:
+    at = replay.ledger.committed
+    report.height, report.app_hash = at.height, at.app.hash
+    report.gateways = db.execute("SELECT count(DISTINCT gateway) FROM blocks").fetchone()[0]
+
+
+def _check_against(
+    kept: Checkpoint | Receipt | Receipts, holdings: Holdings, genesis: Genesis, report: Report
+) -> None:
+    before = len(report.faults)
+    with report.at("what was kept elsewhere"):
+        match kept:
+            case Checkpoint():
+                check_checkpoint(kept, holdings.replay, genesis)
+            case Receipt():
+                holdings.check_promise(kept.verify(genesis)[0])
+            case Receipts(custody=receipts, finality=finality):
+                for receipt in receipts:
+                    holdings.check_promise(receipt.verify(genesis)[0])
+                if finality is not None:
+                    check_checkpoint(finality.proof.checkpoint, holdings.replay, genesis)
+    report.relabel(before, AGAINST)
+
+
+def check_checkpoint(kept: Checkpoint, replay: Replay, genesis: Genesis) -> None:
+    """Check that a replayed history contains the one that a checkpoint was made of. Raises ChainError."""
+    sealed, ledger = kept.verify(genesis), replay.ledger
+    if sealed.height > ledger.committed.height:
+        raise BadProof(
+            f"it is of final block {sealed.height}, this history ends at {ledger.committed.height}"
+        )
+    try:
+        root = ledger.log_root(kept.app.log_size)
+    except ChainError as error:
+        raise BadProof(f"its log has {kept.app.log_size} items: {error}") from error
+    if root != kept.app.log_root or replay.app_hash(sealed.height) != sealed.app_hash:
+        raise BadProof(f"at final block {sealed.height} this history is another one: it was rewritten")
+
+
+def _check_storage(db: Connection, report: Report) -> None:
+    """Ask SQLite about its file, and compare tables and triggers with those a hub makes."""
+    expected, found = expected_objects(), objects(sqlite_utils.Database(db))
+    for name in sorted(expected.keys() | found.keys()):
+        if not name.startswith("_sqlite") and expected.get(name) != found.get(name):
+            report.fault(f"schema: {name} is not as a hub makes it")
+    for (text,) in db.execute("PRAGMA integrity_check"):
+        if text != "ok":
+            report.fault(f"{DATABASE} is damaged: {text}", STORAGE)
+    pages, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+    report.unused = pages * size

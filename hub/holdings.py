@@ -1,0 +1,275 @@
+"""Audit of what gateways sent: blocks with their segments, alarms, catalogues, contracts, custody.
+
+Each check reads the row that a leaf of the log, a promise or a table's scan points to, and names the first
+thing about it that does not verify.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from gateway.chain.alarm import RECORDED, UNRECORDED, Alarm, contract_hash
+from gateway.chain.block import Block, Header, list_catalogue, listing
+from gateway.chain.custody import CustodyBatch, Promise
+from gateway.chain.errors import BadHeader, BadProof, BadSegment, BadSignature, FormatError, UnknownGateway
+from gateway.chain.genesis import Genesis
+from gateway.chain.keys import BIRTH, CUSTODY, Signed
+from gateway.chain.ordered import ALARMS, LogLeaf
+from gateway.chain.reading import Segment, segment_hash
+from gateway.chain.trees import leaf_hash, root_of
+from gateway.chain.verify import open_block, read_transition
+from hub.database import Connection
+from hub.library import read_catalogue
+from hub.replay import Replay, describe
+from hub.report import Report, short
+from hub.store import pack, summarise, transitions_in
+
+_ROW = "id, gateway, epoch, height, hash, wall, suite, header, signature, summary"
+
+
+class Holdings:
+    """What a hub holds for its gateways, checked against the replay."""
+
+    def __init__(self, db: Connection, genesis: Genesis, report: Report) -> None:
+        self._db, self._genesis, self._report = db, genesis, report
+        self._replay = Replay(db, genesis, report, self._found)
+        self._visited = bytearray(1 + (db.execute("SELECT max(id) FROM blocks").fetchone()[0] or 0))
+        self._classes: dict[bytes, list[int] | None] = {}
+        self._transitions = 0
+
+    @property
+    def replay(self) -> Replay:
+        """The replay whose leaves lead here."""
+        return self._replay
+
+    def check_rest(self) -> None:
+        """Check, after the replay, what no leaf of the log led to."""
+        for check in (
+            self._check_waiting,
+            self._check_strays,
+            self._check_alarms,
+            self._check_library,
+            self._check_births,
+            self._check_custody,
+            self._compare_alarms,
+        ):
+            with self._report.at(check.__name__.removeprefix("_check_")):
+                check()
+
+    def _found(self, leaf: LogLeaf) -> None:
+        """Check what lies behind a header or alarm that a final block put into the log."""
+        if leaf.kind == ALARMS:
+            sql = "SELECT 1 FROM alarms WHERE hash = ? AND gateway = ?"
+            if self._db.execute(sql, (leaf.hash, leaf.gateway)).fetchone() is None:
+                self._report.fault(f"{describe(leaf)}: it is in the log, but not among the alarms kept")
+            return
+        sql = f"SELECT {_ROW} FROM blocks WHERE gateway = ? AND epoch = ? AND height = ? AND hash = ?"
+        row = self._db.execute(sql, (leaf.gateway, leaf.epoch, leaf.height, leaf.hash)).fetchone()
+        if row is None:
+            self._report.fault(f"{describe(leaf)}: it is in the log, but not among the blocks kept")
+            return
+        self._check_block(row)
+
+    def _check_block(self, row: Any) -> None:
+        place, gateway, epoch, height, identity, wall, *signed, summary = row
+        self._visited[place] = 1
+        where = f"block {epoch}/{height} of gateway {short(gateway)}"
+        with self._report.at(where):
+            header = self._check_header(Signed(*signed), (gateway, epoch, height, identity), wall)
+            self._report.blocks += 1
+            segments = self._check_segments(place, header, Signed(*signed), where)
+            if segments is None:
+                return
+            self._report.readings += sum(len(each.series) for each in segments if each is not None)
+            self._check_derived(place, segments, summary)
+
+    def _check_header(self, signed: Signed, row: tuple[bytes, int, int, bytes], wall: int) -> Header:
+        headers = self._replay.ledger.headers
+        header, identity = headers.read(signed)
+        if (header.gateway, header.epoch, header.height, identity) != row or header.wall != wall:
+            raise BadHeader("its header's bytes are not those of its place")
+        public = self._replay.key_at(header.gateway, header.height)
+        if public is None:
+            raise UnknownGateway("its gateway was never enrolled")
+        headers.check_signature(signed, identity, public)
+        return header
+
+    def _check_segments(
+        self, place: int, header: Header, signed: Signed, where: str
+    ) -> list[Segment | None] | None:
+        sql = "SELECT id - ?, data FROM segments WHERE id BETWEEN ? AND ?"
+        held = dict(self._db.execute(sql, (place * 4, place * 4, place * 4 + 3)).fetchall())
+        count = len(header.segments)
+        if any(index >= count for index in held):
+            raise BadSegment(f"{len(held)} segments are kept where the header commits to {count}")
+        if len(held) < count:
+            missing = sorted(set(range(count)) - held.keys())
+            shed = self._db.execute("SELECT 1 FROM sheddings WHERE block = ?", (place,)).fetchone()
+            self._report.finding(f"{where}: segments {missing} were {'shed' if shed else 'withheld'}")
+        data = tuple(held.get(index, b"") for index in range(count))
+        if (classes := self._classes_of(header)) is None:
+            check_hashes(data, header)
+            return None
+        return open_block(Block(signed.suite, signed.body, signed.signature, data), header, classes)
+
+    def _check_derived(self, place: int, segments: list[Segment | None], summary: bytes) -> None:
+        if None not in segments and pack(summarise(segments)) != summary:
+            raise BadSegment("the summary kept for charts is not that of its readings")
+        for identity in transitions_in(segments):
+            self._transitions += 1
+            sql = "SELECT 1 FROM transitions WHERE hash = ? AND block = ?"
+            if self._db.execute(sql, (identity, place)).fetchone() is None:
+                raise BadSegment(f"transition {short(identity)} is missing from the index")
+
+    def _check_waiting(self) -> None:
+        """Check blocks that are in no final block: they wait, or were orphaned by a change of epoch."""
+        for row in self._db.execute(f"SELECT {_ROW} FROM blocks"):
+            if not self._visited[row[0]]:
+                self._report.waiting += 1
+                self._check_block(row)
+
+    def _check_strays(self) -> None:
+        sql = "SELECT count(*) FROM segments s WHERE NOT EXISTS (SELECT 1 FROM blocks WHERE id = s.id / 4)"
+        if strays := self._db.execute(sql).fetchone()[0]:
+            self._report.fault(f"table segments: {strays} rows of no block")
+        rows = self._db.execute("SELECT count(*) FROM transitions").fetchone()[0]
+        if rows > self._transitions and not self._db.execute("SELECT 1 FROM sheddings").fetchone():
+            self._report.fault(f"table transitions: {rows - self._transitions} rows of no block")
+
+    def _classes_of(self, header: Header) -> list[int] | None:
+        """Return the classes of a header's series, None where its catalogue is not held or damaged."""
+        root = header.catalogue.root
+        if root not in self._classes:
+            row = self._db.execute("SELECT catalogue FROM catalogues WHERE root = ?", (root,)).fetchone()
+            if row is None:
+                at = f"block {header.epoch}/{header.height} of gateway {short(header.gateway)}"
+                self._report.finding(f"catalogue {short(root)}, in force from {at}, is not held")
+            self._classes[root] = None if row is None else _read_classes(row[0])
+        return self._classes[root]
+
+    def _check_alarms(self) -> None:
+        for item, identity, gateway, flaw, data in self._db.execute(
+            "SELECT item, hash, gateway, flaw, alarm FROM alarms"
+        ):
+            with self._report.at(f"alarm {short(identity)} of gateway {short(gateway)}"):
+                alarm = Alarm.decode(data)
+                if (sha256(data).digest(), alarm.hash) != (item, identity):
+                    raise BadProof("its bytes are not those of its hash")
+                if not flaw:
+                    self._check_alarm(alarm, gateway)
+                self._report.alarms += 1
+
+    def _check_alarm(self, alarm: Alarm, gateway: bytes) -> None:
+        if read_transition(alarm, self._genesis).gateway != gateway:
+            raise BadProof("it is another gateway's")
+        _by_one_of(self._replay.keys(gateway), alarm.verify)
+        leaves = [LogLeaf(ALARMS, gateway, 0, mark, alarm.hash) for mark in (RECORDED, UNRECORDED)]
+        if all(self._replay.log_index(leaf_hash(leaf.encode())) is None for leaf in leaves):
+            self._report.finding(f"{describe(leaves[0])} is not final")
+
+    def _check_library(self) -> None:
+        for root, data in self._db.execute("SELECT root, catalogue FROM catalogues"):
+            with self._report.at(f"catalogue {short(root)}"):
+                if list_catalogue(read_catalogue(data)).root != root:
+                    raise BadProof("its series do not yield its root")
+        documents = {}
+        for identity, document in self._db.execute("SELECT hash, document FROM contracts"):
+            documents[identity] = document
+            if contract_hash(document) != identity:
+                self._report.fault(f"contract {short(identity)}: its bytes are not those of its hash")
+        for root, hashes in self._db.execute("SELECT root, hashes FROM contract_sets"):
+            found = [documents.get(hashes[at : at + 32], b"") for at in range(0, len(hashes), 32)]
+            if listing(found).root != root:
+                self._report.fault(f"contract set {short(root)}: its documents do not yield its root")
+
+    def _check_births(self) -> None:
+        for gateway, data in self._db.execute("SELECT gateway, birth FROM births"):
+            if keys := self._replay.keys(gateway):  # it may have said hello before it was enrolled
+                with self._report.at(f"birth of gateway {short(gateway)}"):
+                    _by_one_of(keys, partial(Signed.decode(data).verify, BIRTH))
+
+    def _check_custody(self) -> None:
+        for batch, data in self._db.execute("SELECT id, batch FROM custody_batches"):
+            with self._report.at(f"custody batch {batch}"):
+                signed = Signed.decode(data)
+                body = CustodyBatch.decode(signed.body)
+                self._genesis.require(body.genesis, "it")
+                signed.verify(CUSTODY, self._genesis.hub(body.hub).key)
+                sql = "SELECT gateway, epoch, height, promise FROM promises WHERE batch = ? ORDER BY place"
+                rows = self._db.execute(sql, (batch,)).fetchall()
+                if (len(rows), root_of([leaf_hash(row[3]) for row in rows])) != (body.count, body.root):
+                    raise BadProof("its promises do not yield the root that was signed")
+                for *columns, promise in rows:
+                    self.check_promise(Promise.decode(promise), columns)
+
+    def check_promise(self, promise: Promise, columns: list[Any] | None = None) -> None:
+        """Check that what was promised is held. Notes a fault where it is not."""
+        where = f"promise of block {promise.epoch}/{promise.height} of gateway {short(promise.gateway)}"
+        self._report.promises += 1
+        if columns is not None and columns != [promise.gateway, promise.epoch, promise.height]:
+            self._report.fault(f"{where}: it is kept under another block's place")
+        sql = "SELECT id, header FROM blocks WHERE gateway = ? AND epoch = ? AND height = ? AND hash = ?"
+        at = (promise.gateway, promise.epoch, promise.height, promise.hash)
+        if (row := self._db.execute(sql, at).fetchone()) is None:
+            self._report.fault(f"{where}: the block is not held")
+            return
+        place, shed_at = row[0], self._shed_at(row[0])
+        if shed_at is not None and shed_at > promise.keep_until:
+            return
+        with self._report.at(where):
+            sql = "SELECT id - ? FROM segments WHERE id BETWEEN ? AND ?"
+            held = {index for (index,) in self._db.execute(sql, (place * 4, place * 4, place * 4 + 3))}
+            for index, head in enumerate(Header.decode(row[1]).segments):
+                if promise.classes >> head.klass & 1 and index not in held:
+                    raise BadProof(
+                        f"segment {index} is not held, which was to be kept until {promise.keep_until}"
+                    )
+
+    def _shed_at(self, place: int) -> int | None:
+        row = self._db.execute("SELECT at FROM sheddings WHERE block = ?", (place,)).fetchone()
+        return None if row is None else row[0]
+
+    def _compare_alarms(self) -> None:
+        """An alarm without its block, and a transition without its alarm, are findings."""
+        for identity, gateway in self._db.execute(
+            "SELECT DISTINCT hash, gateway FROM alarms WHERE flaw = '' AND hash NOT IN (SELECT hash FROM transitions)"
+        ):
+            self._report.finding(
+                f"alarm {short(identity)} of gateway {short(gateway)}: its block has not come"
+            )
+        for identity, epoch, height, gateway in self._db.execute(
+            "SELECT t.hash, epoch, height, gateway FROM transitions t JOIN blocks b ON b.id = t.block"
+            " WHERE t.hash NOT IN (SELECT hash FROM alarms)"
+        ):
+            where = f"block {epoch}/{height} of gateway {short(gateway)}"
+            self._report.finding(f"transition {short(identity)} in {where}: its alarm has not come")
+
+
+def check_hashes(segments: Sequence[bytes], header: Header) -> None:
+    """Check segments whose catalogue is not known by their hashes alone. Raises BadSegment."""
+    for index, (data, head) in enumerate(zip(segments, header.segments, strict=True)):
+        if data and segment_hash(data) != head.hash:
+            raise BadSegment(f"segment {index}: its bytes have another hash than the header says")
+
+
+def _read_classes(catalogue: bytes) -> list[int] | None:
+    try:
+        return [series.klass for series in read_catalogue(catalogue)]
+    except FormatError:
+        return None  # named where catalogues are checked
+
+
+def _by_one_of(keys: Sequence[bytes], verify: Callable[[bytes], object]) -> None:
+    """Check something under one of a gateway's keys. Raises UnknownGateway or what the latest key says."""
+    if not keys:
+        raise UnknownGateway("its gateway was never enrolled")
+    for public in keys[:-1]:
+        try:
+            verify(public)
+        except BadSignature:
+            continue
+        return
+    verify(keys[-1])
