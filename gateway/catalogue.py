@@ -1,0 +1,165 @@
+"""What the configured sensors add up to: the catalogue of series, and how each comes out of its sensor.
+
+Owns the order of series (that of the file), their records in the format, calibrations and report by
+exception's settings. It touches no hardware: drivers describe themselves from their options.
+
+Invariant: the same configuration gives the same catalogue, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.calibration import Calibration
+from gateway.chain.block import Listing, list_catalogue
+from gateway.chain.canonical import encode
+from gateway.chain.errors import ChainError
+from gateway.chain.reading import MAX_SERIES, Series
+from gateway.config import SensorTable, SeriesTable
+from gateway.contracts.document import SeriesInfo
+from gateway.contracts.errors import ContractError
+from gateway.errors import ConfigError, GatewayError
+from gateway.sensors.base import Quantity, SensorInfo
+from gateway.sensors.registry import describe_sensor, read_options
+
+__all__ = ["Catalogue", "Channel", "SensorPlan", "make_catalogue"]
+
+_CLASSES: Final = {"public": 0, "internal": 1, "restricted": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One series of a sensor: its record, the quantity it is made of, and its calibration, if it has one."""
+
+    series: Series
+    quantity: str
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True, slots=True)
+class SensorPlan:
+    """One configured sensor, with what it will give."""
+
+    name: str
+    driver: str
+    options: Mapping[str, object]
+    period_ms: int
+    info: SensorInfo
+    channels: tuple[Channel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All sensors and their series. `series` are in the order of their indices."""
+
+    sensors: tuple[SensorPlan, ...]
+    series: tuple[Series, ...]
+
+    @property
+    def listing(self) -> Listing:
+        """What a header commits to."""
+        return list_catalogue(self.series)
+
+    @property
+    def infos(self) -> dict[str, SeriesInfo]:
+        """What contracts must know, by series name."""
+        return {each.name: SeriesInfo(each.unit, each.scale, each.klass) for each in self.series}
+
+
+def make_catalogue(sensors: tuple[SensorTable, ...], where: str) -> Catalogue:
+    """Return the catalogue of configured sensors.
+
+    Args:
+        where: the configuration's name, for messages.
+
+    Raises:
+        ConfigError: an unknown driver, option, quantity or calibration; a name twice; too many series.
+    """
+    plans: list[SensorPlan] = []
+    taken: dict[str, str] = {}
+    for table in sensors:
+        plan = _plan(table, len(taken), f"{where}: sensor {table.name}")
+        for channel in plan.channels:
+            name = channel.series.name
+            if name in taken:
+                raise ConfigError(f"{where}: series {name} is of sensor {taken[name]} and of {table.name}")
+            taken[name] = table.name
+        plans.append(plan)
+    if len(taken) > MAX_SERIES:
+        raise ConfigError(f"{where}: {len(taken)} series, at most {MAX_SERIES} are allowed")
+    _check_corrections(plans, taken, where)
+    return Catalogue(tuple(plans), tuple(c.series for plan in plans for c in plan.channels))
+
+
+def _plan(table: SensorTable, first: int, where: str) -> SensorPlan:
+    try:
+        options = read_options(table.driver, table.options, where)
+        info = describe_sensor(table.driver, table.options)
+        if table.period_ms < info.min_interval_ms:
+            raise ConfigError(
+                f"{where}: period_ms must be at least {info.min_interval_ms} for a {info.model}"
+            )
+        quantities = {quantity.name: quantity for quantity in info.quantities}
+        channels = tuple(
+            _channel(series, first + i, quantities, options, table, where)
+            for i, series in enumerate(table.series or _all_of(table.name, info))
+        )
+    except (ContractError, ChainError, GatewayError) as error:
+        text = str(error)
+        raise ConfigError(text if text.startswith(where) else f"{where}: {text}") from error
+    return SensorPlan(table.name, table.driver, table.options, table.period_ms, info, channels)
+
+
+def _all_of(sensor: str, info: SensorInfo) -> Iterator[SeriesTable]:
+    for quantity in info.quantities:
+        yield SeriesTable(f"{sensor}.{quantity.name}", quantity.name)
+
+
+def _channel(
+    table: SeriesTable,
+    index: int,
+    quantities: Mapping[str, Quantity],
+    options: object,
+    sensor: SensorTable,
+    where: str,
+) -> Channel:
+    calibration = None
+    if table.calibration is not None:
+        # Here, not above: curves and decimals are needed only where something is calibrated.
+        from gateway.calibration_tables import read_calibration
+
+        calibration = read_calibration(table.calibration, options, where=f"{where}: series {table.name}")
+    name = calibration.quantity if calibration else table.quantity
+    if name not in quantities or table.quantity not in ("", name):
+        raise ConfigError(
+            f"{where}: series {table.name}: no quantity is called {table.quantity or name!r};"
+            f" there are {', '.join(quantities)}"
+        )
+    result = calibration or quantities[name]
+    series = Series(
+        index,
+        table.name,
+        name,
+        result.unit,
+        result.scale,
+        _CLASSES[table.class_],
+        table.dead_band,
+        table.longest_s * 1000,
+        f"{sensor.driver} {sensor.name}",
+        encode(calibration.to_item()) if calibration else b"",
+    )
+    series.encode()  # checks every range
+    return Channel(series, name, calibration)
+
+
+def _check_corrections(plans: list[SensorPlan], known: Mapping[str, str], where: str) -> None:
+    for plan in plans:
+        for channel in plan.channels:
+            correction = channel.calibration.correction if channel.calibration else None
+            for name in (correction.temperature, correction.humidity) if correction else ():
+                if name and name not in known:
+                    raise ConfigError(
+                        f"{where}: series {channel.series.name}: its correction needs the series {name}"
+                    )

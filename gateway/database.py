@@ -1,0 +1,119 @@
+"""One SQLite database: the only module of this package that knows SQLite.
+
+Owns the file, its durability, transactions and the translation of errors. It does not own tables
+(`gateway.schema`) nor what is asked of them (`gateway.store`).
+
+Invariants:
+* One connection, one lock; a transaction is durable when it ends (WAL, synchronous FULL), or has changed nothing.
+* A file that is not a database, or a damaged one, is set aside as `<name>.damaged` and begun anew: recording
+  must go on. `recovered_whole` says so, and the gateway takes a new epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.errors import StoreError, StoreFull
+from gateway.schema import VERSION, migrate
+
+__all__ = ["Database"]
+
+_FULL: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class Database:
+    """An open database of the present schema. Methods may be called from any thread.
+
+    Attributes:
+        is_new: there was no file.
+        recovered_whole: False where a damaged one was set aside.
+
+    Raises (all methods):
+        StoreFull: the disk is full.
+        StoreError: the database cannot be read or written, or is of a newer version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self.is_new = not path.exists()
+        self.recovered_whole = True
+        with self._translated():
+            try:
+                self._connection = self._open()
+            except sqlite3.DatabaseError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                    raise
+                self._set_aside()
+                self._connection = self._open()
+
+    def close(self) -> None:
+        """Close the database; idempotent."""
+        with self._lock:
+            self._connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=10.0, cached_statements=64
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -1024")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise StoreError(
+                    f"{self._path} is of a newer version ({version}) than this program ({VERSION})"
+                )
+            if version < VERSION:
+                migrate(connection)
+            connection.execute("SELECT count(*) FROM blocks WHERE number = (SELECT max(number) FROM blocks)")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self) -> None:
+        self.recovered_whole = False
+        for suffix in ("", "-wal", "-shm"):
+            file = self._path.with_name(self._path.name + suffix)
+            if file.exists():
+                file.rename(self._path.with_name(f"{self._path.name}.damaged{suffix}"))
+
+    def _one(self, sql: str, *values: object) -> Any:
+        with self._lock, self._translated():
+            return self._connection.execute(sql, values).fetchone()
+
+    def _all(self, sql: str, *values: object) -> list[Any]:
+        with self._lock, self._translated():
+            return self._connection.execute(sql, values).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        with self._lock, self._translated():
+            run = self._connection.execute
+            run("BEGIN IMMEDIATE")
+            try:
+                yield run
+                run("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:  # SQLite itself rolls back on some errors
+                    with contextlib.suppress(sqlite3.Error):
+                        run("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0)
+            if code in _FULL or code & 0xFF == sqlite3.SQLITE_FULL:
+                raise StoreFull(f"{self._path}: the disk is full; free some space") from error
+            raise StoreError(f"{self._path}: {error}") from error

@@ -1,0 +1,329 @@
+"""The gateway's core: a sample becomes readings, decisions and records, under one lock.
+
+Owns the order of things: time stamp, calibration, contracts, pins, then the open block, then whoever makes it
+durable (`gateway.writer`). It owns no threads: samplers, ticker and sync call it.
+
+Invariants:
+* Every time is stamped here, under the lock, so records never go back in time.
+* After a transition, pins come first; nothing that is written can delay or prevent them.
+* A transition stands in the open block before anyone is told of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway.catalogue import Catalogue, Channel, SensorPlan
+from gateway.chain.alarm import CONDITIONS, Deciding, transition_hash
+from gateway.chain.alarm import Transition as TransitionRecord
+from gateway.chain.canonical import INT_MAX, INT_MIN
+from gateway.chain.reading import Outcome, Shedding, Status
+from gateway.contracts.machine import Transition
+from gateway.decider import ContractSet, Decider
+from gateway.errors import SensorError
+from gateway.health import FAULT, Health
+from gateway.journal import Journal
+from gateway.keeper import Identity
+from gateway.logbook import Logbook
+from gateway.policy import Policy
+
+__all__ = ["Decision", "Recorder", "Told"]
+
+_log = logging.getLogger(__name__)
+
+_CLIMATE_AGE_MS: Final = 15 * 60_000  # a correction's temperature and humidity are good for so long
+_IDLE_MS: Final = 1_000  # `tick` looks after clock and silent sensors at least this often
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A transition that pins have followed and that is to be written and published.
+
+    `state` is the contracts' after it.
+    """
+
+    hash: bytes
+    body: bytes
+    wall_ms: int
+    state: bytes
+
+
+class Told(Protocol):
+    """Whoever writes and publishes decisions."""
+
+    def decided(self, decisions: Sequence[Decision]) -> None:
+        """Take decisions over, in order; return at once."""
+        ...
+
+
+class Recorder:
+    """Records and decides. Methods may be called from any thread.
+
+    Args:
+        powered_since_ms: when the sensors' supply came up, on the clock's monotonic time.
+        ring_ms: how long full-rate readings are kept around a transition.
+        poke: called when something is due earlier than `due_ms` said last.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        catalogue: Catalogue,
+        decider: Decider,
+        logbook: Logbook,
+        told: Told,
+        *,
+        ring_ms: int,
+        powered_since_ms: int,
+        poke: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._lock = threading.RLock()
+        self._identity, self._catalogue, self._decider = identity, catalogue, decider
+        self._logbook, self._told, self._poke = logbook, told, poke
+        self._powered_since_ms = powered_since_ms
+        self._counter = 0
+        self._latest: dict[str, tuple[int, int]] = {}
+        self._policies = [Policy(each.dead_band, each.longest, ring_ms) for each in catalogue.series]
+        now = self._planned = logbook.stamp()
+        self._health = [
+            Health(plan.period_ms, powered_since_ms + plan.info.warm_up_ms, now)
+            for plan in catalogue.sensors
+            for _ in plan.channels
+        ]
+
+    def start(self, saved: bytes | None, loose: Sequence[bytes]) -> None:
+        """Take up the contracts' saved state, drive the pins, and record what stands in no block yet.
+
+        Args:
+            loose: bodies of transitions of earlier boots.
+        """
+        with self._lock:
+            now = self._logbook.stamp()
+            transitions = self._decider.restore(saved, now) if saved else []
+            for series in self._catalogue.series:
+                transitions += self._decider.engine.power(series.name, self._powered_since_ms)
+            self._decider.hear(transitions)
+            for body in loose:
+                self._logbook.transition(body, b"", now)
+            self._follow(transitions, now)
+
+    # from the samplers
+
+    def sample(self, plan: SensorPlan, values: Mapping[str, int]) -> None:
+        """Take what a sensor measured just now."""
+        with self._lock:
+            now = self._logbook.stamp()
+            transitions: list[Transition] = []
+            kept: list[tuple[int, int]] = []
+            noted: list[Channel] = []
+            for channel in plan.channels:
+                try:
+                    value = self._calibrated(channel, values, now)
+                except SensorError as error:
+                    transitions += self._fail(channel, error, now, noted)
+                    continue
+                index, name = channel.series.index, channel.series.name
+                self._latest[name] = value, now
+                if self._health[index].succeed(now):
+                    noted.append(channel)
+                transitions += self._decider.engine.sample(name, value, now)
+                if self._policies[index].keeps(value, now):
+                    kept.append((index, value))
+            if transitions:
+                self._decider.hear(transitions)
+            for index, value in kept:
+                self._logbook.reading(index, now, value, now)
+            self._note(noted, now)
+            self._follow(transitions, now)
+
+    def fail(self, plan: SensorPlan, error: SensorError) -> None:
+        """Take note that a sensor gave no sample."""
+        with self._lock:
+            now = self._logbook.stamp()
+            transitions: list[Transition] = []
+            noted: list[Channel] = []
+            for channel in plan.channels:
+                if error.kind == "power":
+                    self._health[channel.series.index].power(now + plan.info.warm_up_ms)
+                    transitions += self._decider.engine.power(channel.series.name, now)
+                transitions += self._fail(channel, error, now, noted)
+            if transitions:
+                self._decider.hear(transitions)
+            self._note(noted, now)
+            self._follow(transitions, now)
+
+    # from the ticker
+
+    def tick(self) -> None:
+        """Do what time alone brings: deadlines of contracts, outputs and seals, silent sensors, clock steps."""
+        with self._lock:
+            now = self._logbook.stamp()
+            transitions = self._decider.engine.expire(now)
+            noted = []
+            for channel in self._channels():
+                health = self._health[channel.series.index]
+                if health.wait(now):
+                    noted.append(channel)
+                    if health.state == FAULT:
+                        transitions += self._decider.engine.fault(channel.series.name, health.reason, now)
+            self._decider.hear(transitions)
+            self._note(noted, now)
+            self._follow(transitions, now)
+
+    def due_ms(self) -> int:
+        """Return the monotonic time at which `tick` is to be called next."""
+        with self._lock:
+            dues = (self._logbook.stamp() + _IDLE_MS, self._decider.due_ms(), self._logbook.due_ms())
+            self._planned = min(due for due in dues if due is not None)
+            return self._planned
+
+    # from sync, the control socket and the writer
+
+    def reset(self, contract: str) -> None:
+        """Drop a contract's latch. Raises MismatchError where there is no such contract."""
+        with self._lock:
+            now = self._logbook.stamp()
+            transitions = self._decider.engine.reset(contract, now)
+            self._decider.hear(transitions)
+            self._follow(transitions, now)
+
+    def silence(self, contract: str) -> bool:
+        """Silence a contract's sirens; False where there is no such contract."""
+        with self._lock:
+            return self._decider.silence(contract)
+
+    def swap(self, contracts: ContractSet) -> None:
+        """Seal, and put another contract set in force. Raises MismatchError when it does not fit."""
+        with self._lock:
+            now = self._logbook.stamp()
+            transitions = self._decider.engine.expire(now)
+            self._decider.hear(transitions)
+            self._follow(transitions, now)
+            changes = self._decider.swap(contracts, now)
+            self._decider.hear(changes)
+            self._logbook.close(now)
+            self._logbook.contracts = contracts.listing
+            self._follow(changes, now)
+
+    def note(self, event: Outcome | Shedding) -> None:
+        """Record an event of the gateway's own."""
+        with self._lock:
+            now = self._logbook.stamp()
+            self._logbook.event(event, now)
+            self._follow([], now)
+
+    def release(self, journal: Journal) -> None:
+        """Take back the journal of a block that is stored; it is empty."""
+        with self._lock:
+            self._logbook.release(journal)
+
+    def end(self) -> None:
+        """Seal what is open; nothing may be recorded any more."""
+        with self._lock:
+            self._logbook.close(self._logbook.stamp(), last=True)
+
+    @property
+    def contracts(self) -> ContractSet:
+        """The set in force."""
+        return self._decider.contracts
+
+    @property
+    def lost(self) -> int:
+        """Readings that could not be recorded because the store took no blocks."""
+        return self._logbook.lost
+
+    @property
+    def faults(self) -> int:
+        """How many series are in fault."""
+        return sum(1 for each in self._health if each.state == FAULT)
+
+    def conditions(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Return each contract's condition in a word, and its faults."""
+        with self._lock:
+            states = self._decider.engine.states()
+        return {name: (CONDITIONS[state.condition], state.faults) for name, state in states.items()}
+
+    def latest(self) -> dict[str, tuple[int, int]]:
+        """Return each series' latest value and when it was taken, monotonic ms."""
+        with self._lock:
+            return dict(self._latest)
+
+    # samples
+
+    def _channels(self) -> list[Channel]:
+        return [channel for plan in self._catalogue.sensors for channel in plan.channels]
+
+    def _calibrated(self, channel: Channel, values: Mapping[str, int], now: int) -> int:
+        if channel.quantity not in values:
+            raise SensorError("no-data", f"{channel.series.name}: the sample holds no {channel.quantity}")
+        value = values[channel.quantity]
+        if channel.calibration is not None:
+            correction = channel.calibration.correction
+            names = (correction.temperature, correction.humidity) if correction else ()
+            value = channel.calibration.apply(value, *(self._recent(name, now) for name in names))
+        if not INT_MIN <= value <= INT_MAX:
+            raise SensorError("out-of-range", f"{channel.series.name}: {value} does not fit 64 bits")
+        return value
+
+    def _recent(self, series: str, now: int) -> int | None:
+        value, at = self._latest.get(series, (0, now - _CLIMATE_AGE_MS))
+        return value if now - at < _CLIMATE_AGE_MS else None
+
+    def _fail(self, channel: Channel, error: SensorError, now: int, noted: list[Channel]) -> list[Transition]:
+        health = self._health[channel.series.index]
+        if not health.fail(error.kind, now):
+            return []
+        noted.append(channel)
+        if health.state != FAULT:
+            return []
+        _log.warning("series %s is in fault: %s", channel.series.name, error)
+        return self._decider.engine.fault(channel.series.name, error.kind, now)
+
+    def _note(self, channels: Sequence[Channel], now: int) -> None:
+        for channel in channels:
+            health, series = self._health[channel.series.index], channel.series
+            self._logbook.event(Status(series.index, 0, health.state, health.reason), now, series.klass)
+
+    # decisions
+
+    def _follow(self, transitions: Sequence[Transition], now: int) -> None:
+        """Record decisions that the pins have followed already, pass them on, and seal if it is time."""
+        if transitions:
+            state = self._decider.state(now)
+            self._told.decided([self._record(each, state, now) for each in transitions])
+            for index, policy in enumerate(self._policies):
+                for at, value in policy.commit(now):
+                    if at >= self._logbook.not_before:
+                        self._logbook.reading(index, at, value, now)
+            self._logbook.hasten(now)
+        if self._logbook.is_due(now):
+            self._logbook.close(now)
+        if (due := self._decider.due_ms()) is not None and due < self._planned:
+            self._poke()
+
+    def _record(self, transition: Transition, state: bytes, now: int) -> Decision:
+        self._counter += 1
+        wall = self._logbook.wall(transition.at_ms)
+        body = TransitionRecord(
+            self._identity.genesis,
+            self._identity.gateway,
+            self._identity.boot,
+            self._counter,
+            transition.contract_id,
+            transition.contract_hash,
+            transition.before,
+            transition.after,
+            transition.faults_after,
+            tuple(Deciding(alias, v, at) for alias, v, at in transition.values if v is not None),
+            wall,
+            transition.at_ms,
+            self._logbook.clock_state(),
+        ).encode()
+        change = CONDITIONS[transition.before], CONDITIONS[transition.after]
+        _log.warning("contract %s: %s -> %s %s", transition.contract_id, *change, transition.faults_after)
+        self._logbook.transition(body, state, now)
+        return Decision(transition_hash(body), body, wall, state)

@@ -1,0 +1,133 @@
+"""What a gateway finds when it starts: its database, its journals, and the blocks that were open.
+
+Owns the opening of both and the return of what a crash left behind. It does not own what follows for the
+chain (`gateway.keeper`).
+
+Invariants:
+* A block found in a journal becomes a draft of its own boot, unless the store holds it already.
+* A transition found in a journal gets its row, so that its alarm is sent.
+* A journal is emptied only when its block is stored. What is damaged is reported, and recording goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.chain.alarm import RECORDED, UNRECORDED, transition_hash
+from gateway.chain.alarm import Transition as TransitionRecord
+from gateway.chain.errors import ChainError
+from gateway.chain.reading import Series
+from gateway.clock import Clock
+from gateway.errors import StoreFull
+from gateway.journal import Journal
+from gateway.openblock import Draft, Opening, recover
+from gateway.store import Store, Transition
+
+__all__ = ["Found", "open_data"]
+
+_log = logging.getLogger(__name__)
+
+_JOURNALS: Final = ("open-0.journal", "open-1.journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, taken care of.
+
+    Attributes:
+        whole: nothing that had been durable is missing.
+        journals: the empty ones.
+        left: blocks that the store could not take, and the journals that hold them.
+        unwritten: transitions in them that have no row.
+        number: of the next block.
+        state: the contracts' last saved state, if there is one.
+    """
+
+    store: Store
+    journals: tuple[Journal, ...]
+    left: tuple[tuple[Draft, Journal], ...]
+    unwritten: tuple[Transition, ...]
+    whole: bool
+    number: int
+    state: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    journal: Journal
+    draft: Draft
+    state: bytes
+    transitions: tuple[bytes, ...]
+
+
+def open_data(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, clock: Clock) -> Found:
+    """Open a gateway's database and journals, and store what its last boot had open.
+
+    Raises:
+        StoreError, JournalError: they cannot be opened or written, or another process has them.
+    """
+    store = Store(directory / "gateway.db")
+    journals = [Journal(directory / name, loss_bound_ms=bound_ms, clock=clock) for name in _JOURNALS]
+    whole, opened, last = store.recovered_whole, list[_Left](), store.last_number()
+    for journal in journals:
+        found = journal.recover()
+        whole = whole and not found.damaged
+        try:
+            opened += _open_block(journal, found.records, store, genesis, gateway)
+        except ChainError as error:
+            _log.error("a journal's records cannot be read, and are given up: %s", error)
+            whole = False
+    opened = sorted((each for each in opened if each.draft.number > last), key=lambda each: each.draft.number)
+    left = [each for each in opened if not _keep(store, each)]
+    empty = [journal for journal in journals if all(each.journal is not journal for each in left)]
+    for journal in empty:
+        if journal.recover().records:
+            journal.reset()
+    number = max([store.last_number(), *(each.draft.number for each in left)]) + 1
+    return Found(
+        store,
+        tuple(empty),
+        tuple((each.draft, each.journal) for each in left),
+        tuple(row for each in left for row in _rows(each, UNRECORDED)),
+        whole,
+        number,
+        store.get("engine"),
+    )
+
+
+def _open_block(
+    journal: Journal, records: Sequence[bytes], store: Store, genesis: bytes, gateway: bytes
+) -> list[_Left]:
+    if len(records) < 2:
+        return []
+    entries = store.listing(Opening.decode(records[0]).catalogue.root)
+    classes = None if entries is None else [Series.decode(each).klass for each in entries]
+    found = recover(records, classes, genesis, gateway)
+    return [_Left(journal, *found)] if found else []
+
+
+def _keep(store: Store, left: _Left) -> bool:
+    """Store a block that was open; False where there is no room for it now."""
+    rows = _rows(left, RECORDED)
+    # A transition's state is newer than what the store has only where its row is missing.
+    lost = any(not store.has_transition(row.hash) for row in rows)
+    state = {"engine": left.state} if lost and left.state else {}
+    try:
+        store.add_transitions(rows, state)
+        store.add_block(left.draft, None, {})
+    except StoreFull as error:
+        _log.error("block %d was open when the gateway stopped, and waits: %s", left.draft.number, error)
+        return False
+    _log.warning("block %d was open when the gateway stopped, and is stored", left.draft.number)
+    return True
+
+
+def _rows(left: _Left, mark: int) -> list[Transition]:
+    return [
+        Transition(transition_hash(body), body, mark, TransitionRecord.decode(body).wall)
+        for body in left.transitions
+    ]

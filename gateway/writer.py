@@ -1,0 +1,211 @@
+"""The thread that makes things durable: transitions first, then sealed blocks, then the journals' syncs.
+
+Owns when the store is written and what is done when it cannot be. It does not own what is signed (`gateway.keeper`)
+or sent (`gateway.sync`); it tells when there is something to send.
+
+Invariants:
+* A transition is announced after its row and the journals before it are durable; where that fails, it is
+  announced at once all the same, marked unrecorded, and written as such later.
+* A journal is handed back only when its block is in the store.
+* Nothing waits for it but what it stores: decisions and pins do not.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from gateway.chain.alarm import RECORDED, UNRECORDED
+from gateway.clock import Clock
+from gateway.errors import JournalError, StoreError
+from gateway.journal import Journal
+from gateway.keeper import Identity, Keeper
+from gateway.openblock import Draft, OpenBlock
+from gateway.recorder import Decision
+from gateway.store import Store, Transition
+
+__all__ = ["Writer"]
+
+_log = logging.getLogger(__name__)
+
+_RETRY_S: Final = 2.0
+_CARE_S: Final = 30.0
+_DRAIN_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    draft: Callable[[], Draft]
+    journal: Journal | None
+    state: bytes
+
+
+class Writer:
+    """Writes what the recorder hands over. `decided` and `sealed` return at once.
+
+    Args:
+        left: blocks of the boot before that could not be stored yet, with the journals that hold them.
+        unwritten: transitions of the boot before that have no row yet.
+        release: gives a journal back to the recorder.
+        care: prunes and sheds as needed; called now and then, and when the disk is full.
+        announce: called when there is something new to send.
+        speed: how many of the clock's seconds pass in one, for simulations.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        store: Store,
+        keeper: Keeper,
+        journals: Sequence[Journal],
+        clock: Clock,
+        *,
+        left: Sequence[tuple[Draft, Journal]] = (),
+        unwritten: Sequence[Transition] = (),
+        release: Callable[[Journal], None],
+        care: Callable[[], None],
+        announce: Callable[[], None],
+        speed: float = 1.0,
+    ) -> None:
+        self._identity, self._store, self._keeper = identity, store, keeper
+        self._journals, self._clock, self._speed = tuple(journals), clock, speed
+        self._release, self._care, self._announce = release, care, announce
+        self._wake = threading.Condition()
+        self._decisions: deque[Decision] = deque()
+        self._blocks = deque(_Waiting(partial(_as_it_is, each), journal, b"") for each, journal in left)
+        self._is_stuck = False
+        self._unwritten = list(unwritten)
+        self._state = b""
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is waiting, as far as the store takes it, and end."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(_DRAIN_S)
+
+    def decided(self, decisions: Sequence[Decision]) -> None:
+        """Take over decisions, to be written and announced before anything else."""
+        with self._wake:
+            self._decisions.extend(decisions)
+            self._wake.notify()
+
+    def sealed(self, block: OpenBlock, state: bytes) -> None:
+        """Take over a sealed block."""
+        with self._wake:
+            identity = self._identity
+            draft = partial(block.draft, identity.genesis, identity.gateway)
+            self._blocks.append(_Waiting(draft, block.journal, state))
+            self._wake.notify()
+
+    def unwritten(self) -> list[Transition]:
+        """Return the transitions that could not be written yet; their alarms are sent from here."""
+        with self._wake:
+            return list(self._unwritten)
+
+    def _run(self) -> None:
+        cared = self._clock.monotonic_ms()
+        while True:
+            with self._wake:
+                if not self._has_work():
+                    if self._stopping:
+                        return
+                    self._wake.wait(self._patience())
+                decisions = [self._decisions.popleft() for _ in range(len(self._decisions))]
+            if decisions:
+                self._write(decisions)
+            elif not self._store_next() and self._stopping:
+                return
+            self._sync_journals()
+            if self._clock.monotonic_ms() - cared > _CARE_S * 1000:
+                cared = self._clock.monotonic_ms()
+                self._guarded(self._care)
+
+    def _has_work(self) -> bool:
+        return bool(self._decisions or (self._blocks and not self._is_stuck))
+
+    def _patience(self) -> float:
+        now = self._clock.monotonic_ms()
+        dues = [due - now for each in self._journals if (due := each.next_sync_ms) is not None]
+        longest = _RETRY_S if self._blocks or self._unwritten else _CARE_S
+        return max(0.001, min([longest, *(due / 1000 / self._speed for due in dues)]))
+
+    # transitions
+
+    def _write(self, decisions: Sequence[Decision]) -> None:
+        for journal in self._journals:
+            self._guarded(journal.sync)
+        rows = [Transition(each.hash, each.body, RECORDED, each.wall_ms) for each in decisions]
+        self._state = decisions[-1].state
+        if not self._try_write(rows):
+            unrecorded = [Transition(each.hash, each.body, UNRECORDED, each.wall_ms) for each in decisions]
+            with self._wake:
+                self._unwritten += unrecorded
+        self._announce()
+
+    def _try_write(self, rows: Sequence[Transition]) -> bool:
+        try:
+            self._store.add_transitions(rows, self._values(self._state))
+        except StoreError as error:
+            _log.error("transitions cannot be recorded, and are published all the same: %s", error)
+            return False
+        return True
+
+    def _write_late(self) -> None:
+        late = self.unwritten()
+        if late and self._try_write(late):
+            with self._wake:
+                del self._unwritten[: len(late)]
+
+    # blocks
+
+    def _store_next(self) -> bool:
+        """Store the oldest sealed block; False when there is none, or the store does not take it."""
+        self._write_late()
+        if not self._blocks:
+            return False
+        block = self._blocks[0]
+        try:
+            self._keeper.keep(block.draft(), self._values(block.state))
+        except StoreError as error:
+            if not self._is_stuck:
+                _log.error("a sealed block cannot be stored yet: %s", error)
+            self._is_stuck = True
+            self._guarded(self._care)
+            return False
+        self._is_stuck = False
+        with self._wake:
+            self._blocks.popleft()
+        if block.journal is not None:
+            self._guarded(block.journal.reset)
+            self._release(block.journal)
+        self._announce()
+        return True
+
+    def _values(self, state: bytes) -> Mapping[str, bytes]:
+        return {"engine": state} if state else {}
+
+    def _sync_journals(self) -> None:
+        for journal in self._journals:
+            self._guarded(journal.tick)
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (JournalError, StoreError) as error:
+            _log.error("%s", error)
+
+
+def _as_it_is(draft: Draft) -> Draft:
+    return draft

@@ -1,0 +1,177 @@
+"""The recording half of a gateway on a directory: real journals, database, contracts and pins, samples by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpiozero.pins.mock import MockFactory
+
+from gateway.catalogue import Catalogue, make_catalogue
+from gateway.chain.keys import SigningKey, gateway_id
+from gateway.clock import Clock, SimulatedClock
+from gateway.config import SealTable, SensorTable, SeriesTable
+from gateway.contracts.library import template
+from gateway.contracts.source import read_contract
+from gateway.decider import ContractSet, Decider
+from gateway.errors import SensorError, SensorErrorKind
+from gateway.keeper import Identity, Keeper
+from gateway.logbook import Logbook
+from gateway.outputs import OutputOptions, Outputs
+from gateway.recorder import Recorder
+from gateway.recovery import open_data
+from gateway.writer import Writer
+
+KEY = SigningKey(bytes(range(32)))
+GENESIS = bytes(31) + b"\1"
+SIREN = OutputOptions("siren", "siren", 17)
+VALVE = OutputOptions("valve", "valve", 22)
+START_MS = 1_760_000_000_000
+
+GAS = SensorTable(
+    "gas",
+    "ads1115",
+    100,
+    {"input": "a0"},
+    (
+        SeriesTable(
+            "kitchen.ch4", calibration={"kind": "linear", "quantity": "raw", "unit": "ppm", "scale": 0}
+        ),
+    ),
+)
+AIR = SensorTable(
+    "air",
+    "dht22",
+    3000,
+    {"pin": 4},
+    (
+        SeriesTable("kitchen.temperature", "temperature", dead_band=5, longest_s=60),
+        SeriesTable("kitchen.humidity", "humidity", class_="internal"),
+    ),
+)
+
+
+def gas_contract(**names: Any) -> ContractSet:
+    given = {"series": "kitchen.ch4", "hold": "0s", "pre_hold": "0s", "warm_up": "0s", **names}
+    return ContractSet.of([read_contract(template("gas-ch4", **given), "test")])
+
+
+class Rig:
+    """A gateway's recording half; `boot` numbers its starts on the same directory."""
+
+    def __init__(
+        self,
+        directory: Path,
+        clock: Clock | None = None,
+        *,
+        boot: int = 1,
+        seal: SealTable | None = None,
+        contracts: ContractSet | None = None,
+        sensors: Sequence[SensorTable] = (GAS, AIR),
+        bound_ms: int = 1000,
+        genesis: bytes = GENESIS,
+        powered_since_ms: int = -10_000_000,
+    ) -> None:
+        self.clock = clock or SimulatedClock(speed=0, start_wall_ms=START_MS)
+        self.identity = Identity(genesis, gateway_id(KEY.public), KEY, boot.to_bytes(8, "big"))
+        self.catalogue: Catalogue = make_catalogue(tuple(sensors), "test")
+        self.found = found = open_data(directory, genesis, self.identity.gateway, bound_ms, self.clock)
+        self.store = found.store
+        listing = self.catalogue.listing
+        self.store.add_listing(listing.root, [each.encode() for each in self.catalogue.series])
+        self.keeper = Keeper(self.identity, self.store, whole=found.whole)
+        self.pins = MockFactory()
+        self.outputs = Outputs([SIREN, VALVE], self.pins, self.clock)
+        kinds = {"siren": "siren", "valve": "valve"}
+        contracts = contracts or gas_contract()
+        now = self.clock.monotonic_ms()
+        self.decider = Decider(contracts, self.catalogue.infos, self.outputs, kinds, now)
+        self.announced = threading.Event()
+        self.writer = Writer(
+            self.identity,
+            self.store,
+            self.keeper,
+            found.journals,
+            self.clock,
+            left=found.left,
+            unwritten=found.unwritten,
+            release=lambda journal: self.recorder.release(journal),
+            care=self.care,
+            announce=self.announced.set,
+        )
+        self.logbook = Logbook(
+            self.identity.boot,
+            found.number,
+            [each.klass for each in self.catalogue.series],
+            listing,
+            contracts.listing,
+            journals=found.journals,
+            seal=seal or SealTable(),
+            clock=self.clock,
+            shelf=self.writer,
+            state=self.decider.state,
+            clock_state=lambda: 1,
+        )
+        self.recorder = Recorder(
+            self.identity,
+            self.catalogue,
+            self.decider,
+            self.logbook,
+            self.writer,
+            ring_ms=30_000,
+            powered_since_ms=powered_since_ms,
+        )
+        loose = [row.body for row in self.store.loose_transitions()]
+        self.writer.start()
+        self.recorder.start(found.state, loose)
+
+    def care(self) -> None:
+        """What the gateway does for its store; tests replace it."""
+
+    def gas(self, value: int) -> None:
+        self._sample("gas", {"raw": value, "voltage": 0})
+
+    def air(self, temperature: int, humidity: int = 500) -> None:
+        self._sample("air", {"temperature": temperature, "humidity": humidity})
+
+    def fail(self, sensor: str, kind: SensorErrorKind = "nack") -> None:
+        self.recorder.fail(self._plan(sensor), SensorError(kind, "as the test wants it"))
+
+    def advance(self, seconds: float) -> None:
+        assert isinstance(self.clock, SimulatedClock)
+        self.clock.advance(seconds)
+
+    @property
+    def siren(self) -> bool:
+        return bool(self.pins.pin(17).state)
+
+    def settle(self) -> None:
+        """Wait until all that was handed over is written."""
+        wait = threading.Event()
+        for _ in range(2000):
+            with self.writer._wake:
+                if not self.writer._decisions and not self.writer._blocks:
+                    return
+            wait.wait(0.005)
+        raise AssertionError("the writer did not come to rest")
+
+    def stop(self) -> None:
+        self.recorder.end()
+        self.writer.stop()
+        self.close()
+
+    def close(self) -> None:
+        self.store.close()
+        for journal in self.found.journals:
+            journal.close()
+        for _, journal in self.found.left:
+            journal.close()
+        self.pins.reset()
+
+    def _sample(self, name: str, values: Mapping[str, int]) -> None:
+        self.recorder.sample(self._plan(name), values)
+
+    def _plan(self, name: str) -> Any:
+        return next(each for each in self.catalogue.sensors if each.name == name)
