@@ -1,0 +1,1 @@
+"""The REST interface: what a hub shows, and the records it takes."""

@@ -1,0 +1,220 @@
+"""`tocsin-hub`: the hub's commands. Each parses, calls and prints; what they do is in their own files.
+
+Imports that cost time stand inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from gateway.chain.errors import ChainError
+from gateway.contracts.errors import ContractError
+from hub.errors import HubError
+
+if TYPE_CHECKING:
+    from hub.config import Config
+
+CONFIG: Final = click.option(
+    "--config", type=click.Path(path_type=Path), default=Path("hub.toml"), show_default=True
+)
+DIRECTORY: Final = click.option(
+    "--dir", "directory", type=click.Path(path_type=Path), required=True, help="The hub's directory."
+)
+JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+class Hub(click.Group):
+    """Turns a domain error into one line on stderr and exit code 1; `--debug` lets it through."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (HubError, ChainError, ContractError) as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"tocsin-hub: {error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Hub, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+@click.version_option(package_name="tocsin")
+def main(debug: bool) -> None:
+    """Tocsin's hub: takes in a region's blocks and alarms, orders them, and proves them."""
+
+
+@main.command()
+@DIRECTORY
+@click.option("--name", required=True, help="The hub's name, as the genesis will have it.")
+@click.option("--region", default="region", show_default=True, help="The region it serves.")
+@JSON
+def init(directory: Path, name: str, region: str, as_json: bool) -> None:
+    """Make a hub's directory with its key and hub.toml, and print the public key for the genesis.
+
+    Example: tocsin-hub init --dir hub --name hub-1 --region north
+    """
+    from hub.config import init_directory
+
+    public = init_directory(directory, name, region).public.hex()
+    config = directory / "hub.toml"
+    _report({"name": name, "key": public, "config": str(config)}, as_json, public)
+
+
+@main.command()
+@CONFIG
+def run(config: Path) -> None:
+    """Run the hub until it is told to stop (Ctrl-C or SIGTERM).
+
+    Example: tocsin-hub run --config hub/hub.toml
+    """
+    import logging
+
+    from hub.config import load_config
+    from hub.service import run as run_service
+
+    settings = load_config(config)
+    logging.basicConfig(
+        level=settings.log.level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    run_service(settings)
+
+
+@main.command()
+@CONFIG
+@JSON
+def status(config: Path, as_json: bool) -> None:
+    """Show the running hub's state and its gateways; exit 1 where it does not do its work.
+
+    Example: tocsin-hub status --config hub/hub.toml
+    """
+    from hub.config import load_config
+
+    settings = load_config(config)
+    found = _ask(settings, "/v1/status")
+    if as_json:
+        _report(found, as_json, "")
+    else:
+        _print_status(found, _ask(settings, "/v1/gateways"))
+    if not found["ok"]:
+        raise HubError("the hub runs but is not well: see broker and consensus above, and its log")
+
+
+@main.command()
+@DIRECTORY
+@click.option("--gateway", help="A gateway's id: 32 hexadecimal digits.")
+@click.option("--block", "height", type=int, help="The height of one of its final blocks.")
+@click.option("--leaf", type=int, help="Index of the leaf in its segment.")
+@click.option(
+    "--class", "klass", type=click.IntRange(0, 2), default=0, show_default=True, help="Class of the segment."
+)
+@click.option("--series", help="Instead of --leaf: the last reading of this series in the block ...")
+@click.option("--until", type=int, default=1 << 62, help="... that is not after this time (Unix ms).")
+@click.option("--alarm", help="Instead of all these: an alarm, by its hash in 64 hexadecimal digits.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
+def evidence(
+    directory: Path,
+    gateway: str | None,
+    height: int | None,
+    leaf: int | None,
+    klass: int,
+    series: str | None,
+    until: int,
+    alarm: str | None,
+    output: Path,
+) -> None:
+    """Write the evidence file of one reading or alarm, beside a running hub or without one.
+
+    Example: tocsin-hub evidence --dir hub --alarm 5f2c... -o alarm.evidence
+    """
+    from hub.evidence import Archive, alarm_evidence, find_leaf, reading_evidence
+
+    if (alarm is None) == (gateway is None or height is None or (leaf is None) == (series is None)):
+        raise click.UsageError("give --alarm, or --gateway, --block and one of --leaf and --series")
+    archive = Archive.open(directory / "ledger.db")
+    try:
+        if alarm is not None:
+            data = alarm_evidence(archive, _hex(alarm, 32))
+        else:
+            assert gateway is not None
+            assert height is not None
+            wanted = _hex(gateway, 16)
+            if series is not None:
+                klass, leaf = find_leaf(archive, wanted, height, series, until)
+            assert leaf is not None
+            data = reading_evidence(archive, wanted, height, leaf, klass)
+    finally:
+        archive.close()
+    _write(output, data)
+    click.echo(
+        f"{output}: {len(data)} bytes; check it with: tocsin-tools verify {output} --trust genesis.cbor"
+    )
+
+
+def _hex(text: str, size: int) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != size:
+        raise click.UsageError(f"{text!r:.80} is not {2 * size} hexadecimal digits")
+    return found
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise HubError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _ask(config: Config, path: str) -> Any:
+    """Return what the running hub answers. Raises HubError."""
+    import ssl
+    import urllib.error
+    import urllib.request
+
+    from hub.endpoints import read_endpoints
+
+    url = read_endpoints(config.directory)["api"]
+    context = ssl.create_default_context(cafile=config.api.cert_file) if config.api.cert_file else None
+    try:
+        with urllib.request.urlopen(url + path, timeout=10, context=context) as answer:
+            return json.load(answer)
+    except (OSError, ValueError) as error:
+        raise HubError(f"the hub at {url} does not answer: {error}; see its log") from error
+
+
+def _report(found: dict[str, Any], as_json: bool, text: str) -> None:
+    if as_json:
+        json.dump(found, sys.stdout)
+        click.echo()
+    else:
+        click.echo(text)
+
+
+def _print_status(status: dict[str, Any], gateways: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(
+        f"hub {status['hub']} of region {status['region']}: final block {status['final_height']}, "
+        f"{status['blocks']} blocks, {status['final_blocks']} final, {status['alarms']} alarms; "
+        f"broker {'up' if status['broker_up'] else 'DOWN'}, consensus {'up' if status['consensus'] else 'DOWN'}"
+    )
+    table = Table("gateway", "name", "standing", "epoch", "final", "stored", "lag ms")
+    for each in gateways:
+        lag = each["finality_lag_ms"]
+        table.add_row(
+            each["id"],
+            each["name"],
+            each["standing"],
+            *(str(each[key]) for key in ("epoch", "head", "stored")),
+            "" if lag is None else str(lag),
+        )
+    console.print(table)

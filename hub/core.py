@@ -1,0 +1,117 @@
+"""What every part of a running hub works on, and the one way in which anything is refused.
+
+Owned: `Core`, the bundle of identity, store, ledger, engine and clock; `Refusals`. Not owned: any of its parts.
+Invariant: a refusal is named and noted; a flood of one kind from one gateway takes one row in ten seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+from gateway.chain.entries import GatewayEntry
+from gateway.chain.errors import ChainError
+from gateway.chain.finality import Checkpoint
+from gateway.chain.genesis import Genesis
+from gateway.chain.keys import SigningKey
+from hub.config import Identity
+from hub.consensus.base import Consensus
+from hub.errors import ConsensusError, StoreError
+from hub.ledger import Ledger
+from hub.store import Store
+
+_log = logging.getLogger(__name__)
+
+_NOTE_EVERY_SECONDS: Final = 10.0
+_MAX_NOTED: Final = 4096
+_DETAIL: Final = 300
+
+
+def wall_ms() -> int:
+    """Return this machine's time in Unix ms."""
+    return time.time_ns() // 1_000_000
+
+
+class Misdirected(ChainError):
+    """A message came on another gateway's topic than its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A hub's identity, its store, ledger and engine. `keep_ms` is the promise of a custody receipt."""
+
+    identity: Identity
+    region: str
+    store: Store
+    ledger: Ledger
+    consensus: Consensus
+    keep_ms: int
+    now_ms: Callable[[], int] = wall_ms
+
+    @property
+    def genesis(self) -> Genesis:
+        return self.identity.genesis
+
+    @property
+    def key(self) -> SigningKey:
+        return self.identity.key
+
+    def entry(self, gateway: bytes) -> GatewayEntry | None:
+        """Return what the chain knows of a gateway, None where it was never enrolled."""
+        return self.ledger.committed.entry(gateway)
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the latest checkpoint; there is one once the engine has started. Raises ConsensusError."""
+        found = self.store.chain.checkpoint()
+        if found is None:
+            raise ConsensusError("there is no final block yet: the engine was not started")
+        return found
+
+    def offer(self, tx: bytes) -> None:
+        """Submit a transaction; where the engine cannot take it, whoever stored its items offers them again."""
+        try:
+            self.consensus.submit(tx)
+        except ConsensusError as error:
+            _log.warning("a transaction must wait: %s", error)
+
+
+class Refusals:
+    """What was refused, by the names of the errors. Safe for several threads."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._noted: dict[tuple[bytes, str], float] = {}
+
+    def counts(self) -> dict[str, int]:
+        """Return how often each error refused something since the start."""
+        with self._lock:
+            return dict(self._counts)
+
+    def note(self, gateway: bytes, error: ChainError, item: bytes) -> None:
+        """Count a refusal, and record it unless the same was recorded just now."""
+        self.note_named(gateway, type(error).__name__, str(error), item)
+
+    def note_named(self, gateway: bytes, name: str, detail: str, item: bytes) -> None:
+        """As `note`, of an error that is known by its name and text."""
+        now = time.monotonic()
+        with self._lock:
+            self._counts[name] += 1
+            if now - self._noted.get((gateway, name), -_NOTE_EVERY_SECONDS) < _NOTE_EVERY_SECONDS:
+                return
+            if len(self._noted) > _MAX_NOTED:
+                self._noted.clear()
+            self._noted[gateway, name] = now
+        _log.warning("refused from %s: %s: %s", gateway.hex(), name, detail)
+        core, identity = self._core, sha256(item).digest()
+        try:
+            core.store.notes.add_refusal(core.now_ms(), gateway, name, detail[:_DETAIL], identity)
+        except StoreError as failure:
+            _log.error("the refusal could not be recorded: %s", failure)

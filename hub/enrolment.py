@@ -1,0 +1,117 @@
+"""Enrolment, and whatever else comes with its own authority: checked, ordered, answered.
+
+Owned: what the REST interface accepts for ordering. Not owned: the rules (`hub.transactions`), the way in.
+Invariant: nothing is accepted for where it came from: each of these records carries every signature it needs, so
+that whoever brings it adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.chain.errors import ChainError, WrongShape
+from gateway.chain.ordered import (
+    Enrol,
+    Enrolment,
+    EpochOrder,
+    Grant,
+    Revoke,
+    Rotate,
+    decode_transaction,
+    encode_transaction,
+)
+from gateway.chain.verify import enrolled_id
+from hub.consensus.base import TxResult
+from hub.core import Core, Refusals
+from hub.errors import HubError
+from hub.finality import Finality, subject
+
+FINALITY_SECONDS: Final = 10.0
+_NOBODY: Final = bytes(16)
+
+
+class Refused(HubError):
+    """A record breaks a rule; `name` is the rule's error."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"{name}: {detail}")
+        self.name, self.detail = name, detail
+
+
+class NotFinalYet(HubError):
+    """Consensus did not order a record in time; it may still do so. Ask again: a repeat does no harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What a gateway needs to know after its enrolment. `broker` is an MQTT URL."""
+
+    gateway: bytes
+    region: str
+    broker: str
+    genesis: bytes
+    hub: str
+
+
+class Registry:
+    """Takes records that come over REST to finality."""
+
+    def __init__(self, core: Core, finality: Finality, refusals: Refusals, broker: Callable[[], str]) -> None:
+        self._core, self._finality, self._refusals, self._broker = core, finality, refusals, broker
+
+    def enrol(self, payload: bytes) -> Enrolled:
+        """Order an enrolment (its bytes) and return what its gateway needs.
+
+        Raises:
+            Refused: the enrolment breaks a rule.
+            NotFinalYet: it was not ordered in time.
+            ConsensusError: it cannot be ordered now.
+        """
+        try:
+            enrolment = Enrolment.decode(payload)
+            gateway = enrolled_id(enrolment)
+        except ChainError as error:
+            raise self._refused(_NOBODY, error, payload) from error
+        self._order(gateway, encode_transaction(Enrol(enrolment)))
+        entry = self._core.entry(gateway)
+        assert entry is not None, "an enrolment that was accepted is in the state"
+        core = self._core
+        return Enrolled(gateway, entry.region, self._broker(), core.genesis.encode(), core.identity.hub.name)
+
+    def record(self, payload: bytes) -> bytes:
+        """Order a transaction of kind 4, 5, 6 or 8 and return the gateway that it is about. Raises as `enrol`."""
+        try:
+            transaction = decode_transaction(payload)
+            if not isinstance(transaction, EpochOrder | Rotate | Revoke | Grant):
+                raise WrongShape(
+                    "only epoch changes, rotations, revocations and contract grants are taken here"
+                )
+            gateway = subject(self._core, transaction)
+        except ChainError as error:
+            raise self._refused(_NOBODY, error, payload) from error
+        self._order(gateway, payload)
+        return gateway
+
+    def _order(self, gateway: bytes, tx: bytes) -> None:
+        self._require(gateway, tx, self._core.ledger.check(tx))
+        try:
+            result = self._finality.order(tx, FINALITY_SECONDS)
+        except TimeoutError as error:
+            raise NotFinalYet(
+                f"not final after {FINALITY_SECONDS:g} s, but perhaps later: ask again with the same bytes"
+            ) from error
+        except ChainError as error:
+            raise self._refused(gateway, error, tx) from error
+        self._require(gateway, tx, result)
+
+    def _require(self, gateway: bytes, tx: bytes, result: TxResult) -> None:
+        if result.code:
+            name, _, detail = result.error.partition(": ")
+            self._refusals.note_named(gateway, name, detail, tx)
+            raise Refused(name, detail)
+
+    def _refused(self, gateway: bytes, error: ChainError, item: bytes) -> Refused:
+        self._refusals.note(gateway, error, item)
+        return Refused(type(error).__name__, str(error))

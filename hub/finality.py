@@ -1,0 +1,196 @@
+"""What follows when items become final: receipts, answers, findings, the read model.
+
+Owned: the queue of final events and its thread, who waits for which transaction, up to where each gateway has
+had its receipts. Not owned: what is final (`hub.ledger`), what is said (`hub.outbox`).
+
+Invariants:
+- The engine's thread is only held up for a moment; time of finality is taken there.
+- Everything here can be done twice: events are delivered again after a crash.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from typing import Final
+
+from gateway.chain.alarm import Transition
+from gateway.chain.ordered import (
+    NOWHERE,
+    Alarms,
+    ContractGrant,
+    Enrol,
+    EnrolmentBody,
+    EpochChangeBody,
+    EpochOrder,
+    Equivocate,
+    Grant,
+    Headers,
+    Position,
+    Revocation,
+    Revoke,
+    Rotate,
+    RotationBody,
+    Transaction,
+    decode_transaction,
+)
+from gateway.chain.verify import enrolled_id
+from hub.alarms import AlarmLane
+from hub.consensus.base import FinalEvent, TxResult, tx_id
+from hub.core import Core
+from hub.errors import HubError
+from hub.hails import HailLane
+from hub.outbox import Outbox
+from hub.view import View
+
+_log = logging.getLogger(__name__)
+
+_STATE_EVERY_SECONDS: Final = 10.0
+
+
+class Finality:
+    """Follows the engine. Subscribe it before the engine starts."""
+
+    def __init__(self, core: Core, outbox: Outbox, alarms: AlarmLane, hails: HailLane, view: View) -> None:
+        self._core, self._outbox, self._alarms, self._hails, self._view = core, outbox, alarms, hails, view
+        self._queue: queue.SimpleQueue[tuple[FinalEvent, int] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._futures: dict[bytes, Future[TxResult]] = {}
+        self._told: dict[bytes, Position] = {}
+        self._stated = time.monotonic()
+        core.consensus.subscribe(self._heard)
+
+    def start(self) -> None:
+        """Begin to work; receipts for what is final already are given when gateways ask."""
+        for gateway in self._core.store.gateways():
+            if entry := self._core.entry(gateway):
+                self._told[gateway] = entry.head
+        self._thread = threading.Thread(target=self._run, name="finality", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is queued and end. Idempotent."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def order(self, tx: bytes, seconds: float) -> TxResult:
+        """Submit a transaction and return what became of it. Raises ConsensusError, TooLarge, TimeoutError."""
+        future: Future[TxResult] = Future()
+        with self._lock:
+            future = self._futures.setdefault(tx_id(tx), future)
+        try:
+            self._core.consensus.submit(tx)
+            return future.result(seconds)
+        finally:
+            with self._lock:
+                self._futures.pop(tx_id(tx), None)
+
+    def _heard(self, event: FinalEvent) -> None:
+        self._queue.put((event, self._core.now_ms()))
+        if self._futures:
+            with self._lock:
+                for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
+                    if (future := self._futures.pop(tx_id(tx), None)) is not None:
+                        future.set_result(result)
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                self.follow(*item)
+            except HubError as error:
+                _log.error("final block %d is not followed up: %s", item[0].block.height, error)
+            except Exception:
+                _log.exception("a defect in following final block %d", item[0].block.height)
+
+    def follow(self, event: FinalEvent, at: int) -> None:
+        """Do what follows from a final block that was heard of at `at` (Unix ms)."""
+        touched: set[bytes] = set()
+        for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
+            for index, error in result.refused:
+                _log.info("final block %d refuses item %d: %s", event.block.height, index, error)
+            transaction = decode_transaction(tx)
+            if isinstance(transaction, Headers):
+                touched |= {self._core.ledger.headers.read(each)[0].gateway for each in transaction.headers}
+            elif isinstance(transaction, Alarms):
+                self._alarms_final(transaction, result, at)
+            elif not result.refused:
+                self._record_final(transaction, at)
+        for gateway in touched:
+            self._advance(gateway, at)
+        if time.monotonic() - self._stated > _STATE_EVERY_SECONDS:
+            self._stated = time.monotonic()
+            self._outbox.say_state(online=True)
+
+    def _advance(self, gateway: bytes, at: int) -> None:
+        """Give a gateway the receipts for what has become final since it had the last ones."""
+        entry = self._core.entry(gateway)
+        told = self._told.get(gateway, NOWHERE)
+        if entry is None or entry.head == told:
+            return
+        self._told[gateway] = entry.head
+        self._view.final(gateway, entry, at)
+        for epoch in sorted({told.epoch, entry.head.epoch} - {0}):
+            self._outbox.say_receipts(gateway, epoch, told.height + 1, entry.head.height)
+
+    def _alarms_final(self, transaction: Alarms, result: TxResult, at: int) -> None:
+        refused = {index for index, _ in result.refused}
+        for index, alarm in enumerate(transaction.alarms):
+            self._alarms.final(alarm.hash)
+            if index not in refused:
+                self._view.alarm_final(alarm.hash, at)
+
+    def _record_final(self, transaction: Transaction, at: int) -> None:
+        gateway = subject(self._core, transaction)
+        if entry := self._core.entry(gateway):
+            self._view.entry(gateway, entry)
+        finding = ""
+        match transaction:
+            case Enrol():
+                name = EnrolmentBody.decode(transaction.enrolment.body).name
+                self._view.enrolled(gateway, name)
+                _log.info("gateway %s is enrolled as %r", gateway.hex(), name)
+            case EpochOrder():
+                body = EpochChangeBody.decode(transaction.change.body)
+                finding = (
+                    f"epoch {body.epoch} follows block {body.closes.epoch}/{body.closes.height}, leaving"
+                )
+                finding += f" {len(body.orphans)} orphans, for reason {body.reason}"
+            case Revoke():
+                finding = f"revoked: {Revocation.decode(transaction.revocation.body).reason}"
+            case Equivocate():
+                header, _ = self._core.ledger.headers.read(transaction.first)
+                finding = f"block {header.epoch}/{header.height} was signed twice, with different contents"
+            case Grant():
+                self._outbox.say_grant(gateway, transaction.grant)
+        if finding:
+            kind = {EpochOrder: "epoch-change", Revoke: "revocation"}.get(type(transaction), "equivocation")
+            self._core.store.notes.add_finding(at, gateway, kind, finding)
+        if not isinstance(transaction, Enrol | Grant):
+            self._hails.answer_again(gateway)
+
+
+def subject(core: Core, transaction: Transaction) -> bytes:
+    """Return the gateway that a record is about. Raises FormatError."""
+    match transaction:
+        case Enrol():
+            return enrolled_id(transaction.enrolment)
+        case EpochOrder():
+            return EpochChangeBody.decode(transaction.change.body).gateway
+        case Rotate():
+            return RotationBody.decode(transaction.rotation.body).gateway
+        case Revoke():
+            return Revocation.decode(transaction.revocation.body).gateway
+        case Equivocate():
+            return core.ledger.headers.read(transaction.first)[0].gateway
+        case Grant():
+            return ContractGrant.decode(transaction.grant.body).gateway
+        case Headers():
+            return core.ledger.headers.read(transaction.headers[0])[0].gateway
+        case Alarms():
+            return Transition.decode(transaction.alarms[0].transition).gateway

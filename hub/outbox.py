@@ -1,0 +1,201 @@
+"""What the hub says to gateways: made, signed, queued and published by one thread.
+
+Owned: the messages towards gateways and the hub's own state. Not owned: the connection (`hub.mqtt`), when
+something is said. Invariants:
+
+- Saying something never blocks its sayer: an alarm must not wait for a slow broker.
+- What cannot be published is dropped: gateways ask again, and every answer can be made again from disk.
+- The state's version never falls, not over restarts either: it starts above the last final block's time.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from gateway.chain.custody import Receipt
+from gateway.chain.keys import ALARM_RECEIPT, ANSWER, HUB_STATE, REQUEST, Signed
+from gateway.chain.messages import (
+    MAX_RECEIPTS,
+    AlarmReceipt,
+    Answer,
+    HeaderFinality,
+    HubState,
+    Receipts,
+    Request,
+)
+from gateway.chain.ordered import HEADERS, NOWHERE, LogLeaf
+from hub.core import Core
+from hub.errors import LinkError
+from hub.topics import Topics, alarm_receipt_payload, answer_payload, receipts_payload
+
+_log = logging.getLogger(__name__)
+
+NOT_ENROLLED: Final = 255
+_WAITING: Final = 4096
+_KNOWN: Final = 256
+_ALARMS: Final = 64
+_ASK_EVERY_SECONDS: Final = 2.0
+_VERSIONS: Final = 1 << 20  # state versions within one start
+
+
+class Publisher(Protocol):
+    """The way out; `hub.mqtt.Link` is one."""
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, timeout: float = 5.0) -> None: ...
+
+
+class Outbox:
+    """Everything the hub publishes. Safe for several threads; `start` it with the connection it is to use."""
+
+    def __init__(self, core: Core) -> None:
+        self._core, self._topics = core, Topics(core.region)
+        self._queue: queue.Queue[tuple[str, bytes, bool] | None] = queue.Queue(_WAITING)
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._version = self._started = 0
+        self._asked: dict[tuple[bytes, bool], float] = {}
+        self.dropped = 0
+
+    def start(self, link: Publisher) -> None:
+        """Begin to publish."""
+        self._thread = threading.Thread(target=self._run, args=(link,), name="outbox", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Publish what waits and end. Idempotent."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self, link: Publisher) -> None:
+        while (message := self._queue.get()) is not None:
+            topic, payload, retain = message
+            try:
+                link.publish(topic, payload, retain=retain)
+            except LinkError as error:
+                self.dropped += 1
+                _log.debug("not said: %s: %s", topic, error)
+
+    def _say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        try:
+            self._queue.put_nowait((topic, payload, retain))
+        except queue.Full:
+            self.dropped += 1
+
+    # to a gateway
+
+    def say_receipts(self, gateway: bytes, epoch: int, first: int, last: int) -> None:
+        """Repeat the custody receipts for blocks `first` to `last`, with the finality of the highest final one."""
+        core, latest = self._core, {}
+        for receipt in core.store.custody.receipts(gateway, epoch, first, last):
+            latest[receipt.promise.height] = receipt
+        custody, finality = list(latest.values()), self._finality(gateway, epoch, last)
+        for at in range(0, max(len(custody), 1), MAX_RECEIPTS):
+            self._say_receipts(gateway, custody[at : at + MAX_RECEIPTS], finality)
+
+    def _say_receipts(
+        self, gateway: bytes, custody: Sequence[Receipt], finality: HeaderFinality | None
+    ) -> None:
+        core = self._core
+        receipts = Receipts(core.genesis.hash, core.key.public, tuple(custody), finality)
+        self._say(self._topics.to(gateway, "receipt"), receipts_payload(receipts))
+
+    def _finality(self, gateway: bytes, epoch: int, last: int) -> HeaderFinality | None:
+        """Return the finality of block `last`, or of the final head where that lies below it."""
+        core = self._core
+        entry = core.entry(gateway)
+        if entry is None or entry.head == NOWHERE:
+            return None
+        candidates = [entry.head]
+        if last < entry.head.height:
+            stored = core.store.headers_at(gateway, epoch, last)
+            candidates = [each.position for each in stored] + candidates
+        for at in candidates:
+            index = core.ledger.index(LogLeaf(HEADERS, gateway, at.epoch, at.height, at.hash))
+            if index is not None:
+                return HeaderFinality(at, core.ledger.finality(index, core.checkpoint()))
+        return None
+
+    def say_alarm_receipt(self, gateway: bytes, alarms: Sequence[bytes]) -> None:
+        """Say that alarms (by transition hash) are on disk."""
+        core = self._core
+        body = AlarmReceipt(core.genesis.hash, core.key.public, gateway, tuple(alarms))
+        signed = core.key.signed(ALARM_RECEIPT, body.encode())
+        self._say(self._topics.to(gateway, "receipt"), alarm_receipt_payload(signed))
+
+    def say_answer(self, gateway: bytes, boot: bytes, version: int) -> None:
+        """Answer the birth of this boot and version: where the chain stands with its gateway."""
+        signed = self._core.key.signed(ANSWER, self.answer(gateway, boot, version).encode())
+        self._say(self._topics.to(gateway, "receipt"), answer_payload(signed))
+
+    def answer(self, gateway: bytes, boot: bytes, version: int) -> Answer:
+        """Return what the chain and this hub know of a gateway."""
+        core, entry = self._core, self._core.entry(gateway)
+        store, epoch, head = core.store, entry.epoch if entry else 0, entry.head if entry else NOWHERE
+        known = store.headers_after(gateway, epoch, head.height, _KNOWN) if entry else []
+        alarms = dict.fromkeys(each.hash for each in store.latest_alarms(gateway, _ALARMS))
+        return Answer(
+            core.genesis.hash,
+            core.key.public,
+            gateway,
+            boot,
+            version,
+            entry.standing if entry else NOT_ENROLLED,
+            epoch,
+            head,
+            tuple(each.position for each in known),
+            tuple(alarms),
+            core.checkpoint(),
+            core.now_ms(),
+        )
+
+    def say_request(self, gateway: bytes, boot: bytes, first: int, last: int) -> None:
+        """Ask for blocks `first` to `last` again, or, with zeros, for a birth; not too often."""
+        core, kind, now = self._core, first > 0, time.monotonic()
+        with self._lock:
+            if now - self._asked.get((gateway, kind), -_ASK_EVERY_SECONDS) < _ASK_EVERY_SECONDS:
+                return
+            self._asked[gateway, kind] = now
+        body = Request(core.genesis.hash, core.key.public, gateway, boot, first, last)
+        signed = core.key.signed(REQUEST, body.encode())
+        self._say(self._topics.to(gateway, "request"), signed.encode())
+
+    def say_grant(self, gateway: bytes, grant: Signed) -> None:
+        """Hand on an authority's contract set; the broker keeps it for a gateway that is away."""
+        self._say(self._topics.to(gateway, "contract"), grant.encode(), retain=True)
+
+    # to all
+
+    def say_state(self, *, online: bool) -> None:
+        """Publish the hub's state, retained."""
+        with self._lock:
+            self._version += 1
+            payload = self._state(self._base() + self._version, online=online)
+        self._say(self._topics.state(self._core.identity.hub.name), payload, retain=True)
+
+    def farewell(self) -> bytes:
+        """Return the state that the broker is to publish when this hub vanishes: it stands above all said so far."""
+        with self._lock:
+            return self._state(self._base() + _VERSIONS - 1, online=False)
+
+    def restart_versions(self) -> None:
+        """Begin above the farewell, which the broker may have published."""
+        with self._lock:
+            self._started = max(self._started + 1, self._core.now_ms())
+            self._version = 0
+
+    def _base(self) -> int:
+        if not self._started:
+            self._started = max(self._core.now_ms(), self._core.ledger.committed.time + 1)
+        return self._started * _VERSIONS
+
+    def _state(self, version: int, *, online: bool) -> bytes:
+        core = self._core
+        body = HubState(core.genesis.hash, core.key.public, version, int(online), core.checkpoint())
+        return core.key.signed(HUB_STATE, body.encode()).encode()

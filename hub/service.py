@@ -1,0 +1,196 @@
+"""The hub as one process: broker, ledger, engine, lanes, REST interface; started in order, stopped in reverse.
+
+Owned: the order, the lock on the directory, signals, what health and status say. Not owned: any of the parts.
+
+Invariants:
+- One directory, one process: a second one is refused.
+- A stop finishes what is queued, says farewell, and leaves nothing running; a kill loses nothing that has a receipt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from hub.alarms import AlarmLane
+from hub.api.app import create_app
+from hub.api.backend import Backend
+from hub.api.server import ApiServer
+from hub.blocks import BlockLane
+from hub.broker import EmbeddedBroker
+from hub.config import Config, load_identity
+from hub.consensus.embedded import Embedded
+from hub.core import Core, Refusals, wall_ms
+from hub.endpoints import announced
+from hub.enrolment import Registry
+from hub.errors import ConfigError
+from hub.evidence import Archive
+from hub.finality import Finality
+from hub.hails import HailLane
+from hub.intake import Intake
+from hub.ledger import Ledger
+from hub.loading import load_view
+from hub.outbox import Outbox
+from hub.store import Store
+from hub.view import View
+
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """A running hub. Use it as a context manager; `now_ms` replaces the clock in tests."""
+
+    def __init__(self, config: Config, now_ms: Callable[[], int] = wall_ms) -> None:
+        self._config, self._now_ms = config, now_ms
+        self._stack = contextlib.ExitStack()
+        self._started_ms = now_ms()
+
+    def __enter__(self) -> Self:
+        """Start everything. Raises HubError; nothing is left running then."""
+        with contextlib.ExitStack() as stack:
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        _log.info("stopped")
+
+    @property
+    def api_url(self) -> str:
+        return self._api.url
+
+    @property
+    def broker_url(self) -> str:
+        return self._broker_url
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        config = self._config
+        stack.enter_context(_only_one(config.directory))
+        self._core = self._open_core(stack)
+        view, outbox, refusals = View(), Outbox(self._core), Refusals(self._core)
+        parts = (self._core, outbox, refusals, view)
+        alarms, hails, blocks = AlarmLane(*parts), HailLane(*parts), BlockLane(*parts)
+        finality = Finality(self._core, outbox, alarms, hails, view)
+        self._engine.start()
+        stack.callback(self._engine.stop)
+        load_view(self._core, view)
+        self._broker_url = config.broker.url or self._start_broker(stack)
+        self._intake = Intake(config, self._broker_url, outbox, (alarms, hails, blocks))
+        for lane in (finality, alarms, hails, blocks):
+            lane.start()
+            stack.callback(lane.stop)
+        self._start_links(stack, outbox)
+        self._view, self._refusals, self._outbox = view, refusals, outbox
+        self._start_api(stack, Registry(self._core, finality, refusals, self._advertised))
+
+    def _open_core(self, stack: contextlib.ExitStack) -> Core:
+        config = self._config
+        identity = load_identity(config)
+        store = Store(config.ledger)
+        stack.callback(store.close)
+        ledger = Ledger(identity.genesis, store.chain)
+        self._engine = Embedded(ledger, store.chain, identity.genesis, identity.key, wall_ms=self._now_ms)
+        return Core(identity, config.hub.region, store, ledger, self._engine, config.keep_ms, self._now_ms)
+
+    def _start_broker(self, stack: contextlib.ExitStack) -> str:
+        settings = self._config.embedded_broker()
+        assert settings is not None, "no other broker is named"
+        broker = stack.enter_context(EmbeddedBroker(settings))
+        return broker.url
+
+    def _start_links(self, stack: contextlib.ExitStack, outbox: Outbox) -> None:
+        outbox.start(self._intake.urgent)
+        self._intake.start()
+        stack.callback(self._intake.stop)
+        stack.callback(outbox.stop)
+        stack.callback(lambda: outbox.say_state(online=False))
+
+    def _start_api(self, stack: contextlib.ExitStack, registry: Registry) -> None:
+        core, version = self._core, importlib.metadata.version("tocsin")
+        archive = Archive(core.genesis, core.store, core.ledger)
+        backend = Backend(core, archive, registry, self._view, self._refusals, self.health, self.status)
+        self._api = ApiServer(create_app(backend, version), self._config.api)
+        stack.callback(self._api.stop)
+        self._api.start()
+        stack.enter_context(announced(self._config.directory, self._api.url, self._broker_url))
+        _log.info(
+            "tocsin-hub %s is hub %r of chain %s: API %s, broker %s",
+            version,
+            core.identity.hub.name,
+            core.genesis.hash.hex()[:16],
+            self._api.url,
+            self._broker_url,
+        )
+
+    def _advertised(self) -> str:
+        return self._config.broker.advertise or self._broker_url
+
+    def health(self) -> dict[str, Any]:
+        """Return whether the parts work. `ok` is false where alarms could not come in or become final."""
+        connected, running = self._intake.connected, self._engine.running
+        committed = self._core.ledger.committed
+        return {
+            "ok": connected and running,
+            "broker_up": connected,
+            "consensus": running,
+            "final_height": committed.height,
+            "final_age_ms": max(self._now_ms() - committed.time, 0),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """Return health, totals and addresses."""
+        core, committed = self._core, self._core.ledger.committed
+        return {
+            "hub": core.identity.hub.name,
+            "region": core.region,
+            "version": importlib.metadata.version("tocsin"),
+            "genesis": core.genesis.hash.hex(),
+            "since": self._started_ms,
+            "api": self._api.url,
+            "broker": self._broker_url,
+            **self.health(),
+            "final_ms": committed.time,
+            "log_size": committed.app.log_size,
+            **self._view.counts(),
+            "refused": self._refusals.counts(),
+            "unsaid": self._outbox.dropped,
+            "dropped": self._intake.urgent.counts() | self._intake.bulk.counts(),
+        }
+
+
+def run(config: Config) -> None:
+    """Run a hub until SIGTERM or SIGINT. Raises HubError where it cannot start."""
+    over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: over.set())
+    with Service(config):
+        over.wait()
+
+
+@contextlib.contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, which the kernel lets go of however this process ends."""
+    with _open_lock(directory / "hub.lock") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"another hub runs in {directory}: stop it first") from error
+        yield
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    try:
+        return path.open("ab")
+    except OSError as error:
+        raise ConfigError(f"{path.parent} cannot be written: {error}") from error
