@@ -38,6 +38,7 @@ class Holdings:
         self._replay = Replay(db, genesis, report, self._found)
         self._visited = bytearray(1 + (db.execute("SELECT max(id) FROM blocks").fetchone()[0] or 0))
         self._classes: dict[bytes, list[int] | None] = {}
+        self._contracts: set[bytes] = set()
         self._transitions = 0
 
     @property
@@ -79,6 +80,7 @@ class Holdings:
         where = f"block {epoch}/{height} of gateway {short(gateway)}"
         with self._report.at(where):
             header = self._check_header(Signed(*signed), (gateway, epoch, height, identity), wall)
+            self._note_contracts(header)
             self._report.blocks += 1
             segments = self._check_segments(place, header, Signed(*signed), where)
             if segments is None:
@@ -145,10 +147,19 @@ class Holdings:
         if root not in self._classes:
             row = self._db.execute("SELECT catalogue FROM catalogues WHERE root = ?", (root,)).fetchone()
             if row is None:
-                at = f"block {header.epoch}/{header.height} of gateway {short(header.gateway)}"
-                self._report.finding(f"catalogue {short(root)}, in force from {at}, is not held")
+                self._report.finding(f"catalogue {short(root)}, in force from {_place(header)}, is not held")
             self._classes[root] = None if row is None else _read_classes(row[0])
         return self._classes[root]
+
+    def _note_contracts(self, header: Header) -> None:
+        root = header.contracts.root
+        if root not in self._contracts:
+            self._contracts.add(root)
+            row = self._db.execute("SELECT 1 FROM contract_sets WHERE root = ?", (root,)).fetchone()
+            if row is None and header.contracts.count:
+                self._report.finding(
+                    f"contract set {short(root)}, in force from {_place(header)}, is not held"
+                )
 
     def _check_alarms(self) -> None:
         for item, identity, gateway, flaw, data in self._db.execute(
@@ -205,6 +216,10 @@ class Holdings:
                 for *columns, promise in rows:
                     self.check_promise(Promise.decode(promise), columns)
 
+        sql = "SELECT count(*) FROM promises WHERE batch NOT IN (SELECT id FROM custody_batches)"
+        if strays := self._db.execute(sql).fetchone()[0]:
+            self._report.fault(f"table promises: {strays} rows of no custody batch")
+
     def check_promise(self, promise: Promise, columns: list[Any] | None = None) -> None:
         """Check that what was promised is held. Notes a fault where it is not."""
         where = f"promise of block {promise.epoch}/{promise.height} of gateway {short(promise.gateway)}"
@@ -246,6 +261,10 @@ class Holdings:
         ):
             where = f"block {epoch}/{height} of gateway {short(gateway)}"
             self._report.finding(f"transition {short(identity)} in {where}: its alarm has not come")
+
+
+def _place(header: Header) -> str:
+    return f"block {header.epoch}/{header.height} of gateway {short(header.gateway)}"
 
 
 def check_hashes(segments: Sequence[bytes], header: Header) -> None:

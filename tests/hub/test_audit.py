@@ -1,0 +1,410 @@
+"""One bit changed in anything that a hub keeps is found and named; history rewritten is found from elsewhere."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fleet import Fleet, flip
+from hubkit import Hub, lived
+
+from gateway.chain.custody import Receipt
+from gateway.chain.finality import Checkpoint
+from gateway.chain.keys import NO_HASH
+from gateway.chain.messages import HeaderFinality, Receipts
+from gateway.chain.ordered import HEADERS, LogLeaf, Position
+from hub.audit import audit
+from hub.consensus.base import FinalBlock
+from hub.errors import AuditError
+from hub.report import AGAINST, LEDGER, STORAGE, Report
+
+# What is kept, and how an audit names damage to it.
+KEPT = {
+    ("genesis", "document"): "genesis",
+    ("genesis", "hash"): "genesis",
+    ("final_blocks", "time"): "final block",
+    ("final_blocks", "hash"): "final block",
+    ("final_blocks", "txs"): "final block",
+    ("commits", "time"): "final block",
+    ("commits", "log_size"): "final block",
+    ("commits", "app"): "final block",
+    ("seals", "seal"): "seal of final block",
+    ("log", "hash"): "log leaf",
+    ("log", "leaf"): "log leaf",
+    ("state", "key"): "state entry",
+    ("state", "value"): "state entry",
+    ("records", "hash"): "of gateway",
+    ("records", "kind"): "of gateway",
+    ("records", "gateway"): "of gateway",
+    ("records", "height"): "of gateway",
+    ("records", "tx"): "of gateway",
+    ("blocks", "gateway"): "block 1/",
+    ("blocks", "epoch"): "block",
+    ("blocks", "height"): "block",
+    ("blocks", "hash"): "block",
+    ("blocks", "wall"): "block",
+    ("blocks", "suite"): "block",
+    ("blocks", "header"): "block",
+    ("blocks", "signature"): "block",
+    ("blocks", "summary"): "block",
+    ("segments", "data"): "segment",
+    ("transitions", "hash"): "transition",
+    ("alarms", "item"): "alarm",
+    ("alarms", "hash"): "alarm",
+    ("alarms", "gateway"): "alarm",
+    ("alarms", "alarm"): "alarm",
+    ("catalogues", "root"): "catalogue",
+    ("catalogues", "catalogue"): "catalogue",
+    ("contracts", "hash"): "contract",
+    ("contracts", "document"): "contract",
+    ("contract_sets", "root"): "contract set",
+    ("contract_sets", "hashes"): "contract set",
+    ("custody_batches", "batch"): "custody batch",
+    ("promises", "gateway"): "promise",
+    ("promises", "epoch"): "promise",
+    ("promises", "height"): "promise",
+    ("promises", "promise"): "custody batch",
+    ("births", "birth"): "birth",
+}
+# What a gateway may never have told the hub, so that its absence cannot be a fault.
+MAY_BE_MISSING = {"catalogues", "contract_sets"}
+# The hub's own notes and times of arrival: nobody signed them, and no audit can vouch for them.
+UNSIGNED = {
+    ("alarms", "flaw"),
+    ("alarms", "received"),
+    ("blocks", "received"),
+    ("births", "received"),
+    ("births", "gateway"),
+    ("sheddings", "at"),
+    ("sheddings", "block"),
+    *(
+        (table, column)
+        for table in ("findings", "refusals")
+        for column in ("at", "gateway", "kind", "detail", "item")
+    ),
+}
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    hub = lived(tmp_path / "hub")
+    yield hub
+    hub.close()
+
+
+def rows(directory: Path, sql: str) -> list[tuple[object, ...]]:
+    db = sqlite3.connect(directory / "ledger.db")
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
+
+
+def change(directory: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
+    """Change a hub's database as one who has its disk can: past the triggers, leaving no trace of that."""
+    db = sqlite3.connect(directory / "ledger.db")
+    triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for trigger, _ in triggers:
+        db.execute(f"DROP TRIGGER {trigger}")
+    for statement in statements:
+        db.execute(*statement)
+    for _, sql in triggers:
+        db.execute(sql)
+    db.commit()
+    db.close()
+
+
+def damaged(value: object, bit: int) -> object:
+    if isinstance(value, bytes):
+        return flip(value, bit)
+    assert isinstance(value, int)
+    return value ^ (1 << bit % 20)
+
+
+def test_an_untouched_directory_is_ok_and_everything_in_it_was_counted(hub: Hub) -> None:
+    hub.close()
+    report = audit(hub.directory)
+    assert (report.verdict, report.faults, report.findings) == ("ok", [], [])
+    assert (report.gateways, report.blocks, report.readings, report.alarms) == (3, 7, 106, 1)
+    assert (report.records, report.promises, report.final_blocks, report.waiting) == (8, 4, 10, 0)
+    assert report.app_hash == hub.ledger.info().app_hash
+
+
+def test_every_column_is_either_audited_or_nobodys_word(hub: Hub) -> None:
+    hub.close()
+    tables = [name for (name,) in rows(hub.directory, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    columns = {
+        (table, column[1])
+        for table in tables
+        if not str(table).startswith(("_", "sqlite_"))
+        for column in rows(hub.directory, f"PRAGMA table_info({table})")
+    }
+    heights = {(table, "height") for table in ("final_blocks", "commits", "seals")}
+    places = {("log", "place"), ("promises", "place"), ("promises", "batch"), ("transitions", "block")}
+    keys = {(table, "id") for table, _ in columns}
+    assert columns - heights - places - keys - UNSIGNED == set(KEPT)
+
+
+@pytest.mark.parametrize(("table", "column"), KEPT)
+def test_a_flipped_bit_is_named(hub: Hub, table: str, column: str) -> None:
+    hub.close()
+    path = hub.directory / "ledger.db"
+    whole = path.read_bytes()
+    # A table without rowids can be addressed by its whole primary key only, which each value here is part of.
+    kept = rows(hub.directory, f"SELECT DISTINCT {column} FROM {table}")
+    assert kept
+    for value, bit in [(value, bit) for (value,) in kept for bit in (1, 203, -7)][:12]:
+        sql = f"UPDATE OR IGNORE {table} SET {column} = ? WHERE {column} = ?"
+        change(hub.directory, (sql, (damaged(value, bit), value)))
+        report = audit(hub.directory)
+        assert report.faults, f"{table}.{column} bit {bit} of {value!r}"
+        assert {fault.kind for fault in report.faults} == {LEDGER}
+        assert any(KEPT[table, column] in fault.text for fault in report.faults), report.faults
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("table", sorted({table for table, _ in KEPT} - {"births"}))
+def test_a_row_taken_out_is_missed(hub: Hub, table: str) -> None:
+    hub.close()
+    (key,) = rows(hub.directory, f"SELECT name FROM pragma_table_info('{table}') WHERE pk = 1")[0]
+    (first,) = rows(hub.directory, f"SELECT min({key}) FROM {table}")[0]
+    change(hub.directory, (f"DELETE FROM {table} WHERE {key} = ?", (first,)))
+    report = audit(hub.directory)
+    assert report.faults or (table in MAY_BE_MISSING and report.findings), table
+
+
+def test_the_first_fault_names_segment_block_and_gateway(hub: Hub) -> None:
+    hub.close()
+    change(
+        hub.directory, ("UPDATE segments SET data = CAST(x'00' || substr(data, 2) AS BLOB) WHERE id = 5", ())
+    )
+    report = audit(hub.directory)
+    gateway = hub.fleet.gateway("a").id.hex()[:16]
+    assert report.verdict.startswith(f"block 1/1 of gateway {gateway}…: BadSegment: segment 1 of block 1/1: ")
+
+
+def test_a_random_bit_of_the_file_is_named_or_was_in_unused_space(hub: Hub) -> None:
+    hub.close()
+    path = hub.directory / "ledger.db"
+    whole, dump = path.read_bytes(), content(path)
+    chance = random.Random(7)
+    harmless = 0
+    for _ in range(120):
+        path.write_bytes(flip(whole, chance.randrange(len(whole) * 8)))
+        report = audit(hub.directory)
+        if report.verdict == "ok":
+            harmless += 1
+            assert signed_content(content(path)) == signed_content(dump)
+        for extra in path.parent.glob("ledger.db-*"):
+            extra.unlink()
+    assert harmless < 120
+
+
+def content(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    db = sqlite3.connect(path)
+    db.text_factory = bytes
+    try:
+        names = [
+            name.decode() for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        return {name: db.execute(f"SELECT * FROM {name}").fetchall() for name in names}
+    finally:
+        db.close()
+
+
+def signed_content(found: dict[str, list[tuple[object, ...]]]) -> dict[str, list[tuple[object, ...]]]:
+    """Content without what nobody signed."""
+    indexes = {"blocks": 9, "alarms": 5, "births": 1}
+    kept = {
+        name: each
+        for name, each in found.items()
+        if name not in ("findings", "refusals", "_sqlite_migrations")
+    }
+    return {
+        name: [(*row[: indexes[name]], *row[indexes[name] + 1 :]) if name in indexes else row for row in each]
+        for name, each in kept.items()
+    }
+
+
+def test_damage_to_sqlites_own_structure_is_named_as_storage(hub: Hub) -> None:
+    hub.close()
+    path = hub.directory / "ledger.db"
+    (root,) = rows(hub.directory, "SELECT rootpage FROM sqlite_master WHERE name = 'blocks_by_position'")[0]
+    (size,) = rows(hub.directory, "PRAGMA page_size")[0]
+    whole = bytearray(path.read_bytes())
+    whole[(root - 1) * size + 3] ^= 0xFF  # the page's count of cells
+    path.write_bytes(whole)
+    assert STORAGE in {fault.kind for fault in audit(hub.directory).faults}
+
+
+def test_a_missing_trigger_is_a_fault(hub: Hub) -> None:
+    hub.close()
+    db = sqlite3.connect(hub.directory / "ledger.db")
+    db.execute("DROP TRIGGER blocks_no_update")
+    db.close()
+    assert audit(hub.directory).verdict == "schema: blocks_no_update is not as a hub makes it"
+
+
+def test_rows_that_no_final_block_accounts_for_are_faults(hub: Hub) -> None:
+    hub.close()
+    change(
+        hub.directory,
+        ("INSERT INTO log SELECT max(place) + 1, x'00', leaf FROM log", ()),
+        ("INSERT INTO segments VALUES (4000, x'00')", ()),
+        ("INSERT INTO records VALUES (x'00', 3, x'00', 1, x'00')", ()),
+    )
+    texts = [fault.text for fault in audit(hub.directory).faults]
+    for table in ("log", "records", "segments"):
+        assert any(text.startswith(f"table {table}: ") for text in texts)
+
+
+def test_an_alarm_without_its_block_and_a_transition_without_its_alarm_are_findings(hub: Hub) -> None:
+    fleet, gateway = hub.fleet, hub.fleet.gateway("a")
+    alone = gateway.alarm()
+    gateway.pending.clear()
+    hub.hear(alone)
+    gateway.alarm()
+    hub.take(gateway.block())
+    hub.close()
+    report = audit(hub.directory)
+    assert report.verdict == "ok"
+    assert any("its block has not come" in finding for finding in report.findings)
+    assert any("its alarm has not come" in finding for finding in report.findings)
+    assert fleet.gateways
+
+
+def test_blocks_that_wait_are_verified_too(hub: Hub) -> None:
+    gateway = hub.fleet.gateway("a")
+    hub.keep(gateway.block())
+    hub.close()
+    assert (audit(hub.directory).verdict, audit(hub.directory).waiting) == ("ok", 1)
+    change(hub.directory, ("UPDATE blocks SET signature = zeroblob(64) WHERE id = 8", ()))
+    assert "BadSignature" in audit(hub.directory).verdict
+
+
+def test_a_segment_shed_on_record_is_a_finding_and_a_broken_promise_a_fault(hub: Hub) -> None:
+    (free, held) = (hub.store.latest_headers(hub.fleet.gateway("a").id, 1)[0], 1)
+    hub.store.shed(free.id, hub.fleet.now)
+    hub.close()
+    report = audit(hub.directory)
+    assert report.verdict == "ok"
+    assert any("were shed" in finding for finding in report.findings)
+    change(
+        hub.directory,
+        ("INSERT INTO sheddings VALUES (?, ?)", (held, hub.fleet.now)),
+        ("DELETE FROM segments WHERE id = 4", ()),
+    )
+    assert "was to be kept until" in audit(hub.directory).verdict
+
+
+def test_a_checkpoint_or_receipt_kept_elsewhere_agrees_with_an_honest_history(hub: Hub) -> None:
+    gateway = hub.fleet.gateway("a")
+    early = hub.store.chain.checkpoint(3)
+    assert early is not None
+    block = gateway.block()
+    hub.take(block)
+    receipt = hub.promise(block)[0]
+    leaf = LogLeaf(HEADERS, gateway.id, gateway.head.epoch, gateway.head.height, block.hash)
+    index = hub.ledger.index(leaf)
+    assert index is not None
+    finality = HeaderFinality(gateway.head, hub.ledger.finality(index, hub.checkpoint))
+    message = Receipts(hub.fleet.genesis.hash, hub.fleet.hub_key.public, (receipt,), finality)
+    hub.close()
+    for kept in (early, hub_checkpoint(hub), receipt, message):
+        assert audit(hub.directory, kept.encode()).verdict == "ok"
+
+
+def hub_checkpoint(hub: Hub) -> Checkpoint:
+    reopened = Hub(hub.directory, hub.fleet)
+    try:
+        return reopened.checkpoint
+    finally:
+        reopened.close()
+
+
+def rewritten(hub: Hub, directory: Path, heights: int) -> Hub:
+    """Return a hub whose history ends earlier, or goes on otherwise, sealed with the same key: consistent in itself."""
+    other = Hub(directory, hub.fleet)
+    for block in hub.store.chain.final_blocks():
+        if block.height > heights:
+            break
+        other.order(*block.txs)
+    other.last = replace(other.last, hash=other.last.hash or NO_HASH)
+    return other
+
+
+def against(directory: Path, kept: Checkpoint | Receipt) -> Report:
+    report = audit(directory, kept.encode())
+    assert AGAINST in {fault.kind for fault in report.faults}
+    return report
+
+
+def test_a_truncated_and_resealed_history_is_found_from_elsewhere(hub: Hub, tmp_path: Path) -> None:
+    kept = hub.checkpoint
+    short = rewritten(hub, tmp_path / "short", 1)
+    short.close()
+    assert audit(tmp_path / "short").verdict == "ok", "alone, it contradicts nothing"
+    report = against(tmp_path / "short", kept)
+    assert "this history ends at 1" in report.verdict
+
+
+def test_a_rewritten_history_is_found_from_elsewhere(hub: Hub, tmp_path: Path) -> None:
+    kept = hub.store.chain.checkpoint(2)
+    assert kept is not None
+    other = rewritten(hub, tmp_path / "other", 1)
+    for name in ("x", "y", "z"):
+        other.enrol(name)
+    other.close()
+    assert audit(tmp_path / "other").verdict == "ok"
+    assert "it was rewritten" in against(tmp_path / "other", kept).verdict
+
+
+def test_a_promise_given_and_not_kept_is_found_by_its_receipt(hub: Hub, tmp_path: Path) -> None:
+    receipt = hub.store.custody.receipts(hub.fleet.gateway("a").id, 1, 1, 1)[0]
+    other = rewritten(hub, tmp_path / "other", 1)
+    other.close()
+    assert "the block is not held" in against(tmp_path / "other", receipt).verdict
+
+
+def test_a_checkpoint_of_another_chain_or_altered_is_no_witness(hub: Hub, tmp_path: Path) -> None:
+    checkpoint = hub.checkpoint
+    stranger = Hub(tmp_path / "stranger", Fleet(9))
+    stranger.order()
+    assert "BadSignature" in against(hub.directory, stranger.checkpoint).verdict
+    stranger.close()
+    altered = replace(checkpoint, app=replace(checkpoint.app, log_size=1))
+    assert "BadProof" in against(hub.directory, altered).verdict
+
+
+def test_what_cannot_be_audited_is_said(hub: Hub, tmp_path: Path) -> None:
+    hub.close()
+    with pytest.raises(AuditError, match=r"genesis\.cbor"):
+        audit(tmp_path / "nowhere")
+    with pytest.raises(AuditError, match="no checkpoint and no custody receipt"):
+        audit(hub.directory, b"noise")
+    (hub.directory / "ledger.db").unlink()
+    with pytest.raises(AuditError, match=r"ledger\.db"):
+        audit(hub.directory)
+
+
+def test_progress_is_told_of_each_final_block(hub: Hub) -> None:
+    hub.close()
+    told: list[tuple[int, int]] = []
+    audit(hub.directory, progress=lambda done, total: told.append((done, total)))
+    assert told == [(done, 10) for done in range(1, 11)]
+
+
+def test_a_final_blocks_place_in_time_and_order_is_checked(hub: Hub) -> None:
+    hub.close()
+    change(hub.directory, ("DELETE FROM final_blocks WHERE height = 4", ()))
+    assert "final block 4 is missing" in audit(hub.directory).verdict
+
+
+def test_positions_name_blocks_by_epoch_and_height(hub: Hub) -> None:
+    gateway = hub.fleet.gateway("a")
+    assert hub.store.header(gateway.id, Position(1, 1, gateway.blocks[0].hash)) is not None
+    assert hub.store.chain.last_final() == FinalBlock(10, hub.last.time, hub.last.hash, ())
