@@ -8,7 +8,7 @@ from contextlib import suppress
 import cbor2
 import pytest
 from chain.record_strategies import items
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.chain.canonical import INT_MAX, INT_MIN, MAX_DEPTH, MAX_MESSAGE, decode, encode
@@ -19,16 +19,19 @@ def nested(depth: int) -> bytes:
     return b"\x81" * (depth - 1) + b"\x80"
 
 
+@settings(deadline=None)
 @given(items())
 def test_what_is_encoded_decodes_to_itself(item: object) -> None:
     assert decode(encode(item)) == item  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(items())
 def test_the_encoding_is_the_general_librarys_canonical_one(item: object) -> None:
     assert encode(item) == cbor2.dumps(item, canonical=True)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_refused_by_name_or_are_the_only_spelling_of_their_value(data: bytes) -> None:
     try:
@@ -38,6 +41,7 @@ def test_any_bytes_are_refused_by_name_or_are_the_only_spelling_of_their_value(d
     assert encode(item) == data
 
 
+@settings(deadline=None)
 @given(items(), st.data())
 def test_a_changed_byte_is_refused_or_changes_the_value(item: object, data: st.DataObject) -> None:
     spelt = bytearray(encode(item))  # type: ignore[arg-type]
@@ -51,12 +55,14 @@ def test_a_changed_byte_is_refused_or_changes_the_value(item: object, data: st.D
     assert encode(other) == spelt
 
 
+@settings(deadline=None)
 @given(items(), st.binary(min_size=1, max_size=4))
 def test_bytes_after_the_value_are_refused(item: object, rest: bytes) -> None:
     with pytest.raises(NotCanonical):
         decode(encode(item) + rest)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(items(), st.data())
 def test_a_value_that_breaks_off_is_refused(item: object, data: st.DataObject) -> None:
     spelt = encode(item)  # type: ignore[arg-type]

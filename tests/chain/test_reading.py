@@ -88,6 +88,7 @@ def opened(data: bytes, klass: int = 0) -> Segment | None:
         return None
 
 
+@settings(deadline=None)
 @given(SERIES, OFFSETS, VALUES)
 def test_a_reading_is_parsed_to_itself(series: int, offset: int, value: int) -> None:
     leaf = reading_leaf(series, offset, value)
@@ -97,6 +98,7 @@ def test_a_reading_is_parsed_to_itself(series: int, offset: int, value: int) -> 
     assert (segment.series, segment.offsets, segment.values) == ((series,), (offset,), (value,))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 64), st.integers(0, 1 << 64), st.integers(-(1 << 65), 1 << 65))
 def test_the_pattern_takes_a_reading_iff_the_strict_decoder_does(
     series: int, offset: int, value: int
@@ -132,7 +134,7 @@ def test_every_head_byte_is_judged_alike_by_pattern_and_decoder() -> None:
                 assert (opened(raw_segment([leaf])) is not None) == expected, leaf.hex()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from([b"\x83", b"\x82", b"\x00", b"\x18\x18", b"\x20", b"\x40", b"\x60", b"\x80", b"\x01",
                                  b"\x84", b"\x19\x01\x00", b"\x1a\x00\x01\x00\x00", b"\x61a", b"\x1b"]), max_size=14),
        st.integers(1, 4))  # fmt: skip
@@ -150,6 +152,7 @@ def test_any_bytes_open_only_as_the_leaves_they_are(parts: list[bytes], count: i
         assert list(segment.leaves) == leaves
 
 
+@settings(deadline=None)
 @given(st.lists(LEAVES, min_size=1, max_size=40))
 def test_a_public_segment_opens_to_the_leaves_it_was_built_of(leaves: list[bytes]) -> None:
     data = build_segment(0, b"", leaves)
@@ -167,6 +170,7 @@ def test_a_public_segment_opens_to_the_leaves_it_was_built_of(leaves: list[bytes
     assert encode(item) == data
 
 
+@settings(deadline=None)
 @given(st.lists(READINGS, min_size=1, max_size=30), st.sampled_from([1, 2]))
 def test_a_closed_class_is_salted_leaf_by_leaf(leaves: list[bytes], klass: int) -> None:
     segment = open_segment(klass, build_segment(klass, SECRET, leaves))
@@ -181,7 +185,7 @@ def test_a_closed_class_is_salted_leaf_by_leaf(leaves: list[bytes], klass: int) 
     assert len({salted(SECRET, i, b"") for i in range(len(leaves))}) == len(leaves)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(LEAVES, min_size=1, max_size=6), st.data())
 def test_a_changed_byte_of_a_segment_is_refused_by_name_or_changes_its_leaves(
     leaves: list[bytes], data: st.DataObject

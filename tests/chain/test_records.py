@@ -34,7 +34,7 @@ def drawn(data: st.DataObject, record: type[Record]) -> tuple[Any, bytes]:
 
 
 @each_type
-@settings(max_examples=12)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_a_record_decodes_to_itself_and_to_the_same_bytes(record: type[Record], data: st.DataObject) -> None:
     value, spelt = drawn(data, record)
@@ -44,7 +44,7 @@ def test_a_record_decodes_to_itself_and_to_the_same_bytes(record: type[Record], 
 
 
 @each_type
-@settings(max_examples=8)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_a_record_with_a_field_less_more_or_of_another_kind_is_refused(
     record: type[Record], data: st.DataObject
@@ -59,7 +59,7 @@ def test_a_record_with_a_field_less_more_or_of_another_kind_is_refused(
 
 
 @each_type
-@settings(max_examples=8)
+@settings(max_examples=8, deadline=None)
 @given(item=items())
 def test_any_item_is_a_record_or_refused_as_a_format_error(record: type[Record], item: Any) -> None:
     try:
@@ -70,7 +70,7 @@ def test_any_item_is_a_record_or_refused_as_a_format_error(record: type[Record],
 
 
 @each_type
-@settings(max_examples=8)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_a_changed_byte_is_refused_by_name_or_is_another_record(
     record: type[Record], data: st.DataObject
@@ -112,7 +112,7 @@ def test_values_just_outside_their_bounds_are_refused(record: type[Record]) -> N
 
 
 @each_type
-@settings(max_examples=2)
+@settings(max_examples=2, deadline=None)
 @given(data=st.data())
 def test_a_field_out_of_its_range_cannot_be_encoded(record: type[Record], data: st.DataObject) -> None:
     value, _ = drawn(data, record)
@@ -145,7 +145,7 @@ def test_a_long_name_is_matched_in_no_more_than_linear_time() -> None:
         Text(200_000, NAME).load(text, "name")
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_transaction_decodes_to_itself_under_its_own_kind_alone(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(KINDS)))
@@ -197,7 +197,7 @@ def test_the_genesis_of_a_field_too_many_is_not_of_this_version() -> None:
     assert codecs["version"] == Range(1, 1)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_what_the_codecs_admit_is_what_they_give_back(data: st.DataObject) -> None:
     record = data.draw(st.sampled_from(TYPES))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.chain.errors import BadProof, FormatError
@@ -46,11 +46,13 @@ def holds(proof: StateProof, root: bytes, key: bytes, value: bytes | None) -> bo
     return True
 
 
+@settings(deadline=None)
 @given(MAPS)
 def test_the_root_is_that_of_the_definition(entries: dict[bytes, bytes]) -> None:
     assert tree_of(entries).root == naive_root(entries)
 
 
+@settings(deadline=None)
 @given(MAPS, st.randoms())
 def test_the_order_of_entries_leaves_no_trace(entries: dict[bytes, bytes], random: object) -> None:
     shuffled = list(entries.items())
@@ -59,6 +61,7 @@ def test_the_order_of_entries_leaves_no_trace(entries: dict[bytes, bytes], rando
     assert tree_of(before | dict(shuffled)).root == tree_of(entries).root
 
 
+@settings(deadline=None)
 @given(MAPS, KEYS, st.binary(min_size=1, max_size=4))
 def test_each_key_proves_its_value_or_its_absence_and_nothing_else(
     entries: dict[bytes, bytes], key: bytes, other: bytes
@@ -71,6 +74,7 @@ def test_each_key_proves_its_value_or_its_absence_and_nothing_else(
         assert not holds(proof, tree.root, key, wrong)
 
 
+@settings(deadline=None)
 @given(MAPS.filter(bool), st.data())
 def test_no_proof_of_another_key_shows_a_present_one_absent(
     entries: dict[bytes, bytes], data: st.DataObject
@@ -80,6 +84,7 @@ def test_no_proof_of_another_key_shows_a_present_one_absent(
         assert not holds(tree.prove(other), tree.root, key, None)
 
 
+@settings(deadline=None)
 @given(MAPS.filter(lambda entries: len(entries) > 2), st.data())
 def test_a_proof_cut_lengthened_or_altered_holds_no_more(
     entries: dict[bytes, bytes], data: st.DataObject

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.chain.errors import BadProof
@@ -159,6 +159,7 @@ def test_an_odd_leaf_is_not_duplicated() -> None:
     assert root_of(LEAVES[:3]) != root_of([*LEAVES[:3], LEAVES[2]])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 def test_leaves_taken_back_leave_no_trace(first: int, kept: int, more: int) -> None:
     kept = min(first, kept)
