@@ -297,14 +297,12 @@ def _verify_contract(part: ContractPart, header: Header) -> bytes:
 
 
 def _verify_seen(part: BlockPart, header: Header, accepted: Sealed, genesis: Genesis) -> Sealed | None:
-    seen = header.seen
-    if seen.height >= accepted.height or seen.log_size > part.finality.index:
-        raise BadEvidence("the header names a seal that is no older than its own acceptance")
     if part.seen is None:
         return None
-    sealed = part.seen.verify(genesis)
-    if sealed.time > accepted.time:
-        raise BadEvidence("the seal that the header had seen is younger than its own acceptance")
+    sealed, seen = part.seen.verify(genesis), header.seen
+    later = sealed.height >= accepted.height or sealed.time > accepted.time
+    if later or seen.log_size > part.finality.index:
+        raise BadEvidence("the seal that the header had seen is no older than the header's own acceptance")
     if (sealed.height, part.seen.app.log_size, sealed.hash) != (seen.height, seen.log_size, seen.seal_hash):
         raise BadEvidence("the seal beside the header is not the one that the header had seen")
     return sealed

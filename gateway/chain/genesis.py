@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Final
 
-from gateway.chain.errors import FormatError, UnknownSigner, UnsupportedSuite, WrongChain, WrongShape
+from gateway.chain.errors import ChainError, FormatError, UnknownSigner, UnsupportedSuite, WrongChain, WrongShape
 from gateway.chain.keys import GENESIS, SUITE, TAKEOVER, Signed, digest
 from gateway.chain.record import (
     Hash,
