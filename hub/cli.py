@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +20,7 @@ from hub.errors import HubError
 
 if TYPE_CHECKING:
     from hub.config import Config
+    from hub.report import Report
 
 CONFIG: Final = click.option(
     "--config", type=click.Path(path_type=Path), default=Path("hub.toml"), show_default=True
@@ -106,6 +109,58 @@ def status(config: Path, as_json: bool) -> None:
 
 @main.command()
 @DIRECTORY
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="A checkpoint or custody receipt that was kept elsewhere.",
+)
+@JSON
+def audit(directory: Path, against: Path | None, as_json: bool) -> None:
+    """Verify everything a stopped hub holds, from disk; exit 1 naming the first fault.
+
+    Example: tocsin-hub audit --dir hub --against checkpoint.cbor
+    """
+    from dataclasses import asdict
+
+    from hub.audit import audit as audit_directory
+
+    kept = None if against is None else _read(against)
+    with _progress(as_json) as progress:
+        report = audit_directory(directory, kept, progress)
+    if as_json:
+        found = asdict(report) | {"verdict": report.verdict, "app_hash": report.app_hash.hex()}
+        _report(found, as_json, "")
+    else:
+        _print_audit(report)
+    if report.faults:
+        raise HubError(f"audit: {report.verdict}")
+
+
+@main.command()
+@DIRECTORY
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
+def checkpoint(directory: Path, output: Path) -> None:
+    """Write the latest checkpoint, to be kept elsewhere: it binds the hub to its history.
+
+    Example: tocsin-hub checkpoint --dir hub -o checkpoint.cbor
+    """
+    from hub.store import Store
+
+    store = Store(directory / "ledger.db", read_only=True)
+    try:
+        found = store.chain.checkpoint()
+    finally:
+        store.close()
+    if found is None:
+        raise HubError(f"{directory} has no final block yet: run the hub first")
+    _write(output, found.encode())
+    click.echo(
+        f"{output}: keep it away from this machine; tocsin-hub audit --against {output} holds the hub to it"
+    )
+
+
+@main.command()
+@DIRECTORY
 @click.option("--gateway", help="A gateway's id: 32 hexadecimal digits.")
 @click.option("--block", "height", type=int, help="The height of one of its final blocks.")
 @click.option("--leaf", type=int, help="Index of the leaf in its segment.")
@@ -170,6 +225,40 @@ def _write(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise HubError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HubError(f"{path}: {error.strerror}") from error
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that shows how far an audit is, on stderr where a person looks on."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("final blocks")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_audit(report: Report) -> None:
+    for fault in report.faults:
+        click.echo(f"{fault.kind}: {fault.text}")
+    for finding in report.findings:
+        click.echo(f"finding: {finding}")
+    click.echo(
+        f"{'NOT OK' if report.faults else 'ok'}: {report.final_blocks} final blocks, {report.gateways} gateways, "
+        f"{report.blocks} blocks with {report.readings} readings, {report.alarms} alarms, "
+        f"{report.records} records, {report.promises} promises, in {report.seconds:.1f} s"
+    )
 
 
 def _ask(config: Config, path: str) -> Any:

@@ -35,17 +35,17 @@ class Notes:
 
     def refusals(self, gateway: bytes | None = None, limit: int = 100) -> list[Note]:
         """Return the latest refusals, oldest of them first."""
-        return self._latest("refusals", "error", gateway, limit)
+        return self._latest("refusals", gateway, limit)
 
     def findings(self, gateway: bytes | None = None, limit: int = 100) -> list[Note]:
         """Return the latest findings, oldest of them first."""
-        return self._latest("findings", "kind", gateway, limit)
+        return self._latest("findings", gateway, limit)
 
     def _add(self, table: str, values: tuple[int, bytes, str, str, bytes]) -> None:
         with self._db.write() as db:
             db.execute(f"INSERT INTO {table} VALUES (NULL, ?, ?, ?, ?, ?)", values)
 
-    def _latest(self, table: str, kind: str, gateway: bytes | None, limit: int) -> list[Note]:
+    def _latest(self, table: str, gateway: bytes | None, limit: int) -> list[Note]:
         where, values = ("", ()) if gateway is None else ("WHERE gateway = ?", (gateway,))
-        sql = f"SELECT id, at, gateway, {kind}, detail, item FROM {table} {where} ORDER BY id DESC LIMIT ?"
+        sql = f"SELECT id, at, gateway, kind, detail, item FROM {table} {where} ORDER BY id DESC LIMIT ?"
         return [Note(*row) for row in self._db.rows(sql, (*values, limit))][::-1]
