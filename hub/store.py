@@ -264,7 +264,8 @@ def _block_row(place: int, key: tuple[bytes, int, int, bytes], each: NewBlock) -
     return place, *key, each.header.wall, block.suite, block.header, block.signature, each.received, summary
 
 
-def _unpack(data: bytes) -> tuple[Summary, ...]:
+def unpack(data: bytes) -> tuple[Summary, ...]:
+    """Return the summaries that a block's row holds."""
     items: Any = decode(data)
     return tuple(Summary(*(*item[:5], int(item[5]))) for item in items)
 
@@ -272,4 +273,4 @@ def _unpack(data: bytes) -> tuple[Summary, ...]:
 def _stored_header(row: Any) -> StoredHeader:
     place, epoch, height, identity, wall, suite, header, signature, received, summary = row
     at = Position(epoch, height, identity)
-    return StoredHeader(place, at, wall, Signed(suite, header, signature), received, _unpack(summary))
+    return StoredHeader(place, at, wall, Signed(suite, header, signature), received, unpack(summary))
