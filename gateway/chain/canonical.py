@@ -53,7 +53,7 @@ def _check(item: object, depth: int) -> None:
     kind = type(item)
     if kind is int:
         if not INT_MIN <= item <= INT_MAX:  # type: ignore[operator]
-            raise WrongShape(f"the integer {item} does not fit 64 bits")
+            raise WrongShape("an integer does not fit 64 bits")
     elif kind is str:
         if not is_text(item):  # type: ignore[arg-type]
             raise WrongShape("a text holds a control character or a surrogate")

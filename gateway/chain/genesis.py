@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Final
 
-from gateway.chain.errors import ChainError, FormatError, UnknownSigner, UnsupportedSuite, WrongChain, WrongShape
+from gateway.chain.errors import (
+    ChainError,
+    FormatError,
+    UnknownSigner,
+    UnsupportedSuite,
+    WrongChain,
+    WrongShape,
+)
 from gateway.chain.keys import GENESIS, SUITE, TAKEOVER, Signed, digest
 from gateway.chain.record import (
     Hash,
@@ -175,7 +182,7 @@ def read_trust(data: bytes) -> tuple[bytes, Genesis | None]:
         return bytes.fromhex(match[1].decode("ascii")), None
     try:
         genesis = Genesis.decode(data)
-    except FormatError as error:
+    except ChainError as error:
         raise FormatError(
             f"a trust file is a genesis or its hash as 64 hexadecimal digits: {error}"
         ) from error
