@@ -26,12 +26,6 @@ from gateway.chain.ordered import (
     Position,
     decode_transaction,
 )
-    ENROL,
-    HEADERS,
-    NOWHERE,
-    LogLeaf,
-    Position,
-)
 from gateway.chain.reading import Segment
 from gateway.chain.trees import leaf_hash
 from hub.errors import ConsensusError, StoreError
