@@ -6,11 +6,17 @@ one must not become a state that no contract can be in.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from gateway.chain.canonical import Item
 from gateway.contracts.errors import SnapshotError
 from gateway.contracts.machine import LATCHED, NORMAL, Machine, Transition
+from gateway.contracts.spans import MAX_SPAN
+
+_MAX_AGE: Final = 1 << 62
+_REASON = re.compile(r"([a-z][a-z0-9-]{0,31})?")
+_FAULT = re.compile(r"[a-z][a-z0-9_]{0,31}:[a-z][a-z0-9-]{0,31}")
 
 
 def save(machine: Machine, now: int) -> list[Item]:
@@ -23,10 +29,10 @@ def save(machine: Machine, now: int) -> list[Item]:
         machine.hash,
         machine.condition,
         int(machine.latched),
-        [[int(level.on), level.timer.saved(now)] for level in machine.levels],
+        [[int(level.on), min(level.timer.saved(now), MAX_SPAN)] for level in machine.levels],
         [[i.alias, i.reason, i.warm_left(now)] for i in machine.inputs.values()],
         list(machine.faults),
-        max(0, now - machine.since),
+        min(max(0, now - machine.since), _MAX_AGE),
     ]
 
 
@@ -44,8 +50,7 @@ def restore(machine: Machine, item: Item, now: int) -> Transition | None:
     else:
         transition = None
         _restore_same(machine, levels, inputs, now)
-        if machine.condition != condition:
-            raise SnapshotError(f"the saved state of contract {machine.contract.id} contradicts itself")
+        _require(machine.contract.id, machine.condition == condition)
         machine.since = now - age
     machine.settle_deadline()
     return transition
@@ -64,22 +69,38 @@ def fields(item: object, *types: type) -> list[Any]:
 
 
 def _saved(item: Item) -> list[Any]:
-    parts = fields(item, str, bytes, int, int, list, list, list, int)
-    fields(parts[6], *(str for _ in parts[6]))
-    if not NORMAL <= parts[2] <= LATCHED or (parts[2] == LATCHED and not parts[3]) or parts[7] < 0:
-        raise SnapshotError(f"the saved state of contract {parts[0]} contradicts itself")
-    return parts
+    name, hashed, condition, latched, levels, inputs, faults, age = fields(
+        item, str, bytes, int, int, list, list, list, int
+    )
+    fields(faults, *(str for _ in faults))
+    _require(
+        name,
+        NORMAL <= condition <= LATCHED
+        and latched in (0, 1)
+        and (latched or condition != LATCHED)
+        and 0 <= age <= _MAX_AGE
+        and faults == sorted(set(faults))
+        and all(_FAULT.fullmatch(fault) for fault in faults),
+    )
+    return [name, hashed, condition, latched, levels, inputs, faults, age]
 
 
 def _restore_same(machine: Machine, levels: list[Item], inputs: list[Item], now: int) -> None:
-    if len(levels) != len(machine.levels) or len(inputs) != len(machine.inputs):
-        raise SnapshotError(f"the saved state of contract {machine.contract.id} is not of its form")
+    name = machine.contract.id
+    _require(name, len(levels) == len(machine.levels) and len(inputs) == len(machine.inputs))
     for level, saved in zip(machine.levels, levels, strict=True):
         on, elapsed = fields(saved, int, int)
+        _require(name, on in (0, 1) and -1 <= elapsed <= MAX_SPAN)
         level.on = bool(on)
         level.timer.restore(elapsed)
     for state, saved in zip(machine.inputs.values(), inputs, strict=True):
         alias, reason, warm_left = fields(saved, str, str, int)
-        if alias != state.alias or warm_left < 0:
-            raise SnapshotError(f"the saved state of contract {machine.contract.id} is not of its form")
+        _require(
+            name, alias == state.alias and bool(_REASON.fullmatch(reason)) and 0 <= warm_left <= MAX_SPAN
+        )
         state.restore(reason, warm_left, now)
+
+
+def _require(name: str, holds: bool) -> None:
+    if not holds:
+        raise SnapshotError(f"the saved state of contract {name} is none that it can have; start without it")

@@ -77,11 +77,6 @@ def test_a_contract_reads_decodes_and_hashes_alike_whatever_its_spelling() -> No
         ('["valve", "siren"]', '["siren", "siren"]', "none twice"),
         ('["valve", "siren"]', '["Siren"]', "'Siren' is not"),
         (
-            'warm_up = "3m"',
-            'on_fault = "hold"\nactions.fault = ["buzzer"]',
-            "not valid TOML|drives no output",
-        ),
-        (
             "[actions]",
             '[actions]\nfault = ["x"]\n[pre_alarm]\nwhen = "ch4 > 1"\nlatch = true\n[x]',
             "unknown key",

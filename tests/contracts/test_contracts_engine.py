@@ -31,41 +31,38 @@ def strain() -> Contract:
 
 
 def operations(engine: Engine, first: int, count: int) -> int:
-    """Count the lines of Python that run for a number of samples of the beam, 10 ms apart."""
-    lines = 0
+    """Count the calls, of Python and of C, that a number of samples of the beam take, 10 ms apart."""
+    calls = 0
 
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal lines
-        lines += event == "line"
-        return trace
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
 
-    sys.settrace(trace)
+    sys.setprofile(profile)
     try:
         for n in range(first, first + count):
             engine.sample("beam.strain", n % 7, n * 10)
     finally:
-        sys.settrace(None)
-    return lines
+        sys.setprofile(None)
+    return calls
 
 
-@pytest.mark.skipif(sys.gettrace() is not None, reason="counts with the trace function that is taken")
 def test_cost_per_sample_does_not_grow_with_history() -> None:
     engine = Engine([gas(), strain()], SERIES, 0)
     operations(engine, 0, 6500)  # fills the window of 60 s, and passes one fault of the silent gas sensor
     early = operations(engine, 6500, 500)
     for n in range(7000, 40_000):
         engine.sample("beam.strain", n % 7, n * 10)
-    assert operations(engine, 40_000, 500) <= early * 1.05
+    assert 0 < operations(engine, 40_000, 500) <= early * 1.05
 
 
-@pytest.mark.skipif(sys.gettrace() is not None, reason="counts with the trace function that is taken")
 def test_a_sample_costs_nothing_in_the_contracts_that_do_not_read_it() -> None:
     beam = strain()
     many = [gas(id=f"gas-{n}", max_age="30d") for n in range(50)]
     alone, crowd = Engine([beam], SERIES, 0), Engine([beam, *many], SERIES, 0)
     operations(alone, 0, 100)
     operations(crowd, 0, 100)
-    assert operations(crowd, 100, 500) == operations(alone, 100, 500)
+    assert 0 < operations(crowd, 100, 500) == operations(alone, 100, 500)
 
 
 @settings(max_examples=100, deadline=None)
@@ -185,7 +182,7 @@ def test_a_saved_state_passes_through_the_canonical_encoding() -> None:
     assert again.snapshot(50) == saved
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_a_damaged_saved_state_is_refused_or_is_a_state(data: st.DataObject) -> None:
     _, saved = running()
