@@ -316,6 +316,8 @@ def _marks(alarm: Alarm, transition: Transition, received: int, counter: int) ->
         yield "unrecorded"
     if received - transition.wall > LATE_MS:
         yield "late"
+    if transition.wall - received > LATE_MS:
+        yield "ahead"
     if transition.counter < counter:
         yield "out-of-order"
 

@@ -48,9 +48,8 @@ def make_directory(directory: Path, fleet: Fleet) -> Config:
     key.write_text(fleet.hub_key.seed.hex())
     key.chmod(0o600)
     (directory / "genesis.cbor").write_bytes(fleet.genesis.encode())
-    (directory / "hub.toml").write_text(
-        f'[hub]\nname = "{fleet.genesis.hubs[0].name}"\nregion = "{fleet.region}"\n[broker]\nport = 0\n[api]\nport = 0\n'
-    )
+    who = f'[hub]\nname = "{fleet.genesis.hubs[0].name}"\nregion = "{fleet.region}"\n'
+    (directory / "hub.toml").write_text(who + "[broker]\nport = 0\n[api]\nport = 0\n")
     return load_config(directory / "hub.toml")
 
 
