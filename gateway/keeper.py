@@ -57,19 +57,25 @@ class Keeper:
             store.put({"whole": b"\0"})
         self._whole = store.get("whole") != b"\0"
         self._epoch = int.from_bytes(store.get("epoch") or b"\1", "big")
-        self._seen = _read_seen(store.get("seen"))
         self._change = _read_change(store.get("change"))
         self._base = _read_position(store.get("base"))
         self._forgone = frozenset(_read_hashes(store.get("forgone")))
         self._asked = False
         self._confirmed = False
         head = store.head()
+        # The seal seen needs no row: the head's header names it, and the next answer brings a newer one.
+        self._seen = Header.decode(head.header).seen if head else NOTHING_SEEN
         self._head = head.position if head and head.height > self._base.height else self._base
 
     @property
     def whole(self) -> bool:
         """Whether everything that was signed is known here."""
         return self._whole
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that blocks are signed in."""
+        return self._epoch
 
     @property
     def head(self) -> Position:
@@ -106,7 +112,6 @@ class Keeper:
         with self._lock:
             if sealed.height > self._seen.height:
                 self._seen = Seen(sealed.height, checkpoint.app.log_size, sealed.hash)
-                self._store.put({"seen": self._seen.encode()})
 
     def ask_for_epoch(self) -> None:
         """Let the next answer lead to a new epoch, because an operator wants one."""
@@ -240,10 +245,6 @@ def _read_position(data: bytes | None) -> Position:
 
 def _read_hashes(data: bytes | None) -> Iterable[bytes]:
     return () if data is None else cast(list[bytes], decode(data))
-
-
-def _read_seen(data: bytes | None) -> Seen:
-    return NOTHING_SEEN if data is None else Seen.decode(data)
 
 
 def _read_change(data: bytes | None) -> EpochChange | None:

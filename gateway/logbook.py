@@ -119,8 +119,8 @@ class Logbook:
         self._seal_at = max(now, self._last_seal + self._seal.min_interval_ms)
 
     def due_ms(self) -> int | None:
-        """Return when the open block is to be sealed for its age or a transition."""
-        if self._block.opening is None:
+        """Return when the open block is to be sealed for its age or a transition; None where it cannot be."""
+        if self._block.opening is None or not self._free:
             return None
         longest = self._seal.seconds * 1000 if self._block.journaled else _UNJOURNALED_MS
         due = self._block.opening.mono + longest

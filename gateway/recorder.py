@@ -177,8 +177,9 @@ class Recorder:
     def due_ms(self) -> int:
         """Return the monotonic time at which `tick` is to be called next."""
         with self._lock:
-            dues = (self._logbook.stamp() + _IDLE_MS, self._decider.due_ms(), self._logbook.due_ms())
-            self._planned = min(due for due in dues if due is not None)
+            now = self._logbook.stamp()
+            dues = (now + _IDLE_MS, self._decider.due_ms(), self._logbook.due_ms())
+            self._planned = max(now + 1, min(due for due in dues if due is not None))
             return self._planned
 
     # from sync, the control socket and the writer

@@ -279,20 +279,19 @@ class Store(Database):
 
     # receipts, finality, pruning
 
-    def add_receipts(self, receipts: Iterable[Receipt]) -> None:
-        """Keep custody receipts; a later one of the same hub replaces the first."""
+    def add_receipts(self, receipts: Iterable[Receipt], final: int | None) -> None:
+        """Keep custody receipts, and note that a block is final, and with it every signed one below.
+
+        A later receipt of the same hub replaces the first.
+        """
         with self._transaction() as run:
             for each in receipts:
                 run(
                     "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?)",
                     (each.number, each.hub, each.agency, each.classes, each.keep_until_ms, each.body),
                 )
-
-    def set_final(self, number: int, values: Mapping[str, bytes | None]) -> None:
-        """Note that a block is final, and with it every signed one below."""
-        with self._transaction() as run:
-            run("UPDATE blocks SET final = 1 WHERE number <= ? AND height > 0 AND final = 0", (number,))
-            _put(run, values)
+            if final is not None:
+                run("UPDATE blocks SET final = 1 WHERE number <= ? AND height > 0 AND final = 0", (final,))
 
     def prunable(self, custodians: int, before_ms: int, now_ms: int, limit: int) -> list[int]:
         """Return final blocks that enough agencies keep for us and that ended before a time, oldest first."""

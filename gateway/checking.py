@@ -1,0 +1,113 @@
+"""What can be said of a configuration without touching hardware: what it comes to, and what deserves a look.
+
+Owns the checks across tables. What is wrong for certain raises; what is merely doubtful is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.catalogue import Catalogue, make_catalogue
+from gateway.clock import SystemClock
+from gateway.config import Config
+from gateway.contracting import configured_contracts
+from gateway.contracts.engine import Engine
+from gateway.contracts.errors import ContractError
+from gateway.contracts.explain import lint
+from gateway.decider import ContractSet
+from gateway.enrol import load_trust, read_ticket
+from gateway.errors import ConfigError
+from gateway.outputs import Outputs
+
+__all__ = ["Report", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A configuration that can be run."""
+
+    name: str
+    catalogue: Catalogue
+    contracts: ContractSet
+    outputs: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report for people."""
+        yield f"{self.name}: {len(self.catalogue.sensors)} sensors, {len(self.catalogue.series)} series"
+        for plan in self.catalogue.sensors:
+            yield f"  {plan.name}: {plan.info.model} on {plan.info.bus}, every {plan.period_ms} ms"
+            for channel in plan.channels:
+                series = channel.series
+                how = f"{channel.quantity} calibrated" if channel.calibration else channel.quantity
+                yield f"    {series.name}: {how}, {series.unit} in steps of 1e{series.scale}"
+        for contract in self.contracts.contracts:
+            yield f"  contract {contract.id} version {contract.version}: {contract.title}"
+        yield f"  outputs: {', '.join(self.outputs) or 'none'}"
+
+    def statement(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return {
+            "name": self.name,
+            "sensors": [plan.name for plan in self.catalogue.sensors],
+            "series": [[each.name, each.unit, each.scale] for each in self.catalogue.series],
+            "contracts": {each.id: each.hash.hex() for each in self.contracts.contracts},
+            "outputs": list(self.outputs),
+            "warnings": list(self.warnings),
+        }
+
+
+def examine(config: Config, where: str) -> Report:
+    """Check a configuration. Raises ConfigError."""
+    catalogue = make_catalogue(config.sensors, where)
+    contracts = configured_contracts(config.contracts, where)
+    try:
+        Engine(contracts.contracts, catalogue.infos, 0)
+        Outputs(config.outputs, _NoPins(), SystemClock())
+    except (ContractError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if config.simulation is not None:
+        _check_simulation(config, catalogue)
+    trust = load_trust(Path(config.gateway.trust), config.data)
+    for hub in config.hubs:
+        if trust.genesis and all(each.name != hub.name for each in trust.genesis.hubs):
+            raise ConfigError(f"{where}: hub {hub.name!r} is not in the genesis")
+    names = tuple(each.name for each in config.outputs)
+    warnings = (*_warnings(config, catalogue, contracts, names),)
+    return Report(config.gateway.name, catalogue, contracts, names, warnings)
+
+
+def _warnings(
+    config: Config, catalogue: Catalogue, contracts: ContractSet, outputs: tuple[str, ...]
+) -> Iterator[str]:
+    for contract in contracts.contracts:
+        yield from lint(contract, catalogue.infos)
+        named = {*contract.actions.pre_alarm, *contract.actions.alarm, *contract.actions.fault}
+        for name in sorted(named - set(outputs)):
+            yield f"contract {contract.id} drives {name!r}, and no output is called so"
+    for plan in catalogue.sensors:
+        raw = {channel.quantity for channel in plan.channels if channel.calibration is None}
+        for channel in plan.channels:
+            if channel.calibration is not None and channel.quantity not in raw:
+                yield f"series {channel.series.name} is calibrated, and its raw {channel.quantity} is no series"
+    if not config.hubs:
+        yield "no hub is configured: blocks stay here, and alarms are seen by nobody else"
+    if config.enrolment and Path(config.enrolment.ticket).exists():
+        read_ticket(Path(config.enrolment.ticket))
+
+
+def _check_simulation(config: Config, catalogue: Catalogue) -> None:
+    from gateway.daemon import make_hardware
+
+    hardware, _ = make_hardware(config, catalogue)
+    hardware.close()
+
+
+class _NoPins:
+    """Stands where a pin factory would: opening a pin fails, which `Outputs` bears until it is to drive one."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise OSError("a check opens no pins")

@@ -1,0 +1,186 @@
+"""The command `tocsin-gateway`: run, check, read, status, reset, silence.
+
+Owns arguments, what is printed and exit codes: 0, 1 for an error with one line of remedy, 2 for wrong usage. It
+loads no more than a command needs, because `run` has to be quick.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from gateway.chain.errors import ChainError
+from gateway.config import Config, load_config
+from gateway.contracts.errors import ContractError
+from gateway.errors import GatewayError
+
+__all__ = ["main"]
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_log = logging.getLogger(__name__)
+
+
+def _config_option(function: _Command) -> _Command:
+    return click.option(
+        "--config",
+        "path",
+        required=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The gateway's TOML file.",
+    )(function)
+
+
+def _reported(function: _Command) -> _Command:
+    """Turn our own errors into one line on stderr and exit code 1; `--debug` re-raises."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except (GatewayError, ContractError, ChainError) as error:
+            if click.get_current_context().find_root().params.get("debug"):
+                raise
+            click.echo(f"tocsin-gateway: {error}", err=True)
+            sys.exit(1)
+
+    return cast(_Command, call)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
+@click.version_option(package_name="tocsin", prog_name="tocsin-gateway")
+def main(debug: bool) -> None:
+    """Run and look after a Tocsin gateway.
+
+    Example: tocsin-gateway check --config /etc/tocsin/gateway.toml
+    """
+
+
+@main.command()
+@_config_option
+@click.option("--verbose", is_flag=True, help="Log more.")
+@_reported
+def run(path: Path, verbose: bool) -> None:
+    """Run the gateway until it is told to end (SIGTERM or Ctrl-C).
+
+    Example: tocsin-gateway run --config /etc/tocsin/gateway.toml
+    """
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    from gateway.daemon import Gateway
+
+    # Other threads would wait the default 5 ms for the interpreter before a pin could be driven.
+    sys.setswitchinterval(0.001)
+    gateway = Gateway(load_config(path), str(path))
+    gateway.start()
+    ending.wait()
+    _log.info("ending")
+    gateway.stop()
+
+
+@main.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_reported
+def check(path: Path, as_json: bool) -> None:
+    """Check a configuration: file, sensors, calibrations, contracts, outputs, trust. Touches no hardware.
+
+    Example: tocsin-gateway check --config /etc/tocsin/gateway.toml
+    """
+    from gateway.checking import examine
+
+    report = examine(load_config(path), str(path))
+    if as_json:
+        click.echo(json.dumps(report.statement()))
+        return
+    for line in report.lines():
+        click.echo(line)
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@main.command()
+@_config_option
+@click.option("--seconds", type=click.FloatRange(min=0), help="End after so long; by default with Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a sample.")
+@_reported
+def read(path: Path, seconds: float | None, as_json: bool) -> None:
+    """Show live values of every sensor, without recording or deciding. The gateway itself must not run.
+
+    Example: tocsin-gateway read --config gateway.toml --seconds 10
+    """
+    from gateway.live import follow
+
+    follow(load_config(path), str(path), seconds, as_json=as_json)
+
+
+@main.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_reported
+def status(path: Path, as_json: bool) -> None:
+    """Ask the running gateway how it is.
+
+    Example: tocsin-gateway status --config gateway.toml
+    """
+    answer = _ask(load_config(path), {"do": "status"})
+    if as_json:
+        click.echo(json.dumps(answer))
+        return
+    epoch, height = answer["head"]
+    click.echo(f"gateway {answer['gateway']}, {answer['software']}")
+    click.echo(f"block {epoch}/{height}, {'publishing' if answer['publishing'] else 'not publishing yet'}")
+    for name, state in answer["contracts"].items():
+        click.echo(f"{name}: {' '.join([state['condition'], *state['faults']])}")
+    click.echo(
+        f"outputs acting: {', '.join(answer['outputs']) or 'none'}; series in fault: {answer['faults']}"
+    )
+
+
+@main.command()
+@_config_option
+@click.argument("contract")
+@_reported
+def reset(path: Path, contract: str) -> None:
+    """Reset a latched contract of the running gateway, by its id.
+
+    Example: tocsin-gateway reset --config gateway.toml gas-ch4
+    """
+    _ask(load_config(path), {"do": "reset", "contract": contract})
+
+
+@main.command()
+@_config_option
+@click.argument("contract")
+@_reported
+def silence(path: Path, contract: str) -> None:
+    """Silence the sirens of a contract until its state changes; the alarm stays.
+
+    Example: tocsin-gateway silence --config gateway.toml gas-ch4
+    """
+    _ask(load_config(path), {"do": "silence", "contract": contract})
+
+
+def _ask(config: Config, request: dict[str, str]) -> Any:
+    from gateway.control import ask
+
+    return ask(config.data / "control.sock", request)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Which contracts a gateway begins with: those of its configuration, or the set that an authority granted last.
+
+Owns reading both. It does not own what contracts mean (`gateway.contracts`) nor taking grants (`gateway.orders`).
+
+Invariant: the parser is loaded only for texts that were not read before; a start needs the documents alone.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, cast
+
+from gateway.chain.canonical import decode, encode
+from gateway.chain.ordered import ContractGrant
+from gateway.config import ContractsTable
+from gateway.contracts.errors import ContractError
+from gateway.contracts.library import template
+from gateway.decider import ContractSet
+from gateway.errors import ConfigError
+from gateway.store import Store
+
+__all__ = ["GRANT", "configured_contracts", "first_contracts"]
+
+GRANT: Final = "grant"
+_PARSED: Final = "parsed"
+_MAX_BYTES: Final = 4 << 20
+
+
+def configured_contracts(table: ContractsTable, where: str) -> ContractSet:
+    """Return the contracts of a configuration. Raises ConfigError."""
+    return _parse(_texts(table, where))
+
+
+def first_contracts(table: ContractsTable, where: str, store: Store) -> ContractSet:
+    """Return the contracts to start with.
+
+    Raises:
+        ConfigError: a contract of the configuration cannot be read.
+        StoreError: the store cannot be read or written.
+    """
+    granted = store.get(GRANT)
+    if granted is not None:
+        grant = ContractGrant.decode(granted)
+        return ContractSet.decode(grant.documents, grant.version)
+    texts = _texts(table, where)
+    digest = sha256("\0".join(text for _, text in texts).encode()).digest()
+    known = store.get(_PARSED)
+    if known is not None:
+        parsed, documents = cast(tuple[bytes, list[bytes]], decode(known, max_size=_MAX_BYTES))
+        if parsed == digest:
+            return ContractSet.decode(documents, 0)
+    contracts = _parse(texts)
+    store.put({_PARSED: encode([digest, list(contracts.documents)])})
+    return contracts
+
+
+def _texts(table: ContractsTable, where: str) -> list[tuple[str, str]]:
+    texts = []
+    for name in table.files:
+        try:
+            texts.append((name, Path(name).read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}: contract {name} cannot be read: {error}") from error
+    for each in table.templates:
+        try:
+            texts.append((f"template {each.template}", template(each.template, **each.names)))
+        except ContractError as error:
+            raise ConfigError(f"{where}: contracts.templates: {error}") from error
+    return texts
+
+
+def _parse(texts: list[tuple[str, str]]) -> ContractSet:
+    if not texts:
+        return ContractSet(())
+    # Here, not above: the parser takes longer to load than the gateway has to its first sample.
+    from gateway.contracts.source import read_contract
+
+    try:
+        return ContractSet.of([read_contract(text, name) for name, text in texts])
+    except ContractError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,363 @@
+"""The running gateway: its parts put together, started in order, and stopped in the reverse one.
+
+Owns wiring and lifecycle. What the parts do is theirs. The order of starting is that of importance: pins and
+contracts first, then samples, then disk, then network, then enrolment.
+
+Invariant: only a broken configuration or an unusable data directory keeps a gateway from starting; no hub, no
+disk space, no sensor does.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.catalogue import Catalogue, make_catalogue
+from gateway.chain.genesis import Genesis
+from gateway.chain.keys import gateway_id
+from gateway.clock import Clock, SimulatedClock
+from gateway.config import Config
+from gateway.contracting import first_contracts
+from gateway.contracts.errors import ContractError
+from gateway.control import Control
+from gateway.decider import ContractSet, Decider
+from gateway.enrol import EnrolmentRefused, enrol, load_key, load_trust
+from gateway.errors import ConfigError, GatewayError, OutputError, SensorError
+from gateway.herald import Herald
+from gateway.keeper import Identity, Keeper
+from gateway.logbook import Logbook
+from gateway.orders import Orders
+from gateway.outputs import Outputs
+from gateway.pruning import Pruner
+from gateway.recorder import Recorder
+from gateway.recovery import open_data
+from gateway.sampler import Samplers
+from gateway.sensors.base import Hardware
+from gateway.synchrony import Synchrony
+from gateway.writer import Writer
+
+__all__ = ["Gateway", "make_hardware", "software"]
+
+_log = logging.getLogger(__name__)
+
+_ENROL_AGAIN_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+
+
+class Gateway:
+    """One gateway on one data directory.
+
+    Args:
+        config: what to run.
+        where: the configuration's name, for messages.
+        hardware: in place of what the configuration names, for tests and benches.
+
+    Raises:
+        ConfigError, StoreError, JournalError: it cannot be run.
+    """
+
+    def __init__(self, config: Config, where: str, hardware: Hardware | None = None) -> None:
+        self._config, self._where = config, where
+        directory = _directory(config.data)
+        self.catalogue = make_catalogue(config.sensors, where)
+        self.hardware, self._speed = make_hardware(config, self.catalogue, hardware)
+        clock = self.hardware.clock
+        key, is_new = load_key(directory)
+        self.trust = load_trust(Path(config.gateway.trust), directory)
+        self.identity = Identity(self.trust.hash, gateway_id(key.public), key, secrets.token_bytes(8))
+        found = open_data(directory, self.trust.hash, self.identity.gateway, config.gateway.bound_ms, clock)
+        self.store = found.store
+        self._journals = (*found.journals, *(journal for _, journal in found.left))
+        contracts = first_contracts(config.contracts, where, self.store)
+        self._keep_listings(contracts)
+        self.keeper = Keeper(
+            self.identity, self.store, whole=found.whole and (is_new or not self.store.is_new)
+        )
+        self.decider = self._make_decider(contracts, clock)
+        self.pruner = Pruner(
+            self.store,
+            directory,
+            clock,
+            quota=None if config.gateway.quota_mb is None else config.gateway.quota_mb << 20,
+            retain_h=config.gateway.retain_h,
+            custodians=lambda: self.trust.genesis.custodians if self.trust.genesis else None,
+            note=lambda event: self.recorder.note(event),
+        )
+        self.writer = Writer(
+            self.identity,
+            self.store,
+            self.keeper,
+            found.journals,
+            clock,
+            left=found.left,
+            unwritten=found.unwritten,
+            release=lambda journal: self.recorder.release(journal),
+            care=self.pruner.care,
+            announce=self._announce,
+            speed=self._speed,
+        )
+        self._wake, self._ending = threading.Event(), threading.Event()
+        self.recorder = self._make_recorder(contracts, found.number, found.journals, clock)
+        self.herald = Herald(
+            self.identity,
+            self.store,
+            self.keeper,
+            clock,
+            heartbeat_ms=config.gateway.heartbeat_s * 1000,
+            software=software(),
+            faults=lambda: self.recorder.faults,
+            fill=lambda: self.pruner.fill,
+        )
+        self._state = found.state
+        self._samplers = Samplers(self.catalogue.sensors, self.hardware, self.recorder, self._speed)
+        self._control = Control(directory / "control.sock", self._do)
+        self._threads = [threading.Thread(target=self._tick, name="ticker", daemon=True)]
+        self._hubs: list[Any] = []
+
+    def start(self) -> None:
+        """Begin: outputs and contracts, samples, then all else."""
+        self.writer.start()
+        self.recorder.start(self._state, [row.body for row in self.store.loose_transitions()])
+        self._samplers.start()
+        self._threads.append(threading.Thread(target=self._join, name="join", daemon=True))
+        for thread in self._threads:
+            thread.start()
+        self._control.start()
+        _log.info(
+            "%s: gateway %s, %d sensors", software(), self.identity.gateway.hex(), len(self.catalogue.sensors)
+        )
+
+    def stop(self) -> None:
+        """End: no more samples, the open block sealed and stored, outputs on their safe side."""
+        self._ending.set()
+        self._wake.set()
+        self._control.stop()
+        self._samplers.stop()
+        for thread in self._threads:
+            thread.join(5.0)
+        self.recorder.end()
+        self.writer.stop()
+        for hub in self._hubs:
+            hub.stop()
+        try:
+            self.outputs.close()
+        except OutputError as error:
+            _log.error("%s", error)
+        self.store.close()
+        for journal in self._journals:
+            journal.close()
+        self.hardware.close()
+
+    @property
+    def hubs(self) -> tuple[Any, ...]:
+        """The hubs spoken to (`gateway.sync.HubSync`); none before the genesis is known."""
+        return tuple(self._hubs)
+
+    # parts
+
+    def _make_decider(self, contracts: ContractSet, clock: Clock) -> Decider:
+        config = self._config
+        try:
+            pins = self.hardware.pins() if config.outputs else None
+            self.outputs = Outputs(config.outputs, pins, clock)
+            kinds = {each.name: each.kind for each in config.outputs}
+            return Decider(contracts, self.catalogue.infos, self.outputs, kinds, clock.monotonic_ms())
+        except SensorError as error:
+            raise ConfigError(f"{self._where}: outputs: {error}") from error
+        except (ContractError, ValueError) as error:
+            raise ConfigError(f"{self._where}: {error}") from error
+
+    def _make_recorder(self, contracts: ContractSet, number: int, journals: Any, clock: Clock) -> Recorder:
+        logbook = Logbook(
+            self.identity.boot,
+            number,
+            [each.klass for each in self.catalogue.series],
+            self.catalogue.listing,
+            contracts.listing,
+            journals=journals,
+            seal=self._config.seal,
+            clock=clock,
+            shelf=self.writer,
+            state=self.decider.state,
+            clock_state=Synchrony(clock, (lambda: False) if self._speed != 1 else None),
+        )
+        return Recorder(
+            self.identity,
+            self.catalogue,
+            self.decider,
+            logbook,
+            self.writer,
+            ring_ms=self._config.gateway.ring_s * 1000,
+            powered_since_ms=self.hardware.powered_since_ms,
+            poke=self._wake.set,
+        )
+
+    def _keep_listings(self, contracts: ContractSet) -> None:
+        """Keep what blocks of this boot name, so that they can be explained after a change of configuration."""
+        self._roots = self.catalogue.listing.root, contracts.listing.root
+        self.store.add_listing(self._roots[0], [each.encode() for each in self.catalogue.series])
+        self.store.add_listing(self._roots[1], contracts.documents)
+
+    # threads
+
+    def _tick(self) -> None:
+        clock = self.hardware.clock
+        while not self._ending.is_set():
+            try:
+                self.recorder.tick()
+                wait_ms = self.recorder.due_ms() - clock.monotonic_ms()
+            except Exception:  # deadlines of alarms hang on this thread: whatever went wrong, it goes on
+                _log.exception("deadlines were not met")
+                wait_ms = 1000
+            self._wake.wait(max(0, wait_ms) / 1000 / self._speed)
+            self._wake.clear()
+
+    def _join(self) -> None:
+        """Enrol where that is still to be done, then speak with the hubs."""
+        genesis = self._enrolled()
+        if genesis is None or self._ending.is_set():
+            return
+        self.trust = replace(self.trust, genesis=genesis)
+        # Here, not above: the first sample does not wait for the network's libraries.
+        from gateway.sync import HubSync, Mouth
+
+        orders = Orders(
+            self.identity, genesis, self.recorder, self.store, self.keeper, self.hardware.clock, self._changed
+        )
+        mouth = Mouth(
+            self.identity,
+            genesis,
+            self._config.gateway.region,
+            self.store,
+            self.keeper,
+            self.herald,
+            orders,
+            self._config.gateway.heartbeat_s,
+            self.writer.unwritten,
+            lambda: (self._roots[0], self.recorder.contracts.listing.root),
+        )
+        for table in self._config.hubs:
+            try:
+                hub = HubSync(table, mouth)
+            except GatewayError as error:
+                _log.error("%s: hub %s: %s", self._where, table.name, error)
+                continue
+            hub.start()
+            self._hubs.append(hub)
+
+    def _enrolled(self) -> Genesis | None:
+        """Return the genesis of the chain, once this gateway is enrolled there."""
+        table = self._config.enrolment
+        if table is None or self.store.get("enrolled"):
+            if self.trust.genesis is None:
+                _log.error(
+                    "%s: the trust file holds a hash only; give the genesis, or [enrolment]", self._where
+                )
+            return self.trust.genesis
+        attempt = 0
+        while not self._ending.is_set():
+            try:
+                gateway = self._config.gateway
+                genesis = enrol(
+                    table, self.identity.key, gateway.name, gateway.region, self.trust, self._config.data
+                )
+                self.store.put({"enrolled": b"\1"})
+            except EnrolmentRefused as error:
+                _log.error("%s", error)
+                attempt = len(_ENROL_AGAIN_S)
+            except GatewayError as error:
+                _log.warning("not enrolled yet: %s", error)
+            else:
+                _log.info("enrolled in chain %s", genesis.hash.hex()[:16])
+                return genesis
+            self._ending.wait(_ENROL_AGAIN_S[min(attempt, len(_ENROL_AGAIN_S) - 1)])
+            attempt += 1
+        return None
+
+    def _announce(self) -> None:
+        for hub in self._hubs:
+            hub.announce()
+
+    def _changed(self) -> None:
+        for hub in self._hubs:
+            hub.rebirth()
+
+    # the control socket
+
+    def _do(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        match request:
+            case {"do": "status"}:
+                return self.status()
+            case {"do": "reset", "contract": str(contract)}:
+                self.recorder.reset(contract)
+                return {}
+            case {"do": "silence", "contract": str(contract)}:
+                if not self.recorder.silence(contract):
+                    raise ConfigError(f"no contract is called {contract!r}")
+                return {}
+        raise ConfigError("known requests are status, reset and silence")
+
+    def status(self) -> dict[str, Any]:
+        """Return what a person asks first, as plain values for JSON."""
+        head, states = self.keeper.head, self.recorder.conditions()
+        return {
+            "gateway": self.identity.gateway.hex(),
+            "software": software(),
+            "contracts": {
+                name: {"condition": c, "faults": list(faults)} for name, (c, faults) in states.items()
+            },
+            "outputs": sorted(self.outputs.active),
+            "faults": self.recorder.faults,
+            "lost": self.recorder.lost,
+            "head": [head.epoch, head.height],
+            "publishing": self.keeper.is_confirmed,
+            "hubs": [hub.is_connected for hub in self._hubs],
+        }
+
+
+def make_hardware(
+    config: Config, catalogue: Catalogue, given: Hardware | None = None
+) -> tuple[Hardware, float]:
+    """Return the hardware a configuration names, real or simulated, and how fast its clock runs.
+
+    Raises:
+        ConfigError: the simulation cannot be set up.
+    """
+    if given is None:
+        given = _configured_hardware(config, catalogue)
+    return given, given.clock.speed if isinstance(given.clock, SimulatedClock) else 1.0
+
+
+def _configured_hardware(config: Config, catalogue: Catalogue) -> Hardware:
+    if config.simulation is None:
+        from gateway.sensors.hardware import PiHardware
+
+        return PiHardware()
+    from gateway.simulation.simulation import Simulation
+
+    sensors = [(plan.name, plan.driver, plan.options) for plan in catalogue.sensors]
+    try:
+        return Simulation.from_table(config.simulation, sensors, where="simulation")
+    except (GatewayError, ContractError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def software() -> str:
+    """Return this program's name and version."""
+    try:
+        return f"tocsin-gateway {version('tocsin')}"
+    except PackageNotFoundError:
+        return "tocsin-gateway"
+
+
+def _directory(path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: the data directory cannot be made: {error.strerror}") from error
+    return path

@@ -1,0 +1,185 @@
+"""Who this gateway is: its key, the chain it trusts, and how it joined it.
+
+Owns the files `key` and `genesis.cbor` of the data directory, the trust file's reading, and enrolment at a hub's
+REST interface. It does not own what the chain makes of an enrolment.
+
+Invariants:
+* The key's seed is readable by its owner alone, and never overwritten.
+* A genesis is taken from anyone, but only with the hash that the trust file names.
+* A ticket's seed is erased once the enrolment is accepted, not before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.chain.errors import ChainError
+from gateway.chain.genesis import Genesis, read_trust
+from gateway.chain.keys import ENROLMENT, SUITE, Signed, SigningKey
+from gateway.chain.ordered import Enrolment, EnrolmentBody, Ticket
+from gateway.errors import ConfigError, TransportError
+
+if TYPE_CHECKING:
+    from gateway.config import EnrolmentTable
+
+__all__ = ["EnrolmentRefused", "Trust", "enrol", "load_key", "load_trust", "read_ticket"]
+
+_TIMEOUT_S: Final = 30.0
+_MAX_ANSWER: Final = 1 << 20
+
+
+class EnrolmentRefused(TransportError):
+    """The hub does not accept the enrolment; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The chain's genesis by its hash, and itself where it is known."""
+
+    hash: bytes
+    genesis: Genesis | None
+
+
+def load_key(directory: Path) -> tuple[SigningKey, bool]:
+    """Return the gateway's key, made at the first start, and whether it was made now.
+
+    Raises:
+        ConfigError: the file cannot be read or written, or holds no key.
+    """
+    path = directory / "key"
+    try:
+        if path.exists():
+            return SigningKey(bytes.fromhex(path.read_text(encoding="ascii").strip())), False
+        key = SigningKey(secrets.token_bytes(32))
+        _write(path, key.seed.hex() + "\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: the gateway's key cannot be read or made: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a key: its seed stands there as 64 hexadecimal digits") from error
+    return key, True
+
+
+def load_trust(trust_file: Path, directory: Path) -> Trust:
+    """Return the chain that a trust file names, with the genesis that was found out earlier.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no trust file.
+    """
+    try:
+        digest, genesis = read_trust(trust_file.read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            f"{trust_file}: {error.strerror}; put the genesis of the chain, or its hash, there"
+        ) from error
+    except ChainError as error:
+        raise ConfigError(f"{trust_file}: {error}") from error
+    kept = directory / "genesis.cbor"
+    if genesis is None and kept.exists():
+        with contextlib.suppress(ChainError, OSError):
+            found = Genesis.decode(kept.read_bytes())
+            genesis = found if found.hash == digest else None
+    return Trust(digest, genesis)
+
+
+def read_ticket(path: Path) -> tuple[Signed, SigningKey]:
+    """Return a ticket and the key that may spend it. Raises ConfigError."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        return Signed.decode(bytes.fromhex(table["ticket"])), SigningKey(bytes.fromhex(table["seed"]))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; ask the authority for a ticket") from error
+    except (ValueError, KeyError, TypeError, ChainError) as error:
+        raise ConfigError(f"{path}: not a ticket file: {error}") from error
+
+
+def enrol(
+    table: EnrolmentTable, key: SigningKey, name: str, region: str, trust: Trust, directory: Path
+) -> Genesis:
+    """Join the chain: post the enrolment, keep the genesis, erase the ticket. May be repeated.
+
+    Raises:
+        ConfigError: the ticket cannot be used.
+        EnrolmentRefused: the hub refuses it.
+        TransportError: the hub cannot be reached; try again later.
+    """
+    path = Path(table.ticket)
+    signed, spender = read_ticket(path)
+    ticket = Ticket.decode(signed.body)
+    if (ticket.genesis, ticket.region) != (trust.hash, region):
+        raise ConfigError(f"{path}: the ticket is for region {ticket.region} or for another chain")
+    body = EnrolmentBody(signed, key.public, name).encode()
+    enrolment = Enrolment(SUITE, body, spender.sign(ENROLMENT, body), key.sign(ENROLMENT, body))
+    answer = _post(table.url.rstrip("/") + "/v1/enrolment", enrolment.encode(), table.ca_file)
+    genesis = trust.genesis or _genesis(answer, trust.hash)
+    _replace(directory / "genesis.cbor", genesis.encode())
+    _erase(path)
+    return genesis
+
+
+def _post(url: str, body: bytes, ca_file: str) -> dict[str, Any]:
+    # Here, not above: nothing else speaks HTTP, and this happens once in a gateway's life.
+    import ssl
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
+    request = Request(url, data=body, headers={"Content-Type": "application/cbor"}, method="POST")
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None) if url.startswith("https:") else None
+        with urlopen(request, timeout=_TIMEOUT_S, context=context) as response:
+            answer = json.loads(response.read(_MAX_ANSWER))
+    except HTTPError as error:
+        with error:
+            text = error.read(2048).decode("utf-8", "replace")
+        if error.code >= 500:
+            raise TransportError(f"{url}: the hub cannot enrol now ({error.code}): {text}") from error
+        raise EnrolmentRefused(f"{url}: the hub refuses the enrolment ({error.code}): {text}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise TransportError(f"{url}: no answer of a hub: {error}") from error
+    if not isinstance(answer, dict):
+        raise TransportError(f"{url}: the answer is none of a hub's")
+    return answer
+
+
+def _genesis(answer: dict[str, Any], digest: bytes) -> Genesis:
+    try:
+        genesis = Genesis.decode(bytes.fromhex(answer["genesis"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise TransportError(f"the hub's answer holds no genesis: {error}") from error
+    if genesis.hash != digest:
+        raise EnrolmentRefused(
+            f"the hub is of chain {genesis.hash.hex()[:16]}, the trust file names {digest.hex()[:16]}"
+        )
+    return genesis
+
+
+def _write(path: Path, text: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    new = path.with_suffix(".new")
+    with new.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def _erase(path: Path) -> None:
+    """Overwrite and remove a file; on flash the old bytes may outlive this, so a ticket is also good but once."""
+    with contextlib.suppress(OSError):
+        with path.open("r+b") as file:
+            file.write(b"\0" * path.stat().st_size)
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()

@@ -1,0 +1,125 @@
+"""Threads that sample: one for each bus, every sensor at its own rate.
+
+Owns when a sensor is sampled and that a bus has one user. It does not own what becomes of a sample
+(`gateway.recorder`), nor time stamps.
+
+Invariants:
+* The next sample is due a period after the last one was due, not after it was done, so rates do not drift; what
+  a stall has missed is left out, never made up for in a burst.
+* Whatever a driver raises becomes a fault of its sensor; it never ends the thread.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+from gateway.catalogue import SensorPlan
+from gateway.errors import SensorError
+from gateway.sensors.base import Hardware, Sensor
+from gateway.sensors.registry import open_sensor
+
+__all__ = ["Samplers", "Taker"]
+
+_log = logging.getLogger(__name__)
+
+_END_S: Final = 5.0
+
+
+class Taker(Protocol):
+    """Whoever takes samples; called from the buses' threads."""
+
+    def sample(self, plan: SensorPlan, values: Mapping[str, int]) -> None: ...
+
+    def fail(self, plan: SensorPlan, error: SensorError) -> None: ...
+
+
+class Samplers:
+    """All buses' threads.
+
+    Args:
+        speed: how many of the clock's seconds pass in one, for simulations.
+    """
+
+    def __init__(
+        self, plans: Sequence[SensorPlan], hardware: Hardware, taker: Taker, speed: float = 1.0
+    ) -> None:
+        self._ending = threading.Event()
+        buses: dict[str, list[SensorPlan]] = {}
+        for plan in plans:
+            buses.setdefault(plan.info.bus, []).append(plan)
+        self._threads = [
+            threading.Thread(
+                target=_Bus(on_it, hardware, taker, speed, self._ending).run,
+                name=f"bus-{name}",
+                daemon=True,
+            )
+            for name, on_it in buses.items()
+        ]
+
+    def start(self) -> None:
+        """Begin to sample."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End after the samples under way, and close the sensors."""
+        self._ending.set()
+        for thread in self._threads:
+            thread.join(_END_S)
+
+
+class _Bus:
+    """One bus: its sensors, and when each is due."""
+
+    def __init__(
+        self,
+        plans: Sequence[SensorPlan],
+        hardware: Hardware,
+        taker: Taker,
+        speed: float,
+        ending: threading.Event,
+    ) -> None:
+        self._plans, self._hardware, self._taker = plans, hardware, taker
+        self._speed, self._ending = speed, ending
+        self._sensors: dict[str, Sensor] = {}
+
+    def run(self) -> None:
+        now = self._hardware.clock.monotonic_ms()
+        dues = [(now, index) for index in range(len(self._plans))]
+        while not self._ending.is_set():
+            due, index = dues[0]
+            wait_ms = due - self._hardware.clock.monotonic_ms()
+            if wait_ms > 0 and self._ending.wait(wait_ms / 1000 / self._speed):
+                break
+            plan = self._plans[index]
+            try:
+                self._sample(plan)
+            except Exception:  # whatever was wrong with this sample, the next one is to be taken
+                _log.exception("sample of %s was not taken in", plan.name)
+            heapq.heapreplace(dues, (self._next(due, plan.period_ms), index))
+        for sensor in self._sensors.values():
+            sensor.close()
+
+    def _next(self, due: int, period_ms: int) -> int:
+        missed = max(0, self._hardware.clock.monotonic_ms() - due - 1) // period_ms
+        return due + (missed + 1) * period_ms
+
+    def _sample(self, plan: SensorPlan) -> None:
+        try:
+            values = self._opened(plan).sample()
+        except SensorError as error:
+            self._taker.fail(plan, error)
+        except Exception as error:  # a defect of one driver must not silence the other sensors of its bus
+            _log.exception("driver %s of sensor %s failed", plan.driver, plan.name)
+            self._taker.fail(plan, SensorError("no-data", f"{plan.name}: {error}"))
+        else:
+            self._taker.sample(plan, values)
+
+    def _opened(self, plan: SensorPlan) -> Sensor:
+        if plan.name not in self._sensors:
+            self._sensors[plan.name] = open_sensor(plan.driver, plan.options, self._hardware)
+        return self._sensors[plan.name]

@@ -1,0 +1,294 @@
+"""Sending to one hub: births, alarms, heartbeats, epoch changes and blocks, over one link, in this order.
+
+Owns when what is sent, and sent again. It does not own the connection (`gateway.mqtt`), which block is next
+(`gateway.window`), nor what arrives (`gateway.hearing`).
+
+Invariants:
+* A broker's acknowledgement means nothing here: alarms and blocks are sent until the hub has signed for them.
+* Alarms go first, and even while the hub is offline or has not answered; blocks wait for a hub that is online, and
+  for an answer to this boot's birth.
+* Before a block goes the birth that names its catalogue and contracts.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.chain.alarm import Alarm
+from gateway.chain.block import Header
+from gateway.chain.errors import ChainError
+from gateway.chain.genesis import Genesis
+from gateway.config import HubTable
+from gateway.errors import ConfigError, StoreError
+from gateway.hearing import Heard, Hearing
+from gateway.herald import Herald
+from gateway.keeper import Identity, Keeper
+from gateway.mqtt import Link, LinkConfig, LinkDown, Will
+from gateway.orders import Orders
+from gateway.store import Store, Stored, Transition
+from gateway.topics import Topics, epoch_payload
+from gateway.window import Window
+
+__all__ = ["HubSync", "Mouth"]
+
+_log = logging.getLogger(__name__)
+
+_ALARM_AGAIN_S: Final = 5.0
+_BIRTH_AGAIN_S: Final = (5.0, 10.0, 30.0)  # without an answer, or without one that lets blocks go
+_CHANGE_AGAIN_S: Final = 5.0
+_ROOM_S: Final = 0.2  # a full link is no reason to keep an alarm waiting behind a block
+_IDLE_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """What all hubs' senders share.
+
+    Attributes:
+        unwritten: transitions that have no row yet; their alarms are sent all the same.
+        roots: of the catalogue and the contract set in force.
+    """
+
+    identity: Identity
+    genesis: Genesis
+    region: str
+    store: Store
+    keeper: Keeper
+    herald: Herald
+    orders: Orders
+    heartbeat_s: float
+    unwritten: Callable[[], Sequence[Transition]]
+    roots: Callable[[], tuple[bytes, bytes]]
+
+
+class HubSync:
+    """Speaks with one hub until it is stopped.
+
+    Raises:
+        ConfigError: the genesis names no such hub.
+        LinkUrlError: the hub's URL cannot be used.
+    """
+
+    def __init__(self, table: HubTable, mouth: Mouth) -> None:
+        hub = next((each for each in mouth.genesis.hubs if each.name == table.name), None)
+        if hub is None:
+            names = ", ".join(each.name for each in mouth.genesis.hubs)
+            raise ConfigError(f"hub {table.name!r} is not in the genesis, which names {names}")
+        identity = mouth.identity
+        self._mouth, self._name = mouth, hub.name
+        self._topics = Topics(mouth.region, identity.gateway, hub.name)
+        self._hearing = Hearing(identity, mouth.genesis, hub, mouth.store, mouth.keeper, mouth.orders)
+        self._window = Window(mouth.store, hub.name, table.backlog_kib_s * 1024)
+        self._lock = threading.Condition()  # guards all below and the window
+        self._stopping = self._up = self._stirred = self._announced = False
+        self._online: bool | None = None
+        self._birth, self._birth_at, self._births, self._birth_due = 0, 0.0, 0, True
+        self._satisfied = False
+        self._born: tuple[bytes, bytes] | None = None
+        self._alarms: dict[bytes, float] = {}
+        self._acknowledged: set[bytes] = set()  # of those that have no row yet
+        self._beat_at = self._change_at = 0.0
+        self._link = Link(
+            _link_config(table, self._topics), self._take, on_up=self._on_up, on_down=self._on_down
+        )
+        self._thread = threading.Thread(target=self._run, name=f"sync-{hub.name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect and to send."""
+        self._link.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take leave; idempotent."""
+        with self._lock:
+            self._stopping = True
+            self._lock.notify()
+        self._thread.join()
+        self._link.close()
+
+    def announce(self) -> None:
+        """There is something new to send."""
+        with self._lock:
+            self._announced = self._stirred = True
+            self._lock.notify()
+
+    def rebirth(self) -> None:
+        """What a birth says has changed."""
+        with self._lock:
+            self._birth_due = self._stirred = True
+            self._lock.notify()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker is there; whether the hub is, its receipts show."""
+        return self._link.is_connected
+
+    # what arrives, in the link's thread
+
+    def _on_up(self) -> None:
+        with self._lock:
+            self._up = self._birth_due = self._announced = self._stirred = True
+            self._births = 0
+            self._window.reset()
+            self._alarms.clear()
+            self._lock.notify()
+
+    def _on_down(self) -> None:
+        with self._lock:
+            self._up = False
+
+    def _take(self, topic: str, payload: bytes) -> bool:
+        try:
+            heard = self._hearing.hear(self._topics.kind(topic), payload, self._birth)
+        except ChainError as error:
+            _log.warning("message on %s is refused: %s: %s", topic, type(error).__name__, error)
+        except StoreError as error:
+            # Acknowledged all the same: the hub says it again when it is sent again what it signed for.
+            _log.error("message on %s cannot be kept: %s", topic, error)
+        else:
+            self._heed(heard)
+        return True
+
+    def _heed(self, heard: Heard) -> None:
+        with self._lock:
+            if heard.answered is not None:
+                self._satisfied = self._mouth.keeper.is_confirmed
+                if heard.moved or not self._satisfied:
+                    self._window.reset()
+            if heard.online is not None:
+                if heard.online and self._online is False:
+                    self._window.reset()
+                    self._birth_due = True
+                self._online = heard.online
+            self._window.received(heard.received)
+            for each in heard.alarms:
+                self._alarms.pop(each, None)
+            waiting = {row.hash for row in self._mouth.unwritten()}
+            self._acknowledged = waiting & {*self._acknowledged, *heard.alarms}
+            if heard.resend:
+                self._window.request(*heard.resend)
+            self._birth_due |= heard.rebirth
+            self._stirred = True
+            self._lock.notify()
+
+    # what is sent, in a thread of its own
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._stirred and not self._stopping:
+                    self._lock.wait(self._patience())
+                if self._stopping:
+                    return
+                self._stirred = False
+                up = self._up
+            if up:
+                try:
+                    self._send(time.monotonic())
+                except LinkDown as error:
+                    _log.debug("hub %s: %s", self._name, error)
+                    with self._lock:
+                        self._lock.wait(_ROOM_S)
+                except StoreError as error:
+                    _log.error("hub %s: nothing can be sent: %s", self._name, error)
+                    with self._lock:
+                        self._lock.wait(_ALARM_AGAIN_S)
+
+    def _patience(self) -> float:
+        if not self._up:
+            return _IDLE_S
+        now = time.monotonic()
+        dues = [
+            self._beat_at + self._mouth.heartbeat_s,
+            *(at + _ALARM_AGAIN_S for at in self._alarms.values()),
+        ]
+        if not self._satisfied:
+            dues.append(self._birth_again_at())
+        if self._mouth.keeper.change is not None:
+            dues.append(self._change_at + _CHANGE_AGAIN_S)
+        wait = min(dues) - now
+        if self._may_send_blocks():
+            wait = min(wait, self._window.wait(now))
+        return max(0.005, min(wait, _IDLE_S))
+
+    def _send(self, now: float) -> None:
+        if self._birth_due or (not self._satisfied and now >= self._birth_again_at()):
+            self._send_birth(*self._mouth.roots(), now)
+        self._send_alarms(now)
+        if now - self._beat_at >= self._mouth.heartbeat_s:
+            self._beat_at = now
+            self._publish("heartbeat", self._mouth.herald.heartbeat(self._name).encode())
+        self._send_change(now)
+        if self._may_send_blocks():
+            with self._lock:
+                stored, is_idle = self._window.next(now), self._window.is_idle
+            if stored is not None:
+                self._send_block(stored, now)
+            elif is_idle and self._born != (roots := self._mouth.roots()):
+                self._send_birth(*roots, now)  # the last blocks were of an earlier configuration
+
+    def _birth_again_at(self) -> float:
+        return self._birth_at + _BIRTH_AGAIN_S[min(self._births, len(_BIRTH_AGAIN_S) - 1)]
+
+    def _may_send_blocks(self) -> bool:
+        return self._mouth.keeper.is_confirmed and self._online is not False
+
+    def _send_birth(self, catalogue: bytes, contracts: bytes, now: float) -> None:
+        version, signed = self._mouth.herald.birth(catalogue, contracts)
+        self._birth, self._satisfied = version, False
+        self._publish("birth", signed.encode(), retain=True)
+        self._born, self._birth_at, self._births = (catalogue, contracts), now, self._births + 1
+        self._birth_due = False
+
+    def _send_alarms(self, now: float) -> None:
+        if not self._announced and all(now - at < _ALARM_AGAIN_S for at in self._alarms.values()):
+            return
+        self._announced = False
+        unwritten = [row for row in self._mouth.unwritten() if row.hash not in self._acknowledged]
+        for row in (*unwritten, *self._mouth.store.unacknowledged(self._name)):
+            if now - self._alarms.get(row.hash, -_ALARM_AGAIN_S) >= _ALARM_AGAIN_S:
+                alarm = Alarm.sign(self._mouth.identity.key, row.body, row.mark)
+                self._publish("alarm", alarm.encode())
+                with self._lock:
+                    self._alarms[row.hash] = now
+
+    def _send_change(self, now: float) -> None:
+        change = self._mouth.keeper.change
+        if change is not None and now - self._change_at >= _CHANGE_AGAIN_S:
+            self._change_at = now
+            self._publish("record", epoch_payload(change))
+
+    def _send_block(self, stored: Stored, now: float) -> None:
+        header = Header.decode(stored.header)
+        needed = header.catalogue.root, header.contracts.root
+        if needed != self._born:
+            self._send_birth(*needed, now)
+        payload = self._mouth.store.message(stored).encode()
+        self._publish("block", payload, timeout=_ROOM_S)
+        with self._lock:
+            self._window.sent(stored, len(payload), now)
+            self._stirred = True
+
+    def _publish(self, kind: str, payload: bytes, *, retain: bool = False, timeout: float = 5.0) -> None:
+        self._link.publish(self._topics.own(kind), payload, retain=retain, timeout=timeout)
+
+
+def _link_config(table: HubTable, topics: Topics) -> LinkConfig:
+    files = (table.password_file, table.ca_file, table.cert_file, table.key_file)
+    password, ca, cert, key = (Path(name) if name else None for name in files)
+    return LinkConfig(
+        url=table.url,
+        client_id=topics.gateway.hex(),
+        subscriptions=topics.subscriptions,
+        will=Will(topics.own("death"), b""),
+        password_file=password,
+        ca_file=ca,
+        cert_file=cert,
+        key_file=key,
+    )

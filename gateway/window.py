@@ -1,0 +1,104 @@
+"""Which block a hub is sent next: a window that moves by receipts alone, and a limit to its pace.
+
+Owns what is under way to one hub. It does not own the connection (`gateway.sync`) nor the blocks.
+
+Invariants:
+* A block leaves the window when its receipt is in the store, and for no other reason. What has none after a while
+  is sent again, whatever the broker said.
+* Blocks are first sent in the order of their numbers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.store import Store, Stored
+
+__all__ = ["Window"]
+
+_BLOCKS: Final = 8  # less than the link's own window, which alarms share
+_PATIENCE_S: Final = (5.0, 10.0, 20.0, 40.0, 60.0)
+_FETCH: Final = 32
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    stored: Stored
+    sent_at: float
+    times: int
+
+
+class Window:
+    """The send window of one hub. Times are seconds of any clock that never goes back; one thread calls it.
+
+    Args:
+        rate: bytes in a second.
+    """
+
+    def __init__(self, store: Store, hub: str, rate: int) -> None:
+        self._store, self._hub, self._rate = store, hub, rate
+        self._under_way: dict[int, _UnderWay] = {}
+        self._ready: deque[Stored] = deque()
+        self._again: deque[int] = deque()
+        self._after = 0
+        self._free_at = 0.0
+
+    def reset(self) -> None:
+        """Begin anew from the first block without a receipt: the connection, or the epoch, is another one."""
+        self._under_way.clear()
+        self._ready.clear()
+        self._after = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way, and nothing waits."""
+        return not (self._under_way or self._ready or self._again)
+
+    def received(self, numbers: Iterable[int]) -> None:
+        """Take note that receipts for these blocks are in the store."""
+        for number in numbers:
+            self._under_way.pop(number, None)
+
+    def request(self, first: int, last: int) -> None:
+        """Send the blocks of some heights again, receipts or not."""
+        wanted = range(first, min(last, first + _FETCH * 8 - 1) + 1)
+        self._again.extend(height for height in wanted if height not in self._again)
+
+    def next(self, now: float) -> Stored | None:
+        """Return the block to send now, None where there is none or it is too early."""
+        if now < self._free_at:
+            return None
+        while self._again:
+            if (stored := self._store.at(self._again.popleft())) is not None:
+                return stored
+        for each in self._under_way.values():
+            if now - each.sent_at >= _patience(each.times):
+                return each.stored
+        if len(self._under_way) >= _BLOCKS:
+            return None
+        if not self._ready:
+            self._ready.extend(self._store.unreceipted(self._hub, self._after, _FETCH))
+        return self._ready[0] if self._ready else None
+
+    def sent(self, stored: Stored, size: int, now: float) -> None:
+        """Take note that a block was handed to the broker."""
+        if self._ready and self._ready[0].number == stored.number:
+            self._ready.popleft()
+            self._after = stored.number
+        known = self._under_way.get(stored.number)
+        self._under_way[stored.number] = _UnderWay(stored, now, known.times + 1 if known else 0)
+        self._free_at = max(self._free_at, now - 1.0) + size / self._rate
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until `next` may have something of its own accord; new blocks aside."""
+        dues = [each.sent_at + _patience(each.times) for each in self._under_way.values()]
+        if self._again or (self._ready and len(self._under_way) < _BLOCKS):
+            dues.append(self._free_at)
+        return max(0.0, min(dues, default=now + 60.0) - now)
+
+
+def _patience(times: int) -> float:
+    return _PATIENCE_S[min(times, len(_PATIENCE_S) - 1)]
