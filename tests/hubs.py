@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -41,16 +42,22 @@ def new_fleet(seed: int = 0, **settings: Any) -> Fleet:
     return fleet
 
 
-def make_directory(directory: Path, fleet: Fleet) -> Config:
-    """A hub's directory for the fleet's hub, every port free."""
+def make_directory(directory: Path, fleet: Fleet, broker: int = 0, api: int = 0) -> Config:
+    """A hub's directory for the fleet's hub; ports are any by default."""
     directory.mkdir(parents=True, exist_ok=True)
     key = directory / "hub.key"
     key.write_text(fleet.hub_key.seed.hex())
     key.chmod(0o600)
     (directory / "genesis.cbor").write_bytes(fleet.genesis.encode())
     who = f'[hub]\nname = "{fleet.genesis.hubs[0].name}"\nregion = "{fleet.region}"\n'
-    (directory / "hub.toml").write_text(who + "[broker]\nport = 0\n[api]\nport = 0\n")
+    (directory / "hub.toml").write_text(who + f"[broker]\nport = {broker}\n[api]\nport = {api}\n")
     return load_config(directory / "hub.toml")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def eventually(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -229,11 +236,11 @@ class RunningHub:
 
 
 class HubProcess:
-    """`tocsin-hub run` as a process of its own."""
+    """`tocsin-hub run` as a process of its own; its addresses stay over restarts."""
 
     def __init__(self, directory: Path, fleet: Fleet) -> None:
         self.directory, self.fleet = directory, fleet
-        self.config = make_directory(directory, fleet)
+        self.config = make_directory(directory, fleet, free_port(), free_port())
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Rest:
