@@ -294,7 +294,8 @@ def _print_status(status: dict[str, Any], gateways: list[dict[str, Any]]) -> Non
     console.print(
         f"hub {status['hub']} of region {status['region']}: final block {status['final_height']}, "
         f"{status['blocks']} blocks, {status['final_blocks']} final, {status['alarms']} alarms; "
-        f"broker {'up' if status['broker_up'] else 'DOWN'}, consensus {'up' if status['consensus'] else 'DOWN'}"
+        f"broker {'up' if status['broker_up'] else 'DOWN'}, consensus {'up' if status['consensus'] else 'DOWN'}",
+        soft_wrap=True,
     )
     table = Table("gateway", "name", "standing", "epoch", "final", "stored", "lag ms")
     for each in gateways:
