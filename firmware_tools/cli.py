@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from firmware_tools.errors import BadFile, ToolError
+from firmware_tools.errors import BadFile, ToolError, VerdictFailed
 from gateway.chain.errors import ChainError
 from gateway.contracts.errors import ContractError
 from gateway.errors import GatewayError
@@ -171,3 +171,47 @@ def _write(path: Path, data: bytes) -> None:
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror}") from error
     click.echo(f"{path}: {len(data)} bytes")
+
+
+@main.command()
+@click.option("--scenario", default="gas-leak", show_default=True, help="What happens at the first gateway.")
+@click.option(
+    "--gateways", default=3, show_default=True, type=click.IntRange(1, 20), help="How many gateways run."
+)
+@click.option(
+    "--seconds", default=40.0, show_default=True, type=click.FloatRange(5, 3600), help="How long it runs."
+)
+@click.option("--headless", is_flag=True, help="Draw nothing; taken by itself where there is no terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="Keep every file here; by default nothing is kept.",
+)
+def demo(
+    scenario: str, gateways: int, seconds: float, headless: bool, as_json: bool, directory: Path | None
+) -> None:
+    """Run a whole region on this machine: broker, hub and gateways, an accident, an audit, a verdict.
+
+    Example: tocsin-tools demo --scenario smoulder --dir /tmp/tocsin
+    """
+    from rich.console import Console
+
+    from firmware_tools import demo as demonstration
+
+    console = Console(stderr=as_json)
+    outcome = demonstration.run_demo(
+        scenario=scenario,
+        gateways=gateways,
+        seconds=seconds,
+        headless=headless or not console.is_terminal,
+        directory=directory,
+        console=console,
+    )
+    if as_json:
+        click.echo(demonstration.as_json(outcome))
+    else:
+        click.echo("\n".join(demonstration.report(outcome)))
+    if outcome.faults:
+        raise VerdictFailed(outcome.faults[0])

@@ -81,7 +81,7 @@ series = [{ name = "hall.smoke", quantity = "active" }]
 name = "beam"
 driver = "strain"
 period_ms = 200
-options = { bridge = "quarter" }
+options = { bridge = "quarter", gauge_factor = 2.085 }
 series = [{ name = "slab.strain", quantity = "strain" }]
 
 [[sensors]]
