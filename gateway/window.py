@@ -5,7 +5,8 @@ Owns what is under way to one hub. It does not own the connection (`gateway.sync
 Invariants:
 * A block leaves the window when its receipt is in the store, and for no other reason. What has none after a while
   is sent again, whatever the broker said.
-* Blocks are first sent in the order of their numbers.
+* Blocks are sent in the order of their numbers, the second time too: a hub takes successors only, so whatever
+  follows a block that is sent again is sent again after it.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ class Window:
         while self._again:
             if (stored := self._store.at(self._again.popleft())) is not None:
                 return stored
-        for each in self._under_way.values():
-            if now - each.sent_at >= _patience(each.times):
-                return each.stored
+        overdue = self._overdue(now)
+        if overdue is not None:
+            return overdue.stored
         if len(self._under_way) >= _BLOCKS:
             return None
         if not self._ready:
@@ -95,9 +96,18 @@ class Window:
     def wait(self, now: float) -> float:
         """Return the seconds until `next` may have something of its own accord; new blocks aside."""
         dues = [each.sent_at + _patience(each.times) for each in self._under_way.values()]
-        if self._again or (self._ready and len(self._under_way) < _BLOCKS):
+        if self._again or self._overdue(now) or (self._ready and len(self._under_way) < _BLOCKS):
             dues.append(self._free_at)
         return max(0.0, min(dues, default=now + 60.0) - now)
+
+    def _overdue(self, now: float) -> _UnderWay | None:
+        """The first block that had no receipt in time, or was sent before one that it follows."""
+        latest = 0.0
+        for _, each in sorted(self._under_way.items()):
+            if now - each.sent_at >= _patience(each.times) or each.sent_at < latest:
+                return each
+            latest = each.sent_at
+        return None
 
 
 def _patience(times: int) -> float:

@@ -1,0 +1,331 @@
+"""An honest hub of one thread, written from the format alone: what a gateway may expect, and no more.
+
+It keeps one log and one state tree, accepts blocks, alarms and epoch changes by `gateway.chain.verify`, seals
+after each, and answers over a real broker. Switches make it absent-minded, never dishonest.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from gateway.chain.alarm import Alarm
+from gateway.chain.block import Block, Header, header_hash
+from gateway.chain.canonical import decode, encode
+from gateway.chain.custody import Promise, issue_receipts
+from gateway.chain.entries import GatewayEntry, KeySpan, gateway_key
+from gateway.chain.errors import BackDated, BadHeader, ChainError
+from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, FinalityProof, Seal
+from gateway.chain.genesis import EMBEDDED, REGULATOR, Authority, Genesis, Hub
+from gateway.chain.keys import (
+    ALARM_RECEIPT,
+    ANSWER,
+    BIRTH,
+    COMMAND,
+    GRANT,
+    HEARTBEAT,
+    HUB_STATE,
+    REQUEST,
+    SUITE,
+    Signed,
+    SigningKey,
+)
+from gateway.chain.messages import (
+    AlarmReceipt,
+    Answer,
+    Birth,
+    Command,
+    HeaderFinality,
+    Heartbeat,
+    HubState,
+    Receipts,
+    Request,
+)
+from gateway.chain.ordered import (
+    ALARMS,
+    CHANGE_EPOCH,
+    HEADERS,
+    NOWHERE,
+    ContractGrant,
+    EpochChange,
+    LogLeaf,
+    Position,
+)
+from gateway.chain.state import StateTree
+from gateway.chain.trees import LogTree, leaf_hash
+from gateway.chain.verify import (
+    check_header_signature,
+    check_successor,
+    open_block,
+    read_header,
+    read_transition,
+    verify_epoch_change,
+)
+from gateway.mqtt import Link, LinkConfig
+
+REGION = "north"
+HUB_KEY = SigningKey(b"\1" * 32)
+AUTHORITY = SigningKey(b"\2" * 32)
+DAY_MS = 86_400_000
+
+
+def make_genesis(**changes: object) -> Genesis:
+    genesis = Genesis(
+        1,
+        SUITE,
+        EMBEDDED,
+        "test chain",
+        1_700_000_000_000,
+        (Authority("agency", REGULATOR, AUTHORITY.public),),
+        (Hub("hub", "agency", HUB_KEY.public),),
+        (),
+        3,
+        30 * DAY_MS,
+        1,
+        (),
+    )
+    return replace(genesis, **changes)  # type: ignore[arg-type]
+
+
+class TestHub:
+    """One region's hub. Attributes are read by tests; `deaf`, `hold` and `mute` by the hub itself."""
+
+    __test__ = False
+
+    def __init__(self, genesis: Genesis, url: str) -> None:
+        self.genesis, self.url = genesis, url
+        self.deaf = False  # acknowledges at the broker and drops everything
+        self.hold = False  # keeps blocks without finality
+        self.mute = False  # takes blocks and gives no receipts
+        self.entry: dict[bytes, GatewayEntry] = {}
+        self.births: list[Birth] = []
+        self.heartbeats: list[Heartbeat] = []
+        self.blocks: dict[tuple[int, int], Block] = {}
+        self.arrivals: list[tuple[str, float]] = []
+        self.alarms: dict[bytes, Alarm] = {}
+        self.changes: list[EpochChange] = []
+        self.equivocations: list[tuple[Header, Header]] = []
+        self.refusals: list[str] = []
+        self._held: dict[bytes, list[Block]] = {}
+        self._catalogues: dict[bytes, list[int]] = {}
+        self._log, self._state, self._height = LogTree(), StateTree(), 0
+        self._index: dict[bytes, int] = {}
+        self._versions = 0
+        self._lock = threading.RLock()
+        self.link = self._make_link()
+
+    def _make_link(self) -> Link:
+        topics = tuple(
+            f"tocsin/v1/{REGION}/+/{kind}" for kind in ("birth", "heartbeat", "alarm", "block", "record")
+        )
+        return Link(LinkConfig(self.url, "hub", topics), self._take, on_up=self._say_state)
+
+    def start(self) -> None:
+        self.link.start()
+
+    def stop(self) -> None:
+        self.link.close()
+
+    def enrol(self, gateway: bytes, key: bytes) -> None:
+        self._put(
+            gateway,
+            GatewayEntry(REGION, (KeySpan(key, 1),), 0, 1, NOWHERE, len(self._log), bytes(8), 0, 0, ()),
+        )
+
+    # what tests say through it
+
+    def say_state(self, *, online: bool) -> None:
+        self._versions += 1
+        body = HubState(self.genesis.hash, HUB_KEY.public, self._versions, int(online), self.checkpoint())
+        topic = f"tocsin/v1/{REGION}/hub/hub/state"
+        self.link.publish(topic, HUB_KEY.signed(HUB_STATE, body.encode()).encode(), retain=True)
+
+    def say_request(self, gateway: bytes, boot: bytes, first: int, last: int) -> None:
+        body = Request(self.genesis.hash, HUB_KEY.public, gateway, boot, first, last)
+        self._say(gateway, "request", HUB_KEY.signed(REQUEST, body.encode()).encode())
+
+    def say_command(self, gateway: bytes, boot: bytes, action: int, **changes: object) -> None:
+        now = time.time_ns() // 1_000_000
+        command = Command(
+            self.genesis.hash, AUTHORITY.public, gateway, boot, bytes(16), action, "gas-ch4", now + 60_000
+        )
+        command = replace(command, **changes)  # type: ignore[arg-type]
+        self._say(gateway, "command", AUTHORITY.signed(COMMAND, command.encode()).encode())
+
+    def say_grant(self, gateway: bytes, version: int, documents: tuple[bytes, ...], key: SigningKey) -> None:
+        body = ContractGrant(self.genesis.hash, key.public, gateway, version, documents)
+        self._say(gateway, "contract", key.signed(GRANT, body.encode()).encode())
+
+    def release(self, gateway: bytes) -> None:
+        """Make final what was held."""
+        with self._lock:
+            self.hold = False
+            for block in self._held.pop(gateway, []):
+                self._accept(gateway, block, Header.decode(block.header))
+
+    # what arrives
+
+    def _take(self, topic: str, payload: bytes) -> bool:
+        name, _, kind = topic.removeprefix(f"tocsin/v1/{REGION}/").partition("/")
+        if self.deaf:
+            return True
+        with self._lock:
+            self.arrivals.append((kind, time.monotonic()))
+            try:
+                getattr(self, f"_{kind}")(bytes.fromhex(name), payload)
+            except ChainError as error:
+                self.refusals.append(f"{type(error).__name__}: {error}")
+        return True
+
+    def _birth(self, gateway: bytes, payload: bytes) -> None:
+        signed = Signed.decode(payload)
+        birth = Birth.decode(signed.body)
+        entry = self.entry.get(gateway)
+        if entry:
+            signed.verify(BIRTH, entry.key_at(birth.head.height + 1))
+        self.births.append(birth)
+        listing = LogTree([leaf_hash(each.encode()) for each in birth.catalogue]).root()
+        self._catalogues[listing] = [each.klass for each in birth.catalogue]
+        self._answer(gateway, birth)
+
+    def _heartbeat(self, gateway: bytes, payload: bytes) -> None:
+        signed = Signed.decode(payload)
+        signed.verify(HEARTBEAT, self.entry[gateway].keys[0].key)
+        self.heartbeats.append(Heartbeat.decode(signed.body))
+
+    def _alarm(self, gateway: bytes, payload: bytes) -> None:
+        alarm = Alarm.decode(payload)
+        read_transition(alarm, self.genesis)
+        alarm.verify(self.entry[gateway].keys[0].key)
+        if alarm.hash not in self.alarms:
+            self.alarms[alarm.hash] = alarm
+            self._append(LogLeaf(ALARMS, gateway, 0, alarm.mark, alarm.hash))
+        body = AlarmReceipt(self.genesis.hash, HUB_KEY.public, gateway, (alarm.hash,))
+        item = HUB_KEY.signed(ALARM_RECEIPT, body.encode()).to_item()
+        self._say(gateway, "receipt", encode([3, item]))
+
+    def _block(self, gateway: bytes, payload: bytes) -> None:
+        block = Block.decode(payload)
+        header = read_header(block.signed, self.genesis)
+        entry = self.entry[gateway]
+        check_header_signature(block.signed, entry.key_at(header.height))
+        known = self.blocks.get(header.position)
+        if known is not None and known.hash != block.hash:
+            self.equivocations.append((Header.decode(known.header), header))
+            return
+        open_block(block, header, self._catalogues[header.catalogue.root])
+        if known is None:
+            if not self.hold:
+                check_successor(header, entry)
+            self.blocks[header.position] = block
+            if self.hold:
+                self._held.setdefault(gateway, []).append(block)
+            else:
+                self._accept(gateway, block, header)
+        if not self.mute:
+            self._receipt(gateway, block, header)
+
+    def _record(self, gateway: bytes, payload: bytes) -> None:
+        item = decode(payload)
+        assert isinstance(item, list)
+        assert item[0] == 1
+        change, entry = EpochChange.from_item(item[1]), self.entry[gateway]
+        now = time.time_ns() // 1_000_000
+        try:
+            body = verify_epoch_change(change, self.genesis, entry, now)
+            self.changes.append(change)
+            self._append(LogLeaf(CHANGE_EPOCH, gateway, 0, 0, change.hash))
+            opened = len(self._log) - 1
+            self._put(
+                gateway, replace(entry, epoch=body.epoch, opened_at=opened, epochs=(*entry.epochs, now))
+            )
+        finally:
+            self._answer(gateway, self.births[-1])
+
+    # the chain
+
+    def _accept(self, gateway: bytes, block: Block, header: Header) -> None:
+        entry = self.entry[gateway]
+        try:
+            check_successor(header, entry)
+        except (BadHeader, BackDated) as error:
+            self.refusals.append(f"{type(error).__name__}: {error}")
+            return
+        at = Position(header.epoch, header.height, header_hash(block.header))
+        self._append(LogLeaf(HEADERS, gateway, at.epoch, at.height, at.hash))
+        end = header.mono + header.span
+        self._put(gateway, replace(entry, head=at, boot=header.boot, mono=end, seen=header.seen.height))
+
+    def _append(self, leaf: LogLeaf) -> None:
+        self._index[leaf.hash] = len(self._log)
+        self._log.append(leaf_hash(leaf.encode()))
+        self._height += 1
+
+    def _put(self, gateway: bytes, entry: GatewayEntry) -> None:
+        self.entry[gateway] = entry
+        self._state = self._state.put(gateway_key(gateway), entry.encode())
+        self._height += 1
+
+    def checkpoint(self) -> Checkpoint:
+        app = AppState(len(self._log), self._log.root(), self._state.root)
+        body = EmbeddedSeal(self.genesis.hash, self._height, time.time_ns() // 1_000_000, app.hash)
+        return Checkpoint(app, Seal.embedded(HUB_KEY, body))
+
+    # what it says
+
+    def _say_state(self) -> None:
+        with self._lock:
+            self.say_state(online=True)
+
+    def _answer(self, gateway: bytes, birth: Birth) -> None:
+        entry = self.entry.get(gateway)
+        epoch, head = (entry.epoch, entry.head) if entry else (0, NOWHERE)
+        known = [
+            Position(*at, block.hash)
+            for at, block in sorted(self.blocks.items())
+            if at[0] == epoch and at[1] > head.height
+        ]
+        answer = Answer(
+            self.genesis.hash,
+            HUB_KEY.public,
+            gateway,
+            birth.boot,
+            birth.version,
+            entry.standing if entry else 255,
+            epoch,
+            head,
+            tuple(known),
+            tuple(list(self.alarms)[-64:]),
+            self.checkpoint(),
+            time.time_ns() // 1_000_000,
+        )
+        self._say(gateway, "receipt", encode([2, HUB_KEY.signed(ANSWER, answer.encode()).to_item()]))
+
+    def _receipt(self, gateway: bytes, block: Block, header: Header) -> None:
+        classes = sum(
+            1 << each.klass for each, data in zip(header.segments, block.segments, strict=True) if data
+        )
+        keep = time.time_ns() // 1_000_000 + 365 * DAY_MS
+        promise = Promise(gateway, header.epoch, header.height, block.hash, classes, keep)
+        receipts = issue_receipts(HUB_KEY, self.genesis.hash, [promise], keep - 365 * DAY_MS)
+        body = Receipts(self.genesis.hash, HUB_KEY.public, tuple(receipts), self._finality(gateway))
+        self._say(gateway, "receipt", encode([1, body.to_item()]))
+
+    def _finality(self, gateway: bytes) -> HeaderFinality | None:
+        head = self.entry[gateway].head
+        if head == NOWHERE:
+            return None
+        index = self._index[head.hash]
+        return HeaderFinality(head, FinalityProof(index, self._log.inclusion(index), self.checkpoint()))
+
+    def _say(self, gateway: bytes, kind: str, payload: bytes) -> None:
+        self.link.publish(f"tocsin/v1/{REGION}/{gateway.hex()}/{kind}", payload)
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not come within {seconds:g} s"
+        time.sleep(0.01)
