@@ -210,6 +210,28 @@ def evidence(
     )
 
 
+@main.command()
+@JSON
+def bench(as_json: bool) -> None:
+    """Measure ingest and audit, each beside its limit measured in the same run.
+
+    Example: tocsin-hub bench --json
+    """
+    from rich.console import Console
+
+    from hub.bench import run as measure
+
+    with Console(stderr=True).status("measuring ingest and audit"):
+        figures = [figure.to_json() for figure in measure()]
+    if as_json:
+        json.dump(figures, sys.stdout)
+        click.echo()
+        return
+    for each in figures:
+        beside = f", {each['ratio']} of {each.get('limit', each.get('peer'))}" if "ratio" in each else ""
+        click.echo(f"{each['name']}: {each['value']} {each['unit']}{beside}")
+
+
 def _hex(text: str, size: int) -> bytes:
     try:
         found = bytes.fromhex(text)

@@ -35,7 +35,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> RunningHub:
     return hub
 
 
-@pytest.mark.parametrize("command", ["", "init", "run", "status", "audit", "checkpoint", "evidence"])
+@pytest.mark.parametrize("command", ["", "init", "run", "status", "audit", "checkpoint", "evidence", "bench"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = call(*filter(None, [command]), "--help")
     assert result.exit_code == 0
