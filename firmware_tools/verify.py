@@ -47,8 +47,10 @@ def explain(finding: Finding) -> Iterator[str]:
     if finding.raised:
         yield from _explain_alarm(finding.raised)
     yield from _explain_gateway(finding)
-    claimed, after, before = _bounds(finding)
-    yield _width(claimed, after, before)
+    if finding.raised:
+        yield _known_by(finding.raised)
+    if finding.stood:
+        yield _signed_within(finding.stood)
     yield f"Chain: {finding.genesis.name} ({finding.genesis.hash.hex()[:16]})."
 
 
@@ -91,25 +93,29 @@ def _explain_gateway(finding: Finding) -> Iterator[str]:
         yield f"Its key {_ENDS[finding.end.kind]} after block {last.epoch}/{last.height}, {as_of}."
 
 
-def _bounds(finding: Finding) -> tuple[int, Sealed | None, Sealed]:
-    """Return the claimed time and the seals before and after which the item was not signed."""
-    if finding.raised:
-        seen = finding.stood.seen if finding.stood else None
-        return finding.raised.transition.wall, seen, finding.raised.accepted
-    assert finding.stood is not None
-    claimed = finding.stood.reading[1] if finding.stood.reading else finding.stood.header.wall
-    return claimed, finding.stood.seen, finding.stood.accepted
+_OUTSIDE = " The claimed time lies outside these bounds."
 
 
-def _width(claimed: int, after: Sealed | None, before: Sealed) -> str:
-    late = f"before {when(before.time)} (final block {before.height}, {before.word})"
-    outside = " The claimed time lies outside these bounds." if claimed > before.time else ""
+def _known_by(raised: Raised) -> str:
+    """Say when the alarm was known at the latest: that it was not known earlier, nothing can show."""
+    sealed, outside = raised.accepted, raised.transition.wall > raised.accepted.time
+    return f"The alarm was known by {_sealed(sealed)}, {sealed.word}.{_OUTSIDE if outside else ''}"
+
+
+def _signed_within(stood: Stood) -> str:
+    """Say between which sealed moments the block was signed, and how far they lie apart."""
+    before, after = stood.accepted, stood.seen
+    claimed = stood.reading[1] if stood.reading else stood.header.wall
+    outside = _OUTSIDE if claimed > before.time else ""
     if after is None:
-        return f"Signed {late}; nothing bounds it from below.{outside}"
-    if claimed < after.time:
-        outside = " The claimed time lies outside these bounds."
+        return f"The block was signed before {_sealed(before)}, {before.word}; nothing bounds it from below.{outside}"
     width = (before.time - after.time) / 1000
-    return f"Signed after {when(after.time)} (final block {after.height}) and {late}: within {width:.3f} s.{outside}"
+    bounds = f"after {_sealed(after)} and before {_sealed(before)}, {before.word}"
+    return f"The block was signed {bounds}: within {width:.3f} s.{outside}"
+
+
+def _sealed(sealed: Sealed) -> str:
+    return f"{when(sealed.time)} (final block {sealed.height})"
 
 
 def quantity(value: int, scale: int) -> str:

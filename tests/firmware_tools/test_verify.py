@@ -34,14 +34,14 @@ def test_golden_evidence_proves_its_statement(tmp_path: Path, vector: dict[str, 
     assert json.loads(result.output) == vector["proves"]
     words = run(evidence, trust)
     assert words.output.startswith("Verified.\n")
-    assert "Signed " in words.output
+    assert "(final block " in words.output
 
 
 def test_words_give_value_unit_bounds_and_who_enrolled(tmp_path: Path) -> None:
     words = run(*files(tmp_path, VECTORS[0])).output
     assert "kitchen.ch4 (ch4) = 9120 ppm at 2026-01-01 00:00:21.000 UTC" in words
     assert "enrolled by city-fire" in words
-    assert "by one hub's word): within 20.000 s." in words
+    assert "by one hub's word: within 20.000 s." in words
 
 
 def test_another_chain_is_refused(tmp_path: Path) -> None:
