@@ -11,11 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 
 from firmware_tools.errors import BadFile
-from gateway.chain.alarm import CONDITIONS
+from gateway.chain.alarm import CONDITIONS, Deciding
 from gateway.chain.errors import ChainError
 from gateway.chain.evidence import MAX_EVIDENCE, Finding, Raised, Stood, verify_evidence
 from gateway.chain.finality import Sealed
 from gateway.chain.genesis import read_trust
+from gateway.contracts.document import Contract
+from gateway.contracts.errors import ContractError
 
 _ENDS = {5: "was replaced by rotation", 6: "was revoked", 7: "was barred for equivocation"}
 
@@ -73,10 +75,27 @@ def _explain_alarm(raised: Raised) -> Iterator[str]:
     yield f"Alarm: contract {moved.contract} went from {change} at {when(moved.wall)}."
     if moved.faults:
         yield f"Faults beside it: {', '.join(moved.faults)}."
+    contract = _contract(raised.document)
+    if contract:
+        yield f"The contract says: {contract.title} ({contract.severity})."
     if moved.values:
-        yield "Deciding values: " + ", ".join(f"{each.alias} = {each.value}" for each in moved.values) + "."
+        yield "Deciding values: " + ", ".join(_deciding(each, contract) for each in moved.values) + "."
     if not raised.recorded:
         yield "The gateway could not write this alarm to its own disk before it sent it."
+
+
+def _contract(document: bytes) -> Contract | None:
+    try:
+        return Contract.decode(document)
+    except ContractError:
+        return None  # proved to be what decided, though this software cannot read it
+
+
+def _deciding(value: Deciding, contract: Contract | None) -> str:
+    known = next((each for each in contract.inputs if each.alias == value.alias), None) if contract else None
+    if known is None:
+        return f"{value.alias} = {value.value} (scaled)"
+    return f"{known.series} = {quantity(value.value, known.scale)} {known.unit}"
 
 
 def _explain_gateway(finding: Finding) -> Iterator[str]:
