@@ -66,7 +66,8 @@ class Board:
                 latest = series["value"]
                 shown = "" if latest is None else quantity(latest, series["scale"])
                 bars = sparkline(self._history[gateway["id"], series["name"]])
-                table.add_row(name, series["name"], Text(bars, "cyan"), shown, series["unit"])
+                unit = "" if series["unit"] == "1" else series["unit"]
+                table.add_row(name, series["name"], Text(bars, "cyan"), shown, unit)
                 name = ""
         return table
 
