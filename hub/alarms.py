@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from typing import Final
 
-from gateway.chain.alarm import RECORDED, UNRECORDED, Alarm, Transition
+from gateway.chain.alarm import CONDITIONS, RECORDED, UNRECORDED, Alarm, Transition
 from gateway.chain.entries import GOOD
 from gateway.chain.errors import ChainError, UnknownGateway
 from gateway.chain.ordered import ALARMS, Alarms, LogLeaf, encode_transaction
@@ -132,10 +132,10 @@ class AlarmLane:
         document = self._core.store.library.contract(transition.contract_hash)
         self._view.alarmed(alarm, transition, filter(None, flaws), received, document)
         _log.info(
-            "alarm of %s: %s is %d%s",
+            "alarm of %s: %s is %s%s",
             transition.gateway.hex(),
             transition.contract,
-            transition.after,
+            CONDITIONS[transition.after],
             "".join(f", {flaw}" for flaw in flaws if flaw),
         )
 

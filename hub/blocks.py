@@ -139,7 +139,8 @@ class BlockLane:
             else:
                 repeats.setdefault((gateway, found.epoch), []).append(found.height)
         if taken:
-            self._keep(taken)
+            for completed in self._keep(taken):
+                repeats.setdefault((completed.gateway, completed.epoch), []).append(completed.height)
             self._offer([each.block.signed for each in taken])
         for (gateway, epoch), heights in repeats.items():
             self._outbox.say_receipts(gateway, epoch, min(heights), max(heights))
@@ -157,10 +158,11 @@ class BlockLane:
         if header.height <= tip.head.height or header.epoch < entry.epoch:
             others = self._stored(gateway, header, taken)
             if identity in others:
-                return at
+                return self._completed(block, header, at) or at
             core.ledger.headers.check_signature(signed, identity, entry.key_at(header.height))
             if others:
-                self._accuse(signed, next(iter(others.values())))
+                if entry.standing == GOOD:
+                    self._accuse(signed, next(iter(others.values())))
                 raise HeightRepeated(
                     f"block {at.epoch}/{at.height} was signed twice, with different contents"
                 )
@@ -170,6 +172,17 @@ class BlockLane:
         new = NewBlock(block, header, self._open(block, header), core.now_ms())
         self._tips[gateway] = _advance(tip, header, identity)
         return new
+
+    def _completed(self, block: Block, header: Header, at: Position) -> NewBlock | None:
+        """Return a stored block with the segments that it brings and that were withheld before, None without any."""
+        held = self._core.store.block(header.gateway, at)
+        if held is None or not any(
+            data and not here for data, here in zip(block.segments, held.segments, strict=False)
+        ):
+            return None
+        segments = self._open(block, header)
+        whole = tuple(here or data for data, here in zip(block.segments, held.segments, strict=True))
+        return NewBlock(replace(held, segments=whole), header, segments, self._core.now_ms())
 
     def _check_successor(self, header: Header, tip: GatewayEntry) -> None:
         try:
@@ -226,8 +239,8 @@ class BlockLane:
         first, second = sorted((one, other), key=lambda signed: signed.body)
         self._core.offer(encode_transaction(Equivocate(first, second)))
 
-    def _keep(self, taken: Sequence[NewBlock]) -> None:
-        """Store blocks and the promises to keep them."""
+    def _keep(self, taken: Sequence[NewBlock]) -> list[Header]:
+        """Store blocks and the promises to keep them; return the headers that were stored already."""
         core = self._core
         new = core.store.add_blocks(taken)
         now = core.now_ms()
@@ -236,6 +249,7 @@ class BlockLane:
         for each, is_new in zip(taken, new, strict=True):
             if is_new:
                 self._view.stored(each.header.gateway, each.header, each.segments, each.received)
+        return [each.header for each, is_new in zip(taken, new, strict=True) if not is_new]
 
     def _offer(self, headers: Sequence[Signed]) -> None:
         for batch in _batches(headers):

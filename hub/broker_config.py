@@ -25,7 +25,7 @@ __all__ = ["BrokerConfig", "BrokerTls", "BrokerUser", "gateway_user", "hub_user"
 
 MAX_PAYLOAD: Final = 256 * 1024  # twice the largest block; larger packets end their sender's connection
 _IN_FLIGHT: Final = 64  # unacknowledged messages per subscription
-_FROM_GATEWAY: Final = ("birth", "death", "heartbeat", "alarm", "block")
+_FROM_GATEWAY: Final = ("birth", "death", "heartbeat", "alarm", "block", "record")
 _TO_GATEWAY: Final = ("receipt", "contract", "request", "command")
 
 

@@ -245,7 +245,7 @@ def init_directory(directory: Path, name: str, region: str) -> SigningKey:
         raise ConfigError(str(error)) from error
     key_file, config_file = directory / "hub.key", directory / "hub.toml"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not key_file.exists():
             _write_private(key_file, secrets.token_bytes(32).hex() + "\n")
         if not config_file.exists():

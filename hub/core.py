@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Final
 
 from gateway.chain.entries import GatewayEntry
-from gateway.chain.errors import ChainError
+from gateway.chain.errors import ChainError, UnknownGateway
 from gateway.chain.finality import Checkpoint
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey
@@ -102,13 +102,15 @@ class Refusals:
     def note_named(self, gateway: bytes, name: str, detail: str, item: bytes) -> None:
         """As `note`, of an error that is known by its name and text."""
         now = time.monotonic()
+        # Strangers are as many as they like to be, so they share one row.
+        kind = (b"" if name == UnknownGateway.__name__ else gateway, name)
         with self._lock:
             self._counts[name] += 1
-            if now - self._noted.get((gateway, name), -_NOTE_EVERY_SECONDS) < _NOTE_EVERY_SECONDS:
+            if now - self._noted.get(kind, -_NOTE_EVERY_SECONDS) < _NOTE_EVERY_SECONDS:
                 return
             if len(self._noted) > _MAX_NOTED:
                 self._noted.clear()
-            self._noted[gateway, name] = now
+            self._noted[kind] = now
         _log.warning("refused from %s: %s: %s", gateway.hex(), name, detail)
         core, identity = self._core, sha256(item).digest()
         try:

@@ -17,7 +17,7 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.chain.entries import GatewayEntry
+from gateway.chain.entries import ContractsEntry, GatewayEntry, contracts_key
 from gateway.chain.errors import BadRecord, BadSignature, ChainError, UnknownGateway
 from gateway.chain.keys import BIRTH, HEARTBEAT, Signed
 from gateway.chain.messages import Birth, Heartbeat
@@ -25,8 +25,10 @@ from gateway.chain.ordered import (
     EpochChange,
     EpochChangeBody,
     EpochOrder,
+    Grant,
     Rotate,
     RotationBody,
+    decode_transaction,
     encode_transaction,
 )
 from gateway.chain.verify import verify_epoch_change, verify_rotation
@@ -126,6 +128,16 @@ class HailLane:
         core.store.library.set_birth(gateway, signed, received)
         self._view.born(gateway, birth, received)
         self._outbox.say_answer(gateway, birth.boot, birth.version)
+        if (grant := self._granted(gateway)) is not None:
+            self._outbox.say_grant(gateway, grant)  # the broker may have lost it
+
+    def _granted(self, gateway: bytes) -> Signed | None:
+        """Return the contract set that is granted to a gateway, None where there is none."""
+        core = self._core
+        value = core.ledger.committed.tree.get(contracts_key(gateway))
+        found = core.store.chain.record(ContractsEntry.decode(value).record) if value else None
+        transaction = decode_transaction(found.tx) if found else None
+        return transaction.grant if isinstance(transaction, Grant) else None
 
     def _heartbeat(self, gateway: bytes, payload: bytes) -> None:
         core, signed = self._core, Signed.decode(payload)

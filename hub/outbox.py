@@ -56,6 +56,7 @@ class Outbox:
         self._core, self._topics = core, Topics(core.region)
         self._queue: queue.Queue[tuple[str, bytes, bool] | None] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None
+        self._stopping = False
         self._lock = threading.Lock()
         self._version = self._started = 0
         self._asked: dict[tuple[bytes, bool], float] = {}
@@ -67,8 +68,9 @@ class Outbox:
         self._thread.start()
 
     def stop(self) -> None:
-        """Publish what waits and end. Idempotent."""
+        """Publish what waits, as far as the connection takes it, and end. Idempotent."""
         if self._thread is not None:
+            self._stopping = True
             self._queue.put(None)
             self._thread.join()
             self._thread = None
@@ -77,9 +79,11 @@ class Outbox:
         while (message := self._queue.get()) is not None:
             topic, payload, retain = message
             try:
-                link.publish(topic, payload, retain=retain)
+                link.publish(topic, payload, retain=retain, timeout=0.2 if self._stopping else 5.0)
             except LinkError as error:
                 self.dropped += 1
+                if self._stopping:
+                    return
                 _log.debug("not said: %s: %s", topic, error)
 
     def _say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:

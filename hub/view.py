@@ -105,7 +105,7 @@ class View:
         self._gateways: dict[bytes, GatewayState] = {}
         self._alarms: OrderedDict[bytes, AlarmState] = OrderedDict()
         self._counters: dict[bytes, tuple[bytes, int]] = {}
-        self._arrivals: dict[tuple[bytes, int], int] = {}
+        self._arrivals: dict[bytes, dict[int, int]] = {}
         self._readings = self._blocks = 0
 
     # what is asked
@@ -113,7 +113,8 @@ class View:
     def gateways(self) -> list[dict[str, Any]]:
         """Return every gateway, by name."""
         with self._lock:
-            return [_show(each) for each in sorted(self._gateways.values(), key=lambda g: (g.name, g.id))]
+            found = list(self._gateways.values())
+        return [_show(each) for each in sorted(found, key=lambda each: (each.name, each.id))]
 
     def gateway(self, gateway: bytes) -> dict[str, Any] | None:
         """Return one gateway, None where it was never heard of."""
@@ -191,7 +192,7 @@ class View:
         with self._lock:
             self._blocks += 1
             self._readings += readings
-            self._arrivals[gateway, header.height] = received
+            self._arrivals.setdefault(gateway, {})[header.height] = received
             known = self._gateways.get(gateway, GatewayState(gateway.hex()))
             series = dict(known.series)
             for index, (offset, value) in latest.items():
@@ -205,9 +206,11 @@ class View:
         """Take up that a gateway's blocks up to its head are final since `at`."""
         self.entry(gateway, entry)
         with self._lock:
-            arrived = self._arrivals.get((gateway, entry.head.height))
-            for known in [key for key in self._arrivals if key[0] == gateway and key[1] <= entry.head.height]:
-                del self._arrivals[known]
+            arrivals = self._arrivals.pop(gateway, {})
+            arrived = arrivals.get(entry.head.height)
+            self._arrivals[gateway] = {
+                height: when for height, when in arrivals.items() if height > entry.head.height
+            }
             lag = None if arrived is None else max(at - arrived, 0)
             self._gateways[gateway] = replace(self._gateways[gateway], final_ms=at, finality_lag_ms=lag)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from fleet import CONTRACT_DOCUMENT, FleetGateway, seeded
@@ -351,3 +352,25 @@ def shown_alarm(hub: RunningHub, alarm: Alarm) -> dict[str, object]:
         return found[0] if found else None
 
     return eventually(lambda: look(), "the alarm") or {}
+
+
+def test_a_segment_that_was_withheld_is_taken_up_when_it_comes(
+    hub: RunningHub, joined: tuple[FleetGateway, Caller]
+) -> None:
+    gateway, caller = joined
+    whole = gateway.block(8, classes=(0, 1))
+    caller.say("block", replace(whole, segments=(whole.segments[0], b"")).encode())
+    assert caller.final(4).custody[0].promise.classes == 1
+    caller.say("block", whole.encode())
+    assert caller.receipts().custody[0].promise.classes == 3
+
+
+def test_a_grant_is_said_again_at_a_birth_for_the_broker_may_have_lost_it(
+    hub: RunningHub, joined: tuple[FleetGateway, Caller]
+) -> None:
+    gateway, caller = joined
+    grant = hub.fleet.grant(gateway.id, 1)
+    hub.rest.post("/v1/records", hub.fleet.order_grant(grant))
+    caller.queue("contract").get(timeout=10)
+    caller.birth()
+    assert Signed.decode(caller.queue("contract").get(timeout=10)) == grant
