@@ -133,19 +133,25 @@ class Logbook:
         due = self.due_ms()
         return due is not None and now >= due
 
-    def close(self, now: int, *, last: bool = False) -> bool:
-        """Hand the open block over to be stored; False when it is empty, or no journal is free for the next.
-
-        Args:
-            last: nothing is recorded any more, so no journal is needed.
-        """
-        if self._block.is_empty or not (self._free or last):
+    def close(self, now: int) -> bool:
+        """Hand the open block over to be stored; False when it is empty, or no journal is free for the next."""
+        if self._block.is_empty or not self._free:
             return False
+        self._hand_over(now)
+        return True
+
+    def end(self, now: int) -> None:
+        """Hand over all that there is; nothing is recorded any more, so no journal is needed."""
+        while not self._block.is_empty:
+            self._hand_over(now)
+            if self._homeless:
+                self._house(now)
+
+    def _hand_over(self, now: int) -> None:
         block = self._block
         self.not_before, self._last_seal, self._seal_at = block.latest, now, None
         self._block = self._next_block(self._free.pop(0) if self._free else None)
         self._shelf.sealed(block, self._state(now))
-        return True
 
     def release(self, journal: Journal) -> None:
         """Take back the journal of a block that is stored; it is empty."""

@@ -225,7 +225,7 @@ class Recorder:
     def end(self) -> None:
         """Seal what is open; nothing may be recorded any more."""
         with self._lock:
-            self._logbook.close(self._logbook.stamp(), last=True)
+            self._logbook.end(self._logbook.stamp())
 
     @property
     def contracts(self) -> ContractSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,13 +149,12 @@ class Rig:
         return bool(self.pins.pin(17).state)
 
     def settle(self) -> None:
-        """Wait until all that was handed over is written."""
-        wait = threading.Event()
+        """Wait until all that was handed over is written, and a journal is free."""
         for _ in range(2000):
             with self.writer._wake:
-                if not self.writer._decisions and not self.writer._blocks:
+                if not self.writer._decisions and not self.writer._blocks and self.logbook._free:
                     return
-            wait.wait(0.005)
+            time.sleep(0.005)
         raise AssertionError("the writer did not come to rest")
 
     def stop(self) -> None:
