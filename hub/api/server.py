@@ -37,6 +37,13 @@ class ApiServer:
             ssl_keyfile=table.key_file or None,
             timeout_graceful_shutdown=2,
         )
+        try:
+            config.load()
+        except (OSError, ValueError) as error:
+            self._socket.close()
+            raise ConfigError(
+                f"{table.cert_file} and {table.key_file} are no certificate and key: {error}"
+            ) from error
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="api", daemon=True

@@ -1,16 +1,26 @@
-"""A hub as a whole: enrolment, blocks and alarms through a real broker, to finality and receipts."""
+"""A hub as a whole: started, stopped, started again, short of disk, beside another broker."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hubs import RunningHub, eventually
+from brokers import Mosquitto
+from hubs import Caller, HubProcess, RunningHub, eventually, new_fleet
 
 from gateway.chain.keys import HUB_STATE, Signed
 from gateway.chain.messages import HubState
 from gateway.chain.ordered import NOWHERE
+from hub.config import load_config
+from hub.errors import ConfigError
+from hub.mqtt import LinkUrlError
+from hub.service import Service
 
 
 @pytest.fixture
@@ -19,9 +29,13 @@ def hub(tmp_path: Path) -> Iterator[RunningHub]:
         yield running
 
 
+def state(caller: Caller) -> HubState:
+    payload = caller.queue("state").get(timeout=20)
+    return HubState.decode(Signed.decode(payload).verify(HUB_STATE, caller.fleet.hub_key.public))
+
+
 def test_an_enrolled_gateways_birth_is_answered_with_where_the_chain_stands(hub: RunningHub) -> None:
-    gateway = hub.enrol("a")
-    answer = hub.call(gateway).birth()
+    answer = hub.call(hub.enrol("a")).birth()
     assert (answer.standing, answer.epoch, answer.head, answer.known) == (0, 1, NOWHERE, ())
     assert answer.checkpoint.verify(hub.fleet.genesis).height >= 2
 
@@ -47,10 +61,204 @@ def test_an_alarm_is_acknowledged_shown_and_final(hub: RunningHub) -> None:
     assert (shown[0]["name"], shown[0]["level"], shown[0]["marks"]) == ("a", "alarm", [])
 
 
-def test_the_hubs_state_is_retained_and_says_when_it_leaves(tmp_path: Path) -> None:
-    with RunningHub(tmp_path / "hub") as hub:
-        gateway = hub.enrol("a")
+def test_an_answer_names_the_head_and_the_alarms_that_the_chain_knows(hub: RunningHub) -> None:
+    gateway, caller = hub.join("a")
+    alarms = [gateway.alarm() for _ in range(2)]
+    for alarm in alarms:
+        caller.say("alarm", alarm.encode())
+        caller.alarm_receipt()
+    caller.say("block", gateway.block().encode())
+    caller.final(1)
+    gateway.reboot()
+    answer = caller.birth()
+    assert answer.head == gateway.head
+    assert answer.alarms == tuple(each.hash for each in alarms)
+
+
+def shown(hub: RunningHub) -> dict[str, Any]:
+    """What must be the same before and after a restart."""
+    gateways = hub.rest.json("/v1/gateways")
+    kept = ("id", "name", "region", "standing", "epoch", "head", "stored", "series", "contracts", "software")
+    alarms = [{**each, "final_ms": each["final_ms"] is not None} for each in hub.rest.json("/v1/alarms")]
+    return {
+        "gateways": [{key: each[key] for key in kept} for each in gateways],
+        "alarms": alarms,
+        "blocks": hub.rest.json("/v1/status")["blocks"],
+    }
+
+
+def test_a_restart_shows_what_was_shown_before(tmp_path: Path) -> None:
+    hub = RunningHub(tmp_path / "hub")
+    with hub:
+        gateway, caller = hub.join("a")
+        caller.say("alarm", gateway.alarm().encode())
+        caller.alarm_receipt()
+        caller.say("block", gateway.block(9).encode())
+        caller.final(1)
+        eventually(lambda: hub.rest.json("/v1/alarms")[0]["final_ms"], "finality")
+        before = shown(hub)
+    with hub:
+        assert without_times(shown(hub)) == without_times(before)
         caller = hub.call(gateway)
-        payload = caller.queue("state").get(timeout=10)
-        state = HubState.decode(Signed.decode(payload).verify(HUB_STATE, hub.fleet.hub_key.public))
-        assert state.online == 1
+        caller.say("block", gateway.block().encode())
+        assert caller.final(2).finality is not None
+
+
+def without_times(found: dict[str, Any]) -> dict[str, Any]:
+    """A series' last value is dated by its block's end after a restart."""
+    for gateway in found["gateways"]:
+        for series in gateway["series"]:
+            series["wall_ms"] = series["wall_ms"] is not None
+    return found
+
+
+def test_the_hubs_state_rises_in_version_over_stops_and_kills(tmp_path: Path) -> None:
+    process = HubProcess(tmp_path / "hub", new_fleet())
+    rest = process.start()
+    gateway = process.fleet.gateway("a")
+    rest.post("/v1/enrolment", gateway.enrol().encode())
+    caller = Caller(process.fleet, gateway, process.endpoints["broker"])
+    try:
+        heard = [state(caller)]
+        assert process.stop() == 0
+        eventually(lambda: caller.queue("state").qsize(), "the farewell")
+        heard.append(state(caller))
+        process.start()
+        while not heard[-1].online:
+            heard.append(state(caller))
+        process.kill()
+        process.start()
+        latest = heard[-1].version
+        while not (heard[-1].online and heard[-1].version > latest):
+            heard.append(state(caller))
+    finally:
+        caller.close()
+        process.kill()
+    versions = [each.version for each in heard]
+    assert versions == sorted(versions)
+    assert not heard[1].online
+
+
+def limit_disk(hub: RunningHub, *, full: bool) -> None:
+    """Let the database grow no further, as on a full disk, or let it grow again."""
+    database = hub.service._core.store.database
+    size = database.value("PRAGMA page_count")
+    with database.write() as db:
+        db.execute(f"PRAGMA max_page_count = {size if full else 1 << 30}")
+
+
+def test_on_a_full_disk_alarms_are_shown_without_receipt_and_all_is_taken_when_there_is_room(
+    hub: RunningHub,
+) -> None:
+    gateway, caller = hub.join("a")
+
+    def marks() -> list[list[str]]:
+        return [each["marks"] for each in hub.rest.json("/v1/alarms?limit=1000")]
+
+    limit_disk(hub, full=True)
+    while not any("unstored" in each for each in marks()):
+        caller.say("alarm", gateway.alarm().encode())
+        eventually(lambda: len(marks()) == len(gateway.alarms), "the alarm")
+    caller.say("block", gateway.block(600).encode())
+    caller.birth()
+    assert hub.rest.json("/v1/status")["blocks"] == 0
+    limit_disk(hub, full=False)
+    acknowledged: set[bytes] = set()
+    for alarm in gateway.alarms:
+        caller.say("alarm", alarm.encode())
+    while acknowledged != {each.hash for each in gateway.alarms}:
+        acknowledged |= set(caller.alarm_receipt().alarms)
+    caller.say("block", gateway.replay(1).encode())
+    assert caller.final(1).finality is not None
+    eventually(lambda: all(not each for each in marks()), "the alarms' finality")
+
+
+def test_what_is_stored_but_not_ordered_is_offered_again_at_the_next_start(tmp_path: Path) -> None:
+    hub = RunningHub(tmp_path / "hub")
+    with hub:
+        gateway, caller = hub.join("a")
+        hub.service._engine.stop()
+        caller.say("block", gateway.block().encode())
+        caller.say("alarm", gateway.alarm().encode())
+        caller.alarm_receipt()
+        eventually(lambda: hub.rest.json("/v1/status")["blocks"] == 1, "the block")
+        assert hub.rest.status_of("/healthz") == 503
+        assert hub.rest.post("/v1/enrolment", hub.fleet.gateway("b").enrol().encode())[0] == 503
+    with hub:
+        eventually(lambda: hub.rest.json("/v1/status")["final_blocks"] == 1, "the block's finality")
+        eventually(lambda: hub.rest.json("/v1/alarms")[0]["final_ms"], "the alarm's finality")
+
+
+def test_a_hub_beside_mosquitto(tmp_path: Path, require: Callable[[str], Path]) -> None:
+    broker = Mosquitto(tmp_path / "broker", require("mosquitto"))
+    hub = RunningHub(tmp_path / "hub")
+    file = hub.directory / "hub.toml"
+    file.write_text(file.read_text().replace("[broker]\nport = 0", f'[broker]\nurl = "{broker.url}"'))
+    hub.config = load_config(file)
+    try:
+        with hub:
+            gateway, caller = hub.join("a")
+            caller.say("alarm", gateway.alarm().encode())
+            caller.alarm_receipt()
+            caller.say("block", gateway.block().encode())
+            assert caller.final(1).finality is not None
+    finally:
+        broker.stop()
+
+
+def test_the_interface_over_tls(tmp_path: Path, require: Callable[[str], Path]) -> None:
+    hub = RunningHub(tmp_path / "hub")
+    subprocess.run(
+        [
+            str(require("openssl")),
+            *["req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=localhost", "-days", "2"],
+            *["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "api.key", "-out", "api.pem"],
+        ],
+        cwd=hub.directory,
+        check=True,
+        capture_output=True,
+    )
+    file = hub.directory / "hub.toml"
+    text = file.read_text().replace("[api]\n", '[api]\ncert_file = "api.pem"\nkey_file = "api.key"\n')
+    file.write_text(text)
+    context = ssl.create_default_context(cafile=str(hub.directory / "api.pem"))
+    with Service(load_config(file)) as service:
+        assert service.api_url.startswith("https://")
+
+        def healthy() -> bool:
+            try:
+                with urllib.request.urlopen(service.api_url + "/healthz", context=context) as answer:
+                    return bool(json.load(answer)["ok"])
+            except urllib.error.HTTPError as error:
+                error.close()
+                return False
+
+        eventually(healthy, "health")
+
+
+def test_what_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
+    hub = RunningHub(tmp_path / "hub")
+    file = hub.directory / "hub.toml"
+    whole = file.read_text()
+    for wrong, error in (
+        (whole.replace("[broker]\nport = 0", '[broker]\nurl = "ftp://x"'), LinkUrlError),
+        (whole.replace("[api]\n", '[api]\ncert_file = "none"\nkey_file = "none"\n'), ConfigError),
+    ):
+        file.write_text(wrong)
+        with pytest.raises(error), Service(load_config(file)):
+            pass
+    file.write_text(whole)
+    with hub, pytest.raises(ConfigError, match="another hub runs"), Service(load_config(file)):
+        pass
+
+
+def test_an_address_in_use_is_named(hub: RunningHub, tmp_path: Path) -> None:
+    other = RunningHub(tmp_path / "other")
+    port = hub.service.api_url.rpartition(":")[2]
+    file = other.directory / "hub.toml"
+    file.write_text(file.read_text().replace("[api]\nport = 0", f"[api]\nport = {port}"))
+    with (
+        pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1 port {port}"),
+        Service(load_config(file)),
+    ):
+        pass
