@@ -5,6 +5,7 @@ Pure: texts and bytes. Who may publish where is the broker's; whether a payload 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ from gateway.chain.ordered import EpochChange, Rotation
 URGENT: Final = ("alarm", "birth", "death", "heartbeat", "record")
 """What gateways publish besides blocks: it has a connection of its own, so that no backlog delays it."""
 
+_GATEWAY: Final = re.compile("[0-9a-f]{32}")
 _ROOT: Final = "tocsin/v1"
 _RECORDS: Final[dict[int, type[EpochChange] | type[Rotation]]] = {1: EpochChange, 2: Rotation}
 
@@ -43,12 +45,9 @@ class Topics:
         """Return gateway and kind of a topic, None where it is of no gateway of this region."""
         root, _, rest = topic.partition(f"/{self.region}/")
         name, _, kind = rest.partition("/")
-        if root != _ROOT or len(name) != 32 or name != name.lower():
+        if root != _ROOT or not _GATEWAY.fullmatch(name):
             return None
-        try:
-            return bytes.fromhex(name), kind
-        except ValueError:
-            return None
+        return bytes.fromhex(name), kind
 
 
 def receipts_payload(receipts: Receipts) -> bytes:
