@@ -80,11 +80,8 @@ class ChainStore:
     def commit(self, commit: Commit) -> None:
         """Write all effects of a final block in one transaction."""
         with self._db.write() as db:
-            leaves = enumerate(commit.leaves, commit.first)
-            db.executemany(
-                "INSERT INTO log VALUES (?, ?, ?)",
-                [(place, hashed, leaf) for place, (hashed, leaf) in leaves],
-            )
+            leaves = [(place, leaf.hash, leaf.data) for place, leaf in enumerate(commit.leaves, commit.first)]
+            db.executemany("INSERT INTO log VALUES (?, ?, ?)", leaves)
             db.executemany(
                 "INSERT INTO state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 commit.entries.items(),

@@ -25,7 +25,7 @@ from hub.database import Connection
 from hub.library import read_catalogue
 from hub.replay import Replay, describe
 from hub.report import Report, short
-from hub.store import pack, summarise, transitions_in
+from hub.store import pack_summaries, transitions_in
 
 _ROW = "id, gateway, epoch, height, hash, wall, suite, header, signature, summary"
 
@@ -118,7 +118,7 @@ class Holdings:
         return open_block(Block(signed.suite, signed.body, signed.signature, data), header, classes)
 
     def _check_derived(self, place: int, segments: list[Segment | None], summary: bytes) -> None:
-        if None not in segments and pack(summarise(segments)) != summary:
+        if None not in segments and pack_summaries(segments) != summary:
             raise BadSegment("the summary kept for charts is not that of its readings")
         for identity in transitions_in(segments):
             self._transitions += 1

@@ -23,7 +23,7 @@ from gateway.chain.state import StateTree
 from gateway.chain.trees import EMPTY_ROOT, LogTree, leaf_hash
 from hub.consensus.base import FinalBlock, Info, Result, TxResult
 from hub.errors import ConsensusError
-from hub.transactions import HeaderCache, View, apply, check, named
+from hub.transactions import HeaderCache, NewLeaf, View, apply, check, named
 
 START = AppState(0, EMPTY_ROOT, NO_HASH)
 """Log and state before the first final block."""
@@ -33,15 +33,15 @@ START = AppState(0, EMPTY_ROOT, NO_HASH)
 class Commit:
     """All effects of one final block.
 
-    `leaves` are (leaf hash, leaf bytes) from index `first` on; `entries` the state's added or replaced ones;
-    `records` the accepted ones as (hash, kind, gateway, transaction bytes).
+    `leaves` are the log's from index `first` on; `entries` the state's added or replaced ones; `records` the
+    accepted ones as (hash, kind, gateway, transaction bytes).
     """
 
     height: int
     time: int
     app: AppState
     first: int
-    leaves: tuple[tuple[bytes, bytes], ...]
+    leaves: tuple[NewLeaf, ...]
     entries: dict[bytes, bytes]
     records: tuple[tuple[bytes, int, bytes, bytes], ...]
 
@@ -154,8 +154,8 @@ class Ledger:
         entries, tree = view.entries(), at.tree
         for key, value in entries.items():
             tree = tree.put(key, value)
-        for identity, _ in view.leaves:
-            self._log.append(identity)
+        for leaf in view.leaves:
+            self._log.append(leaf.hash)
         app = AppState(len(self._log), self._log.root(), tree.root)
         leaves = tuple(view.leaves)
         commit = Commit(block.height, block.time, app, at.app.log_size, leaves, entries, tuple(records))

@@ -33,6 +33,7 @@ from hub.consensus.embedded import with_hash
 from hub.database import Connection
 from hub.ledger import Commit, Ledger
 from hub.report import Report, short
+from hub.transactions import NewLeaf
 
 NAMES: Final = {
     HEADERS: "header",
@@ -58,7 +59,7 @@ class Replay:
         self._entries: dict[bytes, bytes] = {}
         self._keys: dict[bytes, list[tuple[int, bytes]]] = {}
         self._agrees, self._last = True, 0
-        self._fresh: tuple[tuple[bytes, bytes], ...] = ()
+        self._fresh: tuple[NewLeaf, ...] = ()
         self.ledger = Ledger(genesis, self)
 
     def run(self, progress: Callable[[int, int], None]) -> None:
@@ -143,10 +144,9 @@ class Replay:
         app = self.ledger.finalize(block).app
         self._compare_commit(block, app)
         self.ledger.commit()
-        for _, data in self._fresh:
-            leaf = LogLeaf.decode(data)
-            if leaf.kind in (HEADERS, ALARMS):
-                self._found(leaf)
+        for new in self._fresh:
+            if new.leaf.kind in (HEADERS, ALARMS):
+                self._found(new.leaf)
 
     def _compare_commit(self, block: FinalBlock, app: AppState) -> None:
         sql = "SELECT time, log_size, app FROM commits WHERE height = ?"
@@ -168,10 +168,10 @@ class Replay:
         sql = "SELECT place, hash, leaf FROM log WHERE place >= ? AND place < ?"
         rows = self._db.execute(sql, (commit.first, commit.app.log_size)).fetchall()
         kept = {place: (identity, leaf) for place, identity, leaf in rows}
-        for place, leaf in enumerate(commit.leaves, commit.first):
-            if kept.get(place) != leaf:
+        for place, new in enumerate(commit.leaves, commit.first):
+            if kept.get(place) != (new.hash, new.data):
                 what = "is missing" if place not in kept else "is another than final blocks give"
-                self._report.fault(f"log leaf {place} ({describe(LogLeaf.decode(leaf[1]))}) {what}")
+                self._report.fault(f"log leaf {place} ({describe(new.leaf)}) {what}")
 
     def _learn_key(self, key: bytes, value: bytes) -> None:
         kind, *_ = decode(key)  # type: ignore[misc]

@@ -6,15 +6,18 @@ is true is decided before it comes here (`hub.intake`) and checked again by `hub
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import cbor2
+
 from gateway.chain.alarm import Alarm, transition_hash
 from gateway.chain.block import Block, Header
-from gateway.chain.canonical import INT_MAX, INT_MIN, decode, encode
+from gateway.chain.canonical import INT_MAX, INT_MIN, decode
 from gateway.chain.keys import Signed
 from gateway.chain.ordered import Position
 from gateway.chain.reading import Segment, parse_leaf
@@ -223,25 +226,30 @@ class Store:
 
 def summarise(segments: Sequence[Segment | None]) -> list[Summary]:
     """Return one summary for each series of a block's open segments, by rising index."""
-    values: dict[int, list[int]] = {}
+    return [Summary(*row) for row in _summary_rows(segments)]
+
+
+def pack_summaries(segments: Sequence[Segment | None]) -> bytes:
+    """Return the summaries of a block's open segments as its row holds them: one flat array, six items a series."""
+    rows = _summary_rows(segments)
+    # A sum may exceed 64 bits where single values are near them: it then goes as text.
+    rows = [row if INT_MIN <= row[5] <= INT_MAX else (*row[:5], str(row[5])) for row in rows]
+    return cbor2.dumps([each for row in rows for each in row])
+
+
+def unpack_summaries(data: bytes) -> tuple[Summary, ...]:
+    """Return the summaries that a block's row holds."""
+    items: Any = decode(data)
+    return tuple(Summary(*(*items[at : at + 5], int(items[at + 5]))) for at in range(0, len(items), 6))
+
+
+def _summary_rows(segments: Sequence[Segment | None]) -> list[tuple[Any, ...]]:
+    values: defaultdict[int, list[int]] = defaultdict(list)
     for segment in segments:
         if segment is not None:
             for series, value in zip(segment.series, segment.values, strict=True):
-                values.setdefault(series, []).append(value)
-    return [
-        Summary(series, len(each), min(each), max(each), each[-1], sum(each))
-        for series, each in sorted(values.items())
-    ]
-
-
-def pack(summaries: Iterable[Summary]) -> bytes:
-    """Return summaries as a block's row holds them."""
-    # A sum may exceed 64 bits where single values are near them: it then goes as text.
-    return encode([[s.series, s.count, s.least, s.most, s.last, _fit(s.total)] for s in summaries])
-
-
-def _fit(total: int) -> int | str:
-    return total if INT_MIN <= total <= INT_MAX else str(total)
+                values[series].append(value)
+    return [(series, len(v), min(v), max(v), v[-1], sum(v)) for series, v in sorted(values.items())]
 
 
 def transitions_in(segments: Sequence[Segment | None]) -> Iterator[bytes]:
@@ -260,17 +268,13 @@ def _block_id(db: Connection, key: tuple[bytes, int, int, bytes]) -> int | None:
 
 
 def _block_row(place: int, key: tuple[bytes, int, int, bytes], each: NewBlock) -> tuple[Any, ...]:
-    block, summary = each.block, pack(summarise(each.segments))
+    block, summary = each.block, pack_summaries(each.segments)
     return place, *key, each.header.wall, block.suite, block.header, block.signature, each.received, summary
-
-
-def unpack(data: bytes) -> tuple[Summary, ...]:
-    """Return the summaries that a block's row holds."""
-    items: Any = decode(data)
-    return tuple(Summary(*(*item[:5], int(item[5]))) for item in items)
 
 
 def _stored_header(row: Any) -> StoredHeader:
     place, epoch, height, identity, wall, suite, header, signature, received, summary = row
     at = Position(epoch, height, identity)
-    return StoredHeader(place, at, wall, Signed(suite, header, signature), received, unpack(summary))
+    return StoredHeader(
+        place, at, wall, Signed(suite, header, signature), received, unpack_summaries(summary)
+    )

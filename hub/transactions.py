@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -120,10 +120,19 @@ class HeaderCache:
             cache.clear()  # at once: taking out one by one would need a lock
 
 
+@dataclass(frozen=True, slots=True)
+class NewLeaf:
+    """A leaf that a transaction added to the log: its leaf hash, its bytes, and what they say."""
+
+    hash: bytes
+    data: bytes
+    leaf: LogLeaf
+
+
 class View:
     """Log and state as a transaction finds them, with what was changed since `tree`.
 
-    `in_log` answers for the committed log; `leaves` and `entries` are what is new.
+    `in_log` answers for the committed log; `leaves`, `records` and `entries` are what is new.
     """
 
     def __init__(
@@ -135,8 +144,7 @@ class View:
         headers: HeaderCache,
     ) -> None:
         self.genesis, self.headers = genesis, headers
-        self.leaves: list[tuple[bytes, bytes]] = []
-        """New leaves: (leaf hash, leaf bytes)."""
+        self.leaves: list[NewLeaf] = []
         self.records: list[tuple[bytes, int, bytes]] = []
         """New records: (hash, kind of transaction, gateway)."""
         self._tree, self._size, self._in_log = tree, size, in_log
@@ -184,7 +192,7 @@ class View:
         data = leaf.encode()
         identity = leaf_hash(data)
         self._fresh.add(identity)
-        self.leaves.append((identity, data))
+        self.leaves.append(NewLeaf(identity, data, leaf))
         if leaf.kind not in (HEADERS, ALARMS):
             self.records.append((leaf.hash, leaf.kind, leaf.gateway))
         return self._size + len(self.leaves) - 1

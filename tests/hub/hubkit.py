@@ -130,8 +130,8 @@ class MemoryStore:
     def commit(self, commit: Commit) -> None:
         self.kept.append(commit)
         self.state.update(commit.entries)
-        for place, (leaf, _) in enumerate(commit.leaves, commit.first):
-            self.places[leaf] = place
+        for place, leaf in enumerate(commit.leaves, commit.first):
+            self.places[leaf.hash] = place
 
 
 def lived(directory: Path, fleet: Fleet | None = None) -> Hub:

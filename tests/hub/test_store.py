@@ -31,7 +31,7 @@ from gateway.chain.trees import leaf_hash
 from hub.errors import ConsensusError, StoreError
 from hub.ledger import Ledger
 from hub.schema import expected_objects
-from hub.store import Store, Summary, pack, summarise, unpack
+from hub.store import Store, Summary, pack_summaries, summarise, unpack_summaries
 
 REFUSAL = r"append-only|only with its shedding"
 
@@ -286,7 +286,7 @@ def test_summaries_count_and_survive_packing(readings: list[tuple[int, int]]) ->
         own = [value for index, value in readings if index == each.series]
         assert each == Summary(each.series, len(own), min(own), max(own), own[-1], sum(own))
     assert [each.series for each in found] == sorted(set(series))
-    assert unpack(pack(found)) == tuple(found)
+    assert unpack_summaries(pack_summaries([segment, None])) == tuple(found)
 
 
 def test_a_whole_block_of_the_largest_size_fits(hub: Hub) -> None:
