@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rig import START_MS, Rig
+from rig import START_MS, Rig, gas_contract
 
 from gateway.chain.alarm import ALARMED, NORMAL, Transition
 from gateway.chain.block import Header
@@ -215,8 +215,6 @@ def test_a_restart_keeps_the_alarm_and_its_outputs(tmp_path: Path) -> None:
 
 
 def test_warm_up_follows_the_sensors_power_and_holds_the_alarm(tmp_path: Path) -> None:
-    from rig import gas_contract
-
     contracts = gas_contract(warm_up="3m")
     rig = Rig(tmp_path, contracts=contracts, powered_since_ms=0)
     rig.advance(10)
@@ -290,7 +288,7 @@ def test_sigkill_at_random_moments_loses_no_reading_and_no_transition(tmp_path: 
         first = last + 1  # a value beyond the last one printed may have been recorded too
         last = run_until_killed(tmp_path, boot, first, chance.uniform(0.02, 0.4))
         recorded |= set(range(first + 1, last + 1))
-    rig = Rig(tmp_path, boot=100)
+    rig = Rig(tmp_path, boot=100, contracts=gas_contract(clear_for="0s"))
     assert rig.found.whole
     found = [value % 9_000_000 for value in values(rig.store, 0)]
     assert found == sorted(set(found))
