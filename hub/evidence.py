@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,22 +56,27 @@ class Archive:
     @classmethod
     def open(cls, path: Path) -> Archive:
         """Open a ledger's file for reading, beside a running hub or without one. Raises StoreError, NoEvidence."""
-        store = Store(path, read_only=True)
-        document = store.chain.genesis()
-        if document is None:
-            raise NoEvidence(f"{path} holds no chain yet")
-        genesis = Genesis.decode(document)
-        for attempt in range(_TRIES):
-            try:
-                return cls(genesis, store, Ledger(genesis, store.chain))
-            except ConsensusError:  # a running hub may have committed between two reads
-                if attempt == _TRIES - 1:
-                    raise
-        raise AssertionError("unreachable")
+        with ExitStack() as stack:
+            store = Store(path, read_only=True)
+            stack.callback(store.close)
+            document = store.chain.genesis()
+            if document is None:
+                raise NoEvidence(f"{path} holds no chain yet")
+            genesis = Genesis.decode(document)
+            archive = cls(genesis, store, _load_ledger(genesis, store))
+            stack.pop_all()
+        return archive
 
     def close(self) -> None:
         """Close the store."""
         self.store.close()
+
+
+def _load_ledger(genesis: Genesis, store: Store) -> Ledger:
+    for _ in range(_TRIES):
+        with suppress(ConsensusError):  # a running hub may have committed between two reads
+            return Ledger(genesis, store.chain)
+    return Ledger(genesis, store.chain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import pytest
 from brokers import Mosquitto
 from hubs import Caller, HubProcess, RunningHub, eventually, new_fleet
 
+from gateway.chain.canonical import encode
 from gateway.chain.keys import HUB_STATE, Signed
 from gateway.chain.messages import HubState
 from gateway.chain.ordered import NOWHERE
@@ -181,6 +182,27 @@ def test_what_is_stored_but_not_ordered_is_offered_again_at_the_next_start(tmp_p
     with hub:
         eventually(lambda: hub.rest.json("/v1/status")["final_blocks"] == 1, "the block's finality")
         eventually(lambda: hub.rest.json("/v1/alarms")[0]["final_ms"], "the alarm's finality")
+
+
+def test_an_epoch_change_that_leaves_out_a_signed_block_is_refused_and_one_that_owns_up_is_not(
+    hub: RunningHub,
+) -> None:
+    gateway, caller = hub.join("a")
+    hub.service._engine.stop()
+    caller.say("block", gateway.block().encode())
+    eventually(lambda: hub.rest.json("/v1/status")["blocks"] == 1, "the block")
+    answer = caller.birth()
+    assert [each.height for each in answer.known] == [1]
+    honest = gateway.epoch_change(NOWHERE)
+    gateway.epoch, gateway.head, gateway.blocks = 1, NOWHERE, []
+    forgetful = gateway.epoch_change(NOWHERE)
+    caller.say("record", encode([1, forgetful.to_item()]))
+    assert caller.answer().epoch == 1
+    eventually(lambda: hub.refusals(gateway) == ["BadRecord"], "the refusal")
+    refused = hub.rest.json("/v1/status")["refused"]
+    caller.say("record", encode([1, honest.to_item()]))
+    caller.birth()
+    assert hub.rest.json("/v1/status")["refused"] == refused
 
 
 def test_a_hub_beside_mosquitto_says_farewell_when_it_stops(
