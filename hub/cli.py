@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from hub.report import Report
 
 CONFIG: Final = click.option(
-    "--config", type=click.Path(path_type=Path), default=Path("hub.toml"), show_default=True
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("hub.toml"),
+    show_default=True,
+    help="The hub's TOML file.",
 )
 DIRECTORY: Final = click.option(
     "--dir", "directory", type=click.Path(path_type=Path), required=True, help="The hub's directory."

@@ -1,0 +1,72 @@
+"""What the documents say is there: commands, files, limits of the product, and both promises of the README."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from firmware_tools.cli import main as tools
+from gateway.cli import main as gateway
+from hub.cli import main as hub
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROGRAMS: dict[str, click.Group] = {"tocsin-gateway": gateway, "tocsin-hub": hub, "tocsin-tools": tools}
+
+
+def commands(name: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    for word, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(f"{name} {word}", command)
+        else:
+            yield f"{name} {word}", command
+
+
+COMMANDS = dict(pair for name, group in PROGRAMS.items() for pair in commands(name, group))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_helps_with_an_example_of_itself(name: str) -> None:
+    text = COMMANDS[name].help or ""
+    assert f"Example: {name}" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_is(name: str) -> None:
+    silent = [each.name for each in COMMANDS[name].params if isinstance(each, click.Option) and not each.help]
+    assert silent == []
+
+
+def test_the_readme_names_commands_and_options_that_exist() -> None:
+    text = README.replace("\\\n", " ")
+    named = re.findall(
+        r"(tocsin-(?:gateway|hub|tools)(?: [a-z]+)+)((?: +-{1,2}[a-z-]+(?: +[^-\s`#]\S*)?)*)", text
+    )
+    assert len(named) > 8
+    for words, options in named:
+        name = next((n for n in COMMANDS if words == n or words.startswith(n + " ")), None)
+        assert name is not None, f"the README names {words}"
+        known = {option for each in COMMANDS[name].params for option in each.opts}
+        assert set(re.findall(r"--[a-z-]+", options)) <= known, words
+
+
+def test_the_readme_keeps_both_promises_and_its_honest_limits() -> None:
+    for line in (
+        "python3 -m venv .venv && .venv/bin/pip install -q '.[hub,tools]' && .venv/bin/tocsin-tools demo",
+        "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest",
+    ):
+        assert f"\n{line}\n" in README
+    flat = " ".join(README.split())
+    assert "Not a substitute for certified EN 54 / EN 50194 / EN 50291 equipment" in flat
+    assert "could rewrite its own history unless a checkpoint is held elsewhere" in flat
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *ROOT.glob("gateway/**/*.md")]:
+        for target in re.findall(r"\]\(([\w./:-]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
