@@ -47,6 +47,7 @@ def create_app(backend: Backend, version: str) -> FastAPI:
     for kind, status in _STATUS.items():
         app.add_exception_handler(kind, _answer_with(status))
     _add_records(app, backend)
+    _add_health(app, backend)
     _add_views(app, backend)
     add_proofs(app, backend)
     return app
@@ -93,9 +94,7 @@ def _add_records(app: FastAPI, backend: Backend) -> None:
         return {"gateway": (await run_in_threadpool(registry.record, await _body(request))).hex()}
 
 
-def _add_views(app: FastAPI, backend: Backend) -> None:
-    view, notes = backend.view, backend.core.store.notes
-
+def _add_health(app: FastAPI, backend: Backend) -> None:
     @app.get("/healthz")
     def healthz(response: Response) -> dict[str, Any]:
         """Whether the hub does its work; 503 where it does not."""
@@ -107,6 +106,10 @@ def _add_views(app: FastAPI, backend: Backend) -> None:
     def status() -> dict[str, Any]:
         """Totals, final height, connections, refusals by name."""
         return backend.status()
+
+
+def _add_views(app: FastAPI, backend: Backend) -> None:
+    view, notes = backend.view, backend.core.store.notes
 
     @app.get("/v1/gateways")
     def gateways() -> list[dict[str, Any]]:
