@@ -1,0 +1,319 @@
+"""Files that are honest, odd, or lie: by section 11, each is accepted or refused."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import cbor2
+from second import curve
+from second.forge import LEAVES, WALL, Bend, Case, key_of
+from second.hashing import Item, encode, in_order, sha256
+
+MOST: Final = 2**63 - 1
+LAST_MOMENT: Final = 2**53 - 1
+ZERO: Final = bytes(32)
+OTHER: Final = b"o" * 32
+GATEWAY: Final = key_of("gateway").public
+
+PUBLIC: Final = Case()
+RESTRICTED: Final = Case(leaf="restricted")
+STATUS: Final = Case(leaf="status")
+SHEDDING: Final = Case(leaf="shedding")
+TRANSITION: Final = Case(leaf="transition")
+ALARM: Final = Case(block=False, alarm=True)
+BOTH: Final = Case(leaf="transition", alarm=True)
+ROTATED: Final = Case(rotated=True)
+COMET: Final = Case(engine=2)
+COMET_BOTH: Final = Case(engine=2, leaf="transition", alarm=True)
+
+HONEST: Final = (
+    *(Case(leaf=leaf) for leaf in LEAVES),
+    *(Case(rotated=rotated, ended=kind) for kind in (5, 6, 7) for rotated in (False, True)),
+    *(Case(leaf="transition", block=block, alarm=True, mark=i) for block in (False, True) for i in (0, 1)),
+    *(Case(engine=2, leaf=leaf, alarm=leaf == "transition") for leaf in LEAVES),
+    ROTATED,
+    Case(engine=2, rotated=True, ended=6),
+)
+
+
+class Story(NamedTuple):
+    name: str
+    case: Case
+    bends: Mapping[str, Bend]
+
+
+def put(*path: int, to: Item | Callable[[Item], Item]) -> Bend:
+    """A bend that changes one place of a stage's item."""
+
+    def bend(item: Item) -> Item:
+        result = copy.deepcopy(item)
+        at = result
+        for step in path[:-1]:
+            at = at[step]
+        at[path[-1]] = to(at[path[-1]]) if callable(to) else to
+        return result
+
+    return bend
+
+
+def with_seen(*seen: Any) -> Mapping[str, Bend]:
+    """A header that has seen this, without the checkpoint that would show it."""
+    return {"header": put(12, to=list(seen)), "block_part": put(5, to=[])}
+
+
+def signed_by(sign: Callable[[bytes], bytes]) -> Mapping[str, Bend]:
+    """A header under another signature over the same bytes."""
+    return {"signed_header": lambda signed: [*signed[:2], sign(b"tocsin/block/v1\0\x01" + signed[1])]}
+
+
+def gateway_scalar() -> tuple[int, bytes]:
+    return curve.secret(sha256(b"gateway"))[0], GATEWAY
+
+
+def under_suite_2(signed: Item) -> Item:
+    return [2, signed[1], key_of("gateway").sign(b"tocsin/block/v1\0\x02" + signed[1])]
+
+
+def with_large_scalar(message: bytes) -> bytes:
+    """S + L for S: the same number modulo the order."""
+    signature = key_of("gateway").sign(message)
+    return signature[:32] + (int.from_bytes(signature[32:], "little") + curve.ORDER).to_bytes(32, "little")
+
+
+def with_small_point(point: bytes) -> Callable[[bytes], bytes]:
+    """R of small order, S to match as well as can be: exact where R is the identity."""
+    return lambda message: curve.sign_with(0, point, *gateway_scalar(), message)
+
+
+def by_mixed_key(message: bytes) -> bytes:
+    return curve.sign_luckily(
+        curve.secret(sha256(b"second"))[0], key_of("second", torsion="second").public, message
+    )
+
+
+def small_authority(point: bytes) -> Mapping[str, Bend]:
+    """An authority whose key is of small order, so that anyone signs for it."""
+
+    def sign(signed: Item) -> Item:
+        return [*signed[:2], curve.sign_luckily(0, point, b"tocsin/ticket/v1\0\x01" + signed[1])]
+
+    return {"genesis": put(5, 0, 2, to=point), "ticket": put(1, to=point), "signed_ticket": sign}
+
+
+def _emptied(comet_header: Item) -> Item:
+    _, _, chain_id, height, *_ = comet_header
+    validators, next_validators, _, app_hash, *_, proposer = comet_header[11:]
+    head = [0, 0, chain_id, height, 0, 0, b"", 0, b"", b"", b""]
+    return [*head, validators, next_validators, b"", app_hash, b"", b"", proposer]
+
+
+def _filled(comet_header: Item) -> Item:
+    _, _, chain_id, _, _, _, *hashes = comet_header
+    return [MOST, MOST, chain_id, MOST, 9_007_199_254_739, 999_999_999, *hashes]
+
+
+def _two_thirds(sets: Item) -> Item:
+    return [sets[0], [[key, 9] for key, _ in sets[1][:3]]]
+
+
+def _long(transition: Item) -> Item:
+    """Every field within its bounds, 4096 bytes together exceeded."""
+    faults = [f"{i:02}:{'x' * 93}" for i in range(32)]
+    values = [["y" * 64, MOST, LAST_MOMENT]] * 32
+    return [*transition[:8], faults, values, *transition[10:]]
+
+
+def _later(transition: bytes) -> bytes:
+    item = cbor2.loads(transition)
+    return encode([*item[:3], item[3] + 1, *item[4:]])
+
+
+def _many_documents(_: Item) -> Item:
+    return [bytes([i]) * 16_384 for i in range(16)]
+
+
+def _steps(count: int) -> Bend:
+    return lambda sets: [sets[i % 2] for i in range(count + 1)]
+
+
+def _twice_signed(enrolment: Item) -> Item:
+    return [*enrolment[:2], enrolment[3], enrolment[3]]
+
+
+def _first_height(header: Item) -> Item:
+    return [*header[:3], 1, ZERO, *header[5:]]
+
+
+ACCEPTED: Final = (
+    Story("reading at the least", PUBLIC, {"leaf": put(2, to=-(2**63))}),
+    Story("reading at the most", PUBLIC, {"leaf": put(2, to=MOST)}),
+    Story("offset at the span", PUBLIC, {"header": put(8, to=500)}),
+    Story("longest block", PUBLIC, {"leaf": put(1, to=2**32 - 1), "header": put(8, to=2**32 - 1)}),
+    Story("latest block", PUBLIC, {"header": put(6, to=LAST_MOMENT - 1000)}),
+    Story("first block", PUBLIC, {"header": _first_height}),
+    Story("height at the key's first", PUBLIC, {"key_entry": put(2, to=7)}),
+    Story("shedding of one block", SHEDDING, {"leaf": put(1, 1, to=9)}),
+    Story("encrypted segment", RESTRICTED, {"header": put(13, 1, 4, to=MOST)}),
+    Story("no seal seen", PUBLIC, with_seen(0, 0, ZERO)),
+    Story("unknown seal from the future", PUBLIC, with_seen(MOST, MOST, OTHER)),
+    Story("seal seen one below", PUBLIC, {"seen_body": put(1, to=8)}),
+    Story("seal seen of an empty log", PUBLIC, {"seen_app": put(0, to=0)}),
+    Story("seal seen of the same time", PUBLIC, {"seen_body": put(2, to=WALL + 60_000)}),
+    Story("largest calibration", PUBLIC, {"series": put(9, to=bytes(8192))}),
+    Story("unit with a byte order mark", PUBLIC, {"series": put(3, to="\ufeffppm")}),
+    Story("unit of 24 bytes", PUBLIC, {"series": put(3, to="é" * 12)}),
+    Story("unit that JSON escapes", PUBLIC, {"series": put(3, to='"\\\u2028\x80\uffff')}),
+    Story("unit beyond the first plane", PUBLIC, {"series": put(3, to="\U0001f525")}),
+    Story("status in a restricted segment", RESTRICTED, {"leaf": lambda _: [2, [1, 1, 1, ""]]}),
+    Story("documents in any order", PUBLIC, {"block_part": put(3, to=lambda parts: parts[::-1])}),
+    Story("document sixteen times", PUBLIC, {"block_part": put(3, to=lambda parts: parts[:1] * 16)}),
+    Story("faults by bytes, not by UTF-16", BOTH, {"transition": put(8, to=["a:\uffff", "a:\U00010000"])}),
+    Story("alarm without its document", BOTH, {"alarm_part": put(1, to=b"")}),
+    Story("ticket that has run out", PUBLIC, {"ticket": put(4, to=0)}),
+    Story("end at another epoch's block above", Case(ended=6), {"key_end": put(1, to=[1, 8, OTHER])}),
+    Story("revoked after rotation", Case(ended=6), {"key_end": put(1, to=[0, 7, ZERO])}),
+    Story("alarm of a revoked key", Case(block=False, alarm=True, ended=6), {"key_end": put(1, to=[0, 0, ZERO])}),
+    Story("seals at the highest height", PUBLIC, {"seal_body": put(1, to=MOST), "as_of_body": put(1, to=MOST)}),
+    Story("seal at the latest time", PUBLIC, {"seal_body": put(2, to=LAST_MOMENT)}),
+    Story("authority that is a hub too", PUBLIC, {"genesis": lambda g: put(5, 1, 2, to=g[6][0][2])(g)}),
+    Story("two hubs under engine 2", COMET, {"genesis": put(6, to=lambda hubs: [*hubs, ["h", "a", OTHER]])}),
+    Story("greatest powers", COMET, {"genesis": put(7, to=lambda v: [[key, 2**40] for key, _ in v])}),
+    Story("validators out of order in the genesis", COMET, {"genesis": put(7, to=lambda v: v[::-1])}),
+    Story("no step", COMET, {"validator_sets": lambda sets: sets[:1]}),
+    Story("there and back", COMET, {"validator_sets": lambda sets: [*sets, sets[0]]}),
+    Story("empty fields in a header", COMET, {"comet_header": _emptied}),
+    Story("largest numbers in a header", COMET, {"comet_header": _filled}),
+    Story("last header changes the set too", COMET, {"comet_header": put(12, to=OTHER)}),
+    Story("late round", COMET, {"commit": put(0, to=2**31 - 1)}),
+    Story("many parts", COMET, {"commit": put(1, to=2**32 - 1)}),
+    Story("three of four", COMET, {"commit": put(3, to=lambda votes: votes[:3])}),
+    Story("large file", COMET_BOTH, {"documents": _many_documents, "validator_sets": _steps(60)}),
+    Story("standing of a later time", PUBLIC, {"as_of_body": lambda body: [body[0], 10, MOST >> 11, body[3]]}),
+    Story("lucky mixed key", Case(rotated=True, torsion="second"), signed_by(by_mixed_key)),
+)  # fmt: skip
+
+REFUSED: Final = (
+    Story("mixed key", Case(rotated=True, torsion="second"), {}),
+    Story("mixed hub's key", Case(torsion="hub"), {}),
+    Story("mixed R", Case(torsion="R"), {}),
+    Story("S above the order", PUBLIC, signed_by(with_large_scalar)),
+    *(Story(f"small R {i}", PUBLIC, signed_by(with_small_point(point))) for i, point in enumerate(curve.SMALL)),
+    *(Story(f"small key {i}", PUBLIC, small_authority(point)) for i, point in enumerate(curve.SMALL)),
+    Story("reading after the span", PUBLIC, {"header": put(8, to=499)}),
+    Story("status after the span", STATUS, {"header": put(8, to=499)}),
+    Story("clock step after the span", Case(leaf="clock_step"), {"header": put(8, to=499)}),
+    Story("outcome after the span", Case(leaf="outcome"), {"header": put(8, to=499)}),
+    Story("block that ends too late", PUBLIC, {"header": put(6, to=LAST_MOMENT - 999)}),
+    Story("boot that ends too late", PUBLIC, {"header": put(7, to=LAST_MOMENT - 999)}),
+    Story("no header below the second", PUBLIC, {"header": put(4, to=ZERO)}),
+    Story("header below the first", PUBLIC, {"header": put(3, to=1)}),
+    Story("segments by falling class", PUBLIC, {"header": put(13, 0, 0, to=2)}),
+    Story("encrypted public segment", PUBLIC, {"header": put(13, 0, 4, to=1)}),
+    Story("another gateway's header", PUBLIC, {"header": put(1, to=bytes(16))}),
+    Story("another chain's header", PUBLIC, {"header": put(0, to=ZERO)}),
+    Story("seen at height zero", PUBLIC, with_seen(0, 0, OTHER)),
+    Story("log seen at height zero", PUBLIC, with_seen(0, 2, ZERO)),
+    Story("seen at the acceptance", PUBLIC, {"seen_body": put(1, to=9)}),
+    Story("seen with itself in the log", PUBLIC, {"seen_app": put(0, to=3)}),
+    Story("seen after the acceptance", PUBLIC, {"seen_body": put(2, to=WALL + 60_001)}),
+    Story("seen of another chain", PUBLIC, {"seen_body": put(0, to=ZERO)}),
+    Story("seen is another seal", PUBLIC, {"header": put(12, to=[6, 2, OTHER])}),
+    Story("seen at another height", PUBLIC, {"header": put(12, 0, to=5)}),
+    Story("seen with another log", PUBLIC, {"header": put(12, 1, to=1)}),
+    Story("series of another class", PUBLIC, {"series": put(5, to=2)}),
+    Story("series of another index", PUBLIC, {"series": put(0, to=2)}),
+    Story("unit of 25 bytes", PUBLIC, {"series": put(3, to="é" * 12 + "x")}),
+    Story("name with a digit of another script", PUBLIC, {"series": put(1, to="٣")}),
+    Story("name with a line feed", PUBLIC, {"series": put(1, to="a\n")}),
+    Story("status without its series", STATUS, {"block_part": put(2, to=[])}),
+    Story("salted public leaf", PUBLIC, {"salt": lambda _: bytes(16)}),
+    Story("restricted leaf with half a salt", RESTRICTED, {"salt": lambda salt: salt[:8]}),
+    Story("restricted leaf without salt", RESTRICTED, {"salt": lambda _: b""}),
+    Story("salt on a public leaf", PUBLIC, {"leaf_part": put(3, to=bytes(16))}),
+    Story("no such segment", PUBLIC, {"leaf_part": put(0, to=2)}),
+    Story("restricted shedding", RESTRICTED, {"leaf": lambda _: [3, [1, 1, 1, 1]], "block_part": put(2, to=[])}),
+    Story("event of kind six", SHEDDING, {"leaf": put(0, to=6)}),
+    Story("shedding backwards", SHEDDING, {"leaf": put(1, 1, to=10)}),
+    Story("status as a byte string", STATUS, {"leaf": lambda leaf: [2, encode(leaf[1])]}),
+    Story("leaf with a byte behind it", PUBLIC, {"leaf": lambda leaf: encode(leaf) + b"\0"}),
+    Story("leaf in a longer spelling", PUBLIC, {"leaf": lambda _: b"\x83\x01\x19\x01\xf4\x18\x05"}),
+    Story("another chain's transition", TRANSITION, {"transition": put(0, to=ZERO)}),
+    Story("another gateway's transition", TRANSITION, {"transition": put(1, to=bytes(16))}),
+    Story("transition too long", TRANSITION, {"transition": _long}),
+    Story("transition zero", TRANSITION, {"transition": put(3, to=0)}),
+    Story("faults unsorted", BOTH, {"transition": put(8, to=["b:x", "a:y"])}),
+    Story("faults twice", BOTH, {"transition": put(8, to=["a:x", "a:x"])}),
+    Story("faults by UTF-16, not by bytes", BOTH, {"transition": put(8, to=["a:\U00010000", "a:\uffff"])}),
+    Story("fault with two colons", BOTH, {"transition": put(8, to=["a:b:c"])}),
+    Story("transition's contract not there", TRANSITION, {"block_part": put(3, to=lambda parts: parts[1:])}),
+    Story("alarm's document of another contract", ALARM, {"alarm_part": put(1, to=b"x")}),
+    Story("another chain's alarm", ALARM, {"transition": put(0, to=ZERO)}),
+    Story("alarm without a signature", ALARM, {"alarm": put(3, to=bytes(64))}),
+    Story("alarm beside another transition", BOTH, {"leaf": put(1, to=_later)}),
+    Story("alarm beside a reading", Case(alarm=True), {}),
+    Story("alarm under the other mark", ALARM, {"alarm": put(0, to=1)}),
+    Story("alarm accepted under the other mark", Case(block=False, alarm=True, mark=1), {"alarm_leaf": put(3, to=0)}),
+    Story("another gateway's alarm", ALARM, {"transition": put(1, to=bytes(16))}),
+    Story("header's leaf of another kind", PUBLIC, {"header_leaf": put(0, to=3)}),
+    Story("document seventeen times", PUBLIC, {"block_part": put(3, to=lambda parts: parts[:1] * 17)}),
+    Story("documents as a byte string", PUBLIC, {"block_part": put(3, to=b"")}),
+    Story("index of a longer log", PUBLIC, {"finality": put(0, to=10)}),
+    Story("index behind the log", PUBLIC, {"finality": put(0, to=MOST)}),
+    Story("path too long", PUBLIC, {"finality": put(1, to=lambda path: [*path, ZERO])}),
+    Story("another chain's ticket", PUBLIC, {"ticket": put(0, to=ZERO)}),
+    Story("ticket of no authority", PUBLIC, {"ticket": put(1, to=ZERO)}),
+    Story("ticket signed by another authority", PUBLIC, {"ticket": put(1, to=key_of("regulator").public)}),
+    Story("enrolment of another key", PUBLIC, {"enrolment_body": put(1, to=OTHER)}),
+    Story("ticket's key is the gateway's", PUBLIC, {"ticket": put(2, to=GATEWAY), "enrolment": _twice_signed}),
+    Story("not signed by the ticket's key", PUBLIC, {"enrolment": put(2, to=bytes(64))}),
+    Story("not signed by the gateway's key", PUBLIC, {"enrolment": put(3, to=bytes(64))}),
+    Story("another enrolment", PUBLIC, {"key_entry": put(4, to=OTHER)}),
+    Story("signed under suite 2", PUBLIC, {"signed_header": under_suite_2}),
+    Story("enrolment under suite 2", PUBLIC, {"enrolment": put(0, to=2)}),
+    Story("another gateway's id", PUBLIC, {"gateway": lambda _: bytes(16)}),
+    Story("no enrolment of a first key", PUBLIC, {"standing": put(1, to=b"")}),
+    Story("enrolment of a rotated key", ROTATED, {"standing": put(1, to=b"\x80")}),
+    Story("block before the key's first", PUBLIC, {"key_entry": put(2, to=8)}),
+    Story("block after rotation", Case(ended=5), {"key_end": put(1, 1, to=6)}),
+    Story("another block at the end", Case(ended=6), {"key_end": put(1, 2, to=OTHER)}),
+    Story("another epoch at the end", Case(ended=7), {"key_end": put(1, 0, to=1)}),
+    Story("key revoked altogether", Case(ended=6), {"key_end": put(1, to=[0, 0, ZERO])}),
+    Story("begin of another key", ROTATED, {"begin_key": put(2, to=OTHER)}),
+    Story("begin of another gateway", ROTATED, {"begin_key": put(1, to=bytes(16))}),
+    Story("end of another key", Case(ended=6), {"end_key": put(2, to=OTHER)}),
+    Story("no end of another key", PUBLIC, {"end_key": put(2, to=OTHER)}),
+    Story("end hidden", Case(ended=6), {"end": put(0, to=b"")}),
+    Story("end by a record of kind 4", Case(ended=4), {}),
+    Story("another chain's seal", PUBLIC, {"seal_body": put(0, to=ZERO)}),
+    Story("seal of another application hash", PUBLIC, {"seal_body": put(3, to=ZERO)}),
+    Story("hub's seal under engine 2", COMET, {"seal_engine": lambda _: 1}),
+    Story("standing older than the acceptance", PUBLIC, {"as_of_body": put(1, to=8)}),
+    Story("standing older than the alarm's acceptance", ALARM, {"as_of_body": put(1, to=8)}),
+    Story("file too large", COMET_BOTH, {"documents": _many_documents, "validator_sets": _steps(100)}),
+    Story("seal of another engine", PUBLIC, {"seal": put(0, to=2)}),
+    Story("neither block nor alarm", Case(block=False), {}),
+    Story("hash suite 2", PUBLIC, {"genesis": put(1, to=2)}),
+    Story("no regulator", PUBLIC, {"genesis": put(5, 1, 1, to=2)}),
+    Story("authority's name twice", PUBLIC, {"genesis": put(5, 1, 0, to="fire")}),
+    Story("more custodians than agencies", PUBLIC, {"genesis": put(10, to=2)}),
+    Story("two hubs under engine 1", PUBLIC, {"genesis": put(6, to=lambda hubs: [*hubs, ["h", "a", OTHER]])}),
+    Story("validators under engine 1", PUBLIC, {"genesis": put(7, to=[[OTHER, 1]])}),
+    Story("validator twice", COMET, {"genesis": put(7, to=lambda v: [*v, [v[0][0], 1]])}),
+    Story("header of another chain", COMET, {"comet_header": put(2, to="tocsin-")}),
+    Story("header not above the step", COMET, {"comet_header": put(3, to=1)}),
+    Story("half of the power", COMET, {"commit": put(3, to=lambda votes: votes[:2])}),
+    Story("exactly two thirds", COMET, {"validator_sets": _two_thirds, "commit": put(3, to=lambda votes: votes[:2])}),
+    Story("one validator twice", COMET, {"commit": put(3, to=lambda votes: [*votes[:2], *votes[:2]])}),
+    Story("validators by falling index", COMET, {"commit": put(3, to=lambda votes: votes[::-1])}),
+    Story("validator beyond the set", COMET, {"commit": put(3, to=lambda votes: [*votes, [5, 0, 0, bytes(64)]])}),
+    Story("bad surplus precommit", COMET, {"commit": put(3, 3, 3, to=bytes(64))}),
+    Story("step names another set", COMET, {"step_header": put(12, to=OTHER)}),
+    Story("step is of another set", COMET, {"step_header": put(11, to=OTHER)}),
+    Story("step is of another chain", COMET, {"step_header": put(2, to="tocsin-")}),
+    Story("last header is of another set", COMET, {"comet_header": put(11, to=OTHER)}),
+    Story("step without a change", COMET, {"validator_sets": lambda sets: [sets[0], sets[0]]}),
+    Story("set out of order", COMET, {"validator_sets": lambda sets: [sets[0], sets[1][::-1]]}),
+    Story("first set out of order", COMET, {"validator_sets": lambda sets: [in_order(sets[0])[::-1], sets[1]]}),
+)  # fmt: skip
