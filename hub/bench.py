@@ -204,9 +204,10 @@ def ingest(sample: Sample, directory: Path) -> float:
     for payloads in batches(sample.payloads):
         # Stage by stage: signatures in a row keep libsodium's tables in the cache, then Python's objects.
         blocks = [Block.decode(payload) for payload in payloads]
-        read = [headers.read(block.signed) for block in blocks]
-        for block, (_, identity) in zip(blocks, read, strict=True):
-            headers.check_signature(block.signed, identity, sample.key.public)
+        signed = [block.signed for block in blocks]
+        read = [headers.read(each) for each in signed]
+        for each, (_, identity) in zip(signed, read, strict=True):
+            headers.check_signature(each, identity, sample.key.public)
         opened = [open_block(block, header, classes) for block, (header, _) in zip(blocks, read, strict=True)]
         kept = zip(blocks, read, opened, strict=True)
         store.add_blocks(

@@ -6,7 +6,7 @@ thing about it that does not verify.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -27,7 +27,7 @@ from hub.replay import Replay, describe
 from hub.report import Report, short
 from hub.store import pack_summaries, transitions_in
 
-_ROW = "id, gateway, epoch, height, hash, wall, suite, header, signature, summary"
+_ROW = "id, gateway, epoch, height, hash, wall, suite, header, signature"
 
 
 class Holdings:
@@ -75,18 +75,14 @@ class Holdings:
         self._check_block(row)
 
     def _check_block(self, row: Any) -> None:
-        place, gateway, epoch, height, identity, wall, *signed, summary = row
+        place, gateway, epoch, height, identity, wall, *signed = row
         self._visited[place] = 1
         where = f"block {epoch}/{height} of gateway {short(gateway)}"
         with self._report.at(where):
             header = self._check_header(Signed(*signed), (gateway, epoch, height, identity), wall)
             self._note_contracts(header)
             self._report.blocks += 1
-            segments = self._check_segments(place, header, Signed(*signed), where)
-            if segments is None:
-                return
-            self._report.readings += sum(len(each.series) for each in segments if each is not None)
-            self._check_derived(place, segments, summary)
+            self._check_segments(place, header, Signed(*signed), where)
 
     def _check_header(self, signed: Signed, row: tuple[bytes, int, int, bytes], wall: int) -> Header:
         headers = self._replay.ledger.headers
@@ -99,27 +95,34 @@ class Holdings:
         headers.check_signature(signed, identity, public)
         return header
 
-    def _check_segments(
-        self, place: int, header: Header, signed: Signed, where: str
-    ) -> list[Segment | None] | None:
-        sql = "SELECT id - ?, data FROM segments WHERE id BETWEEN ? AND ?"
-        held = dict(self._db.execute(sql, (place * 4, place * 4, place * 4 + 3)).fetchall())
+    def _check_segments(self, place: int, header: Header, signed: Signed, where: str) -> None:
+        sql = "SELECT id - ?, summary, data FROM segments WHERE id BETWEEN ? AND ?"
+        rows = self._db.execute(sql, (place * 4, place * 4, place * 4 + 3)).fetchall()
+        held = {index: (summary, data) for index, summary, data in rows}
         count = len(header.segments)
         if any(index >= count for index in held):
             raise BadSegment(f"{len(held)} segments are kept where the header commits to {count}")
-        if len(held) < count:
-            missing = sorted(set(range(count)) - held.keys())
-            shed = self._db.execute("SELECT 1 FROM sheddings WHERE block = ?", (place,)).fetchone()
-            self._report.finding(f"{where}: segments {missing} were {'shed' if shed else 'withheld'}")
-        data = tuple(held.get(index, b"") for index in range(count))
+        data = tuple(held[index][1] if index in held else b"" for index in range(count))
+        self._note_absent(place, [index for index in range(count) if not data[index]], held.keys(), where)
         if (classes := self._classes_of(header)) is None:
             check_hashes(data, header)
-            return None
-        return open_block(Block(signed.suite, signed.body, signed.signature, data), header, classes)
+            return
+        segments = open_block(Block(signed.suite, signed.body, signed.signature, data), header, classes)
+        self._report.readings += sum(len(each.series) for each in segments if each is not None)
+        for index, segment in enumerate(segments):
+            if data[index] and held[index][0] != pack_summaries(segment):
+                raise BadSegment(f"segment {index}: the summary kept for charts is not that of its readings")
+        self._check_transitions(place, segments)
 
-    def _check_derived(self, place: int, segments: list[Segment | None], summary: bytes) -> None:
-        if None not in segments and pack_summaries(segments) != summary:
-            raise BadSegment("the summary kept for charts is not that of its readings")
+    def _note_absent(self, place: int, absent: list[int], rows: Collection[int], where: str) -> None:
+        if not absent:
+            return
+        shed = self._shed_at(place) is not None
+        if not shed and any(index in rows for index in absent):
+            raise BadSegment(f"segments {absent} were emptied without a shedding on record")
+        self._report.finding(f"{where}: segments {absent} were {'shed' if shed else 'withheld'}")
+
+    def _check_transitions(self, place: int, segments: list[Segment | None]) -> None:
         for identity in transitions_in(segments):
             self._transitions += 1
             sql = "SELECT 1 FROM transitions WHERE hash = ? AND block = ?"
@@ -235,7 +238,7 @@ class Holdings:
         if shed_at is not None and shed_at > promise.keep_until:
             return
         with self._report.at(where):
-            sql = "SELECT id - ? FROM segments WHERE id BETWEEN ? AND ?"
+            sql = "SELECT id - ? FROM segments WHERE id BETWEEN ? AND ? AND data != x''"
             held = {index for (index,) in self._db.execute(sql, (place * 4, place * 4, place * 4 + 3))}
             for index, head in enumerate(Header.decode(row[1]).segments):
                 if promise.classes >> head.klass & 1 and index not in held:

@@ -1,7 +1,7 @@
 """The tables of a hub's database, made and migrated by sqlite-utils.
 
 Tables of the ledger refuse UPDATE and DELETE by trigger. Exceptions: `state` is replaced entry by entry (the
-final blocks say how), and a segment may go once `sheddings` records that its block was shed.
+final blocks say how), and a segment may be emptied once `sheddings` records that its block was shed.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ CREATE INDEX records_by_gateway ON records (gateway, kind);
 CREATE TABLE blocks (
     id INTEGER PRIMARY KEY, gateway BLOB NOT NULL, epoch INTEGER NOT NULL, height INTEGER NOT NULL,
     hash BLOB NOT NULL, wall INTEGER NOT NULL, suite INTEGER NOT NULL, header BLOB NOT NULL,
-    signature BLOB NOT NULL, received INTEGER NOT NULL, summary BLOB NOT NULL
+    signature BLOB NOT NULL, received INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX blocks_by_position ON blocks (gateway, epoch, height, hash);
-CREATE TABLE segments (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+CREATE TABLE segments (id INTEGER PRIMARY KEY, summary BLOB NOT NULL, data BLOB NOT NULL) STRICT;
 CREATE TABLE sheddings (block INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
 CREATE TABLE transitions (
     hash BLOB NOT NULL, block INTEGER NOT NULL, PRIMARY KEY (hash, block)
@@ -75,12 +75,13 @@ _FIXED: Final = (
     *("custody_batches", "promises", "refusals", "findings"),
 )
 
-_SEGMENTS: Final = """
+_EXCEPTIONS: Final = """
 CREATE TRIGGER segments_no_update BEFORE UPDATE ON segments
-BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: segments'); END;
+WHEN NEW.id != OLD.id OR NEW.summary != OLD.summary OR NEW.data != x''
+    OR NOT EXISTS (SELECT 1 FROM sheddings WHERE block = OLD.id / 4)
+BEGIN SELECT RAISE(ABORT, 'a segment is emptied only with its shedding on record'); END;
 CREATE TRIGGER segments_no_delete BEFORE DELETE ON segments
-WHEN NOT EXISTS (SELECT 1 FROM sheddings WHERE block = OLD.id / 4)
-BEGIN SELECT RAISE(ABORT, 'a segment goes only with its shedding on record'); END;
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: segments'); END;
 CREATE TRIGGER state_no_delete BEFORE DELETE ON state
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: state'); END;
 """
@@ -97,7 +98,7 @@ def _refusals(table: str) -> str:
 @migrations()
 def m001_ledger(database: Database) -> None:
     """Make all tables and their triggers."""
-    script = _TABLES + _SEGMENTS + "".join(map(_refusals, _FIXED))
+    script = _TABLES + _EXCEPTIONS + "".join(map(_refusals, _FIXED))
     for statement in _statements(script):
         database.execute(statement)
 

@@ -17,7 +17,7 @@ import cbor2
 
 from gateway.chain.alarm import Alarm, transition_hash
 from gateway.chain.block import Block, Header
-from gateway.chain.canonical import INT_MAX, INT_MIN, decode
+from gateway.chain.canonical import INT_MAX, decode
 from gateway.chain.keys import Signed
 from gateway.chain.ordered import Position
 from gateway.chain.reading import Segment, parse_leaf
@@ -27,7 +27,15 @@ from hub.database import Connection, Database
 from hub.library import Library
 from hub.notes import Notes
 
-_BLOCK: Final = "id, epoch, height, hash, wall, suite, header, signature, received, summary"
+_BLOCK: Final = ", ".join(
+    (
+        *("id", "epoch", "height", "hash", "wall", "suite", "header", "signature", "received"),
+        *(f"(SELECT summary FROM segments WHERE id = blocks.id * 4 + {place})" for place in range(3)),
+    )
+)
+
+
+_ADD_BLOCK: Final = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (gateway, epoch, height, hash) DO NOTHING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,25 +110,27 @@ class Store:
 
         A block that is there takes up segments that were withheld before.
         """
+        keys = [_key(each) for each in blocks]
+        first: dict[tuple[bytes, int, int, bytes], int] = {}
+        for index, key in enumerate(keys):
+            first.setdefault(key, index)
         with self.database.write() as db:
             free = (db.execute("SELECT max(id) FROM blocks").fetchone()[0] or 0) + 1
-            fresh: dict[tuple[bytes, int, int, bytes], int] = {}
-            new, rows, segments, transitions = [], [], [], []
-            for each in blocks:
-                header, identity = each.header, each.block.hash
-                key = (header.gateway, header.epoch, header.height, identity)
-                place = fresh.get(key) or _block_id(db, key)
-                new.append(place is None)
-                if place is None:
-                    place = fresh[key] = free
-                    free += 1
-                    rows.append(_block_row(place, key, each))
-                    transitions += [(hashed, place) for hashed in transitions_in(each.segments)]
-                segments += [(place * 4 + i, data) for i, data in enumerate(each.block.segments) if data]
-            db.executemany("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            db.executemany("INSERT OR IGNORE INTO segments VALUES (?, ?)", segments)
+            places = {key: free + index for key, index in first.items()}
+            rows = [_block_row(places[key], key, blocks[index]) for key, index in first.items()]
+            before = db.total_changes
+            db.executemany(_ADD_BLOCK, rows)
+            kept = places
+            if db.total_changes - before < len(rows):  # some were there: ask which, as it is seldom
+                kept = {key: _block_id(db, key) for key in places}
+            pairs = [(kept[key], each) for key, each in zip(keys, blocks, strict=True)]
+            segments = [row for place, each in pairs for row in _segment_rows(place, each)]
+            transitions = [
+                (hashed, place) for place, each in pairs for hashed in transitions_in(each.segments)
+            ]
+            db.executemany("INSERT INTO segments VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING", segments)
             db.executemany("INSERT OR IGNORE INTO transitions VALUES (?, ?)", transitions)
-        return new
+        return [kept[key] == places[key] and first[key] == index for index, key in enumerate(keys)]
 
     def headers_at(self, gateway: bytes, epoch: int, height: int) -> list[StoredHeader]:
         """Return the headers at one position: more than one is equivocation."""
@@ -149,16 +159,20 @@ class Store:
         found = self.header(gateway, position)
         if found is None:
             return None
-        held = dict(self.database.rows("SELECT id, data FROM segments WHERE id / 4 = ?", (found.id,)))
+        held = dict(
+            self.database.rows(
+                "SELECT id, data FROM segments WHERE id BETWEEN ? AND ?", (found.id * 4, found.id * 4 + 3)
+            )
+        )
         count, signed = len(found.header.segments), found.signed
         segments = tuple(held.get(found.id * 4 + i, b"") for i in range(count))
         return Block(signed.suite, signed.body, signed.signature, segments)
 
     def shed(self, block: int, at: int) -> None:
-        """Give up the segments of a block (by row), on record."""
+        """Give up the segments of a block (by row), on record; their summaries stay."""
         with self.database.write() as db:
             db.execute("INSERT OR IGNORE INTO sheddings VALUES (?, ?)", (block, at))
-            db.execute("DELETE FROM segments WHERE id BETWEEN ? AND ?", (block * 4, block * 4 + 3))
+            db.execute("UPDATE segments SET data = x'' WHERE id BETWEEN ? AND ?", (block * 4, block * 4 + 3))
 
     def blocks_with(self, transition: bytes) -> list[tuple[bytes, Position]]:
         """Return (gateway, position) of the blocks that hold a transition, by its hash."""
@@ -224,32 +238,26 @@ class Store:
         return [StoredAlarm(*(*row[:5], Alarm.decode(row[5]))) for row in rows]
 
 
-def summarise(segments: Sequence[Segment | None]) -> list[Summary]:
-    """Return one summary for each series of a block's open segments, by rising index."""
-    return [Summary(*row) for row in _summary_rows(segments)]
+def pack_summaries(segment: Segment | None) -> bytes:
+    """Return a segment's summaries as its row holds them: one flat array, six items a series.
 
-
-def pack_summaries(segments: Sequence[Segment | None]) -> bytes:
-    """Return the summaries of a block's open segments as its row holds them: one flat array, six items a series."""
-    rows = _summary_rows(segments)
-    # A sum may exceed 64 bits where single values are near them: it then goes as text.
-    rows = [row if INT_MIN <= row[5] <= INT_MAX else (*row[:5], str(row[5])) for row in rows]
-    return cbor2.dumps([each for row in rows for each in row])
-
-
-def unpack_summaries(data: bytes) -> tuple[Summary, ...]:
-    """Return the summaries that a block's row holds."""
-    items: Any = decode(data)
-    return tuple(Summary(*(*items[at : at + 5], int(items[at + 5]))) for at in range(0, len(items), 6))
-
-
-def _summary_rows(segments: Sequence[Segment | None]) -> list[tuple[Any, ...]]:
+    None, a segment that only another can open, has none.
+    """
     values: defaultdict[int, list[int]] = defaultdict(list)
-    for segment in segments:
-        if segment is not None:
-            for series, value in zip(segment.series, segment.values, strict=True):
-                values[series].append(value)
-    return [(series, len(v), min(v), max(v), v[-1], sum(v)) for series, v in sorted(values.items())]
+    for series, value in zip(segment.series, segment.values, strict=True) if segment else ():
+        values[series].append(value)
+    flat: list[int | str] = []
+    for series, own in sorted(values.items()):
+        total = sum(own)
+        # A sum may exceed 64 bits where single values are near them: it then goes as text.
+        flat += series, len(own), min(own), max(own), own[-1], total if abs(total) <= INT_MAX else str(total)
+    return cbor2.dumps(flat)
+
+
+def unpack_summaries(data: bytes) -> list[Summary]:
+    """Return the summaries that a segment's row holds."""
+    items: Any = decode(data)
+    return [Summary(*(*items[at : at + 5], int(items[at + 5]))) for at in range(0, len(items), 6)]
 
 
 def transitions_in(segments: Sequence[Segment | None]) -> Iterator[bytes]:
@@ -261,20 +269,29 @@ def transitions_in(segments: Sequence[Segment | None]) -> Iterator[bytes]:
                 yield transition_hash(parsed)
 
 
-def _block_id(db: Connection, key: tuple[bytes, int, int, bytes]) -> int | None:
+def _key(each: NewBlock) -> tuple[bytes, int, int, bytes]:
+    return each.header.gateway, each.header.epoch, each.header.height, each.block.hash
+
+
+def _block_id(db: Connection, key: tuple[bytes, int, int, bytes]) -> int:
     sql = "SELECT id FROM blocks WHERE gateway = ? AND epoch = ? AND height = ? AND hash = ?"
-    row = db.execute(sql, key).fetchone()
-    return None if row is None else row[0]
+    place: int = db.execute(sql, key).fetchone()[0]
+    return place
 
 
 def _block_row(place: int, key: tuple[bytes, int, int, bytes], each: NewBlock) -> tuple[Any, ...]:
-    block, summary = each.block, pack_summaries(each.segments)
-    return place, *key, each.header.wall, block.suite, block.header, block.signature, each.received, summary
+    block = each.block
+    return place, *key, each.header.wall, block.suite, block.header, block.signature, each.received
+
+
+def _segment_rows(place: int, each: NewBlock) -> list[tuple[int, bytes, bytes]]:
+    pairs = enumerate(zip(each.block.segments, each.segments, strict=True))
+    return [(place * 4 + i, pack_summaries(segment), data) for i, (data, segment) in pairs if data]
 
 
 def _stored_header(row: Any) -> StoredHeader:
-    place, epoch, height, identity, wall, suite, header, signature, received, summary = row
+    place, epoch, height, identity, wall, suite, header, signature, received, *packed = row
     at = Position(epoch, height, identity)
-    return StoredHeader(
-        place, at, wall, Signed(suite, header, signature), received, unpack_summaries(summary)
-    )
+    summaries = [each for data in packed if data is not None for each in unpack_summaries(data)]
+    summaries.sort(key=lambda each: each.series)
+    return StoredHeader(place, at, wall, Signed(suite, header, signature), received, tuple(summaries))

@@ -50,8 +50,8 @@ KEPT = {
     ("blocks", "suite"): "block",
     ("blocks", "header"): "block",
     ("blocks", "signature"): "block",
-    ("blocks", "summary"): "block",
     ("segments", "data"): "segment",
+    ("segments", "summary"): "summary kept for charts",
     ("transitions", "hash"): "transition",
     ("alarms", "item"): "alarm",
     ("alarms", "hash"): "alarm",
@@ -254,7 +254,7 @@ def test_rows_that_no_final_block_accounts_for_are_faults(hub: Hub) -> None:
     change(
         hub.directory,
         ("INSERT INTO log SELECT max(place) + 1, x'00', leaf FROM log", ()),
-        ("INSERT INTO segments VALUES (4000, x'00')", ()),
+        ("INSERT INTO segments VALUES (4000, x'00', x'00')", ()),
         ("INSERT INTO records VALUES (x'00', 3, x'00', 1, x'00')", ()),
     )
     texts = [fault.text for fault in audit(hub.directory).faults]
@@ -296,9 +296,11 @@ def test_a_segment_shed_on_record_is_a_finding_and_a_broken_promise_a_fault(hub:
     change(
         hub.directory,
         ("INSERT INTO sheddings VALUES (?, ?)", (held, hub.fleet.now)),
-        ("DELETE FROM segments WHERE id = 4", ()),
+        ("UPDATE segments SET data = x'' WHERE id = 4", ()),
     )
     assert "was to be kept until" in audit(hub.directory).verdict
+    change(hub.directory, ("DELETE FROM sheddings WHERE block = ?", (held,)))
+    assert "emptied without a shedding on record" in audit(hub.directory).verdict
 
 
 def test_a_checkpoint_or_receipt_kept_elsewhere_agrees_with_an_honest_history(hub: Hub) -> None:

@@ -31,7 +31,7 @@ from gateway.chain.trees import leaf_hash
 from hub.errors import ConsensusError, StoreError
 from hub.ledger import Ledger
 from hub.schema import expected_objects
-from hub.store import Store, Summary, pack_summaries, summarise, unpack_summaries
+from hub.store import Store, Summary, pack_summaries, unpack_summaries
 
 REFUSAL = r"append-only|only with its shedding"
 
@@ -280,13 +280,28 @@ def test_what_cannot_be_opened_or_written_is_a_store_error(tmp_path: Path) -> No
 )
 def test_summaries_count_and_survive_packing(readings: list[tuple[int, int]]) -> None:
     series, values = zip(*readings, strict=True)
-    segment = Segment(b"", (), series, (0,) * len(series), values, ())
-    found = summarise([segment, None])
+    found = unpack_summaries(pack_summaries(Segment(b"", (), series, (0,) * len(series), values, ())))
     for each in found:
         own = [value for index, value in readings if index == each.series]
         assert each == Summary(each.series, len(own), min(own), max(own), own[-1], sum(own))
     assert [each.series for each in found] == sorted(set(series))
-    assert unpack_summaries(pack_summaries([segment, None])) == tuple(found)
+
+
+def test_a_block_has_the_summaries_of_all_its_segments_even_of_shed_ones(hub: Hub) -> None:
+    (gateway,) = hub.enrol("a")
+    whole = gateway.block(4, classes=(0, 1, 2))
+    hub.keep(replace(whole, segments=(b"", *whole.segments[1:])))
+    assert [each.series for each in hub.store.latest_headers(gateway.id)[0].summaries] == [2, 3]
+    hub.keep(whole)
+    hub.store.shed(1, hub.fleet.now)
+    found = hub.store.latest_headers(gateway.id)[0].summaries
+    assert [(each.series, each.count, each.last) for each in found] == [
+        (0, 2, 1002),
+        (1, 2, 1003),
+        (2, 4, 2003),
+        (3, 4, 3003),
+    ]
+    assert hub.store.block(gateway.id, gateway.head) == replace(whole, segments=(b"", b"", b""))
 
 
 def test_a_whole_block_of_the_largest_size_fits(hub: Hub) -> None:
