@@ -24,6 +24,7 @@ from hub.holdings import Holdings
 from hub.replay import Replay
 from hub.report import AGAINST, STORAGE, Report
 from hub.schema import expected_objects, objects
+from hub.wal import lost_commits
 
 DATABASE: Final = "ledger.db"
 GENESIS: Final = "genesis.cbor"
@@ -42,9 +43,12 @@ def audit(
     report, begun = Report(), time.monotonic()
     genesis, document = _read_genesis(directory / GENESIS)
     kept = None if against is None else read_kept(against)
+    if lost := lost_commits(directory / DATABASE):
+        # Fails closed although a power cut may leave one such commit, which nobody was told of.
+        report.fault(f"{DATABASE}-wal is damaged: {lost} commits behind the damage are lost", STORAGE)
     database = _open(directory / DATABASE)
     try:
-        with report.at(f"{DATABASE}"), database.read() as db:
+        with report.at(DATABASE), database.read() as db:
             _check_genesis(db, genesis, document, report)
             holdings = Holdings(db, genesis, report)
             holdings.replay.run(progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -239,6 +240,35 @@ def test_damage_to_sqlites_own_structure_is_named_as_storage(hub: Hub) -> None:
     whole[(root - 1) * size + 3] ^= 0xFF  # the page's count of cells
     path.write_bytes(whole)
     assert STORAGE in {fault.kind for fault in audit(hub.directory).faults}
+
+
+def left_by_a_kill(hub: Hub, directory: Path) -> Path:
+    """Copy a running hub's directory as a SIGKILL would leave it: its latest commits in the write-ahead log only."""
+    shutil.copytree(hub.directory, directory)
+    return directory / "ledger.db-wal"
+
+
+def test_a_killed_hubs_write_ahead_log_is_part_of_what_is_audited(hub: Hub, tmp_path: Path) -> None:
+    wal = left_by_a_kill(hub, tmp_path / "killed")
+    assert wal.stat().st_size > 0
+    report = audit(tmp_path / "killed")
+    assert (report.verdict, report.final_blocks) == ("ok", 10)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.3, 0.7, 0.98])
+def test_a_bit_flipped_in_the_write_ahead_log_is_named(hub: Hub, tmp_path: Path, part: float) -> None:
+    wal = left_by_a_kill(hub, tmp_path / "killed")
+    whole = wal.read_bytes()
+    wal.write_bytes(flip(whole, 165 + int(len(whole) * part) * 8))
+    report = audit(tmp_path / "killed")
+    assert report.verdict.startswith("ledger.db-wal is damaged: ")
+    assert report.faults[0].kind == STORAGE
+
+
+def test_a_transaction_that_was_never_finished_is_no_damage(hub: Hub, tmp_path: Path) -> None:
+    wal = left_by_a_kill(hub, tmp_path / "killed")
+    wal.write_bytes(wal.read_bytes()[:-5000])
+    assert "wal" not in audit(tmp_path / "killed").verdict
 
 
 def test_a_missing_trigger_is_a_fault(hub: Hub) -> None:
