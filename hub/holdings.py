@@ -63,9 +63,9 @@ class Holdings:
     def _found(self, leaf: LogLeaf) -> None:
         """Check what lies behind a header or alarm that a final block put into the log."""
         if leaf.kind == ALARMS:
-            sql = "SELECT 1 FROM alarms WHERE hash = ? AND gateway = ?"
+            sql = "SELECT 1 FROM alarms WHERE hash = ? AND gateway = ? AND flaw = ''"
             if self._db.execute(sql, (leaf.hash, leaf.gateway)).fetchone() is None:
-                self._report.fault(f"{describe(leaf)}: it is in the log, but not among the alarms kept")
+                self._report.fault(f"{describe(leaf)}: it is in the log, but not among the good alarms kept")
             return
         sql = f"SELECT {_ROW} FROM blocks WHERE gateway = ? AND epoch = ? AND height = ? AND hash = ?"
         row = self._db.execute(sql, (leaf.gateway, leaf.epoch, leaf.height, leaf.hash)).fetchone()

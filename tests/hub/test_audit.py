@@ -307,6 +307,12 @@ def test_an_alarm_without_its_block_and_a_transition_without_its_alarm_are_findi
     assert fleet.gateways
 
 
+def test_a_final_alarm_marked_as_flawed_is_missed(hub: Hub) -> None:
+    hub.close()
+    change(hub.directory, ("UPDATE alarms SET flaw = 'BadSignature', alarm = x'00'", ()))
+    assert "not among the good alarms kept" in audit(hub.directory).verdict
+
+
 def test_blocks_that_wait_are_verified_too(hub: Hub) -> None:
     gateway = hub.fleet.gateway("a")
     hub.keep(gateway.block())
