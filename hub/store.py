@@ -35,7 +35,10 @@ _BLOCK: Final = ", ".join(
 )
 
 
-_ADD_BLOCK: Final = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (gateway, epoch, height, hash) DO NOTHING"
+_ADD_BLOCK: Final = (
+    "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (gateway, epoch, height, hash) DO NOTHING"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,29 @@ def test_a_full_disk_stops_the_chain_and_breaks_nothing(
     store.close()
 
 
+def test_an_engine_stops_on_a_full_disk_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    fleet, store = Fleet(), Store(tmp_path / "ledger.db")
+    chain = FullDisk(store.database)
+    tx = fleet.order_enrolment(fleet.gateway("a").enrol())
+
+    def engine() -> tuple[Embedded, Ledger]:
+        ledger = Ledger(fleet.genesis, chain)
+        return Embedded(ledger, chain, fleet.genesis, fleet.hub_key, wall_ms=lambda: fleet.now), ledger
+
+    consensus, _ = engine()
+    consensus.start()
+    chain.full = True
+    consensus.submit(tx)
+    consensus.stop()
+    assert not consensus.running
+    chain.full = False
+    consensus, ledger = engine()
+    consensus.start()
+    consensus.stop()
+    assert ledger.info().height == 1
+    store.close()
+
+
 def test_a_subscriber_that_fails_does_not_stop_the_chain(tmp_path: Path) -> None:
     fleet, store = Fleet(), Store(tmp_path / "ledger.db")
     consensus = Embedded(
