@@ -134,6 +134,8 @@ def verify_comet_seal(seal: CometSeal, genesis: Genesis) -> tuple[CometHeader, i
         following = in_order(step.validators)
         if list(step.validators) != following or step.header.next_validators != validators_hash(following):
             raise BadProof(f"header {step.header.height} names another next validator set than the one shown")
+        if len({each.key for each in following}) != len(following):
+            raise BadProof(f"a key stands twice in the validator set after header {step.header.height}")
         if following == current:
             raise BadProof(f"header {step.header.height} changes nothing in the validator set")
         current, below = following, step.header.height

@@ -96,7 +96,10 @@ class GatewayEntry(Record):
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry(Record):
-    """A key's beginning: the first height it signs, and the kind (3 or 5) and hash of the record that began it."""
+    """A key's beginning: the first height it signs, and the kind and hash of the record that began it.
+
+    Kind is 3 (enrolment; `first` is 1) or 5 (rotation).
+    """
 
     gateway: GatewayId
     key: PublicKey

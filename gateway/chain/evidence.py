@@ -9,6 +9,7 @@ final block; and it was signed after one sealed moment and before another.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Annotated, Final
 
 from gateway.chain.alarm import MAX_CONTRACT, RECORDED, Alarm, Transition, contract_hash, transition_hash
@@ -19,7 +20,7 @@ from gateway.chain.errors import BadEvidence, BadProof, RevokedKey, WrongShape
 from gateway.chain.finality import Checkpoint, Entry, FinalityProof, Sealed
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import NO_HASH, Signed, gateway_id
-from gateway.chain.ordered import ALARMS, ENROL, HEADERS, Enrolment, LogLeaf
+from gateway.chain.ordered import ALARMS, ENROL, HEADERS, ROTATE, Enrolment, LogLeaf
 from gateway.chain.reading import Event, Series, Status, check_class, parse_leaf
 from gateway.chain.record import Blob, Many, Maybe, Octets, PublicKey, Range, Record, UInt
 from gateway.chain.trees import Path, leaf_hash, root_from_inclusion
@@ -229,10 +230,28 @@ def verify_evidence(data: bytes, trusted: bytes) -> Finding:
         _check_span(stood.header, begin, end, file.block.header)  # type: ignore[union-attr]
     as_of = file.standing.checkpoint.verify(genesis)
     if as_of.height < max(part.accepted.height for part in (stood, raised) if part):
-        raise BadEvidence(
-            "the key was looked up as of an earlier final block than the one that accepted the item"
-        )
+        raise BadEvidence("the key was looked up as of an earlier final block than the item's own")
+    _check_one_history(file, genesis)
     return Finding(genesis, gateway, stood, raised, enrolled, end, as_of)
+
+
+def _check_one_history(file: Evidence, genesis: Genesis) -> None:
+    """Check that the file's checkpoints can be of one history: neither time nor log goes back, one seal a height."""
+    checkpoints = [file.standing.checkpoint]
+    if file.block:
+        checkpoints += [file.block.finality.checkpoint, *([file.block.seen] if file.block.seen else [])]
+    if file.alarm:
+        checkpoints.append(file.alarm.finality.checkpoint)
+    points = sorted(
+        ((each.verify(genesis), each.app) for each in checkpoints), key=lambda pair: pair[0].height
+    )
+    for (one, before), (other, after) in pairwise(points):
+        if one.height == other.height and one.hash != other.hash:
+            raise BadEvidence(f"final block {one.height} has two different seals in one file")
+        if other.time < one.time or after.log_size < before.log_size:
+            raise BadEvidence(
+                f"final block {other.height} has an earlier time or a smaller log than {one.height}"
+            )
 
 
 def _verify_block(part: BlockPart, genesis: Genesis, key: bytes) -> Stood:
@@ -323,6 +342,10 @@ def _verify_begin(part: Standing, genesis: Genesis, gateway: bytes) -> tuple[Key
     if value is None:
         raise BadEvidence("the key was never enrolled for this gateway")
     entry = KeyEntry.decode(value)
+    if (entry.gateway, entry.key) != (gateway, part.key):
+        raise BadEvidence("the state's entry is of another gateway or key than it stands under")
+    if entry.kind not in (ENROL, ROTATE) or (entry.kind == ENROL and entry.first != 1):
+        raise BadEvidence("a key begins by enrolment at height 1, or by rotation")
     if bool(part.enrolment) != (entry.kind == ENROL):
         raise BadEvidence("a first key has its enrolment beside it, a rotated one none")
     if entry.kind != ENROL:
