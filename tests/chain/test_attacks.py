@@ -768,7 +768,7 @@ def test_a_block_after_its_keys_end_or_before_its_beginning_is_refused() -> None
         assert proves(ended(KeyEnd(kind, Position(1, 2, b"\7" * 32), NO_HASH))).end
     with pytest.raises(RevokedKey):
         proves(ended(KeyEnd(ROTATE, NOWHERE, NO_HASH)))
-    with pytest.raises(RevokedKey):
+    with pytest.raises(BadEvidence, match="by enrolment at height 1"):
         proves(ended(KeyEnd(ROTATE, Position(0, 9, NO_HASH), NO_HASH), first=2))
 
 
