@@ -91,7 +91,8 @@ def check_successor(header: Header, entry: GatewayEntry) -> None:
         raise NotSuccessor(
             f"{at} follows {header.previous.hex()[:16]}, the final head is {head.hash.hex()[:16]}"
         )
-    if header.boot == entry.boot and header.mono < entry.mono:
+    same_run = (header.boot, header.epoch) == (entry.boot, head.epoch)  # a new epoch may hold an older draft
+    if same_run and header.mono < entry.mono:
         raise BackDated(
             f"{at} begins at {header.mono} ms of its boot, before its predecessor's end at {entry.mono}"
         )
