@@ -215,3 +215,30 @@ def demo(
         click.echo("\n".join(demonstration.report(outcome)))
     if outcome.faults:
         raise VerdictFailed(outcome.faults[0])
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list of all figures.")
+def bench(names: tuple[str, ...], as_json: bool) -> None:
+    """Measure figures, each beside its limit or peer in the same run: ingest, alarm, gateway, e2e, audit.
+
+    Example: tocsin-tools bench alarm e2e
+    """
+    from firmware_tools import bench as benches
+    from firmware_tools.bench_figure import words
+
+    if unknown := [name for name in names if name not in benches.NAMES]:
+        raise click.UsageError(f"no figure is called {unknown[0]!r}; there are {', '.join(benches.NAMES)}")
+
+    def note(text: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"{text} ...", err=True)
+
+    figures = []
+    for figure in benches.measure(names, note):
+        figures.append(figure)
+        if not as_json:
+            click.echo(words(figure))
+    if as_json:
+        click.echo(json.dumps(figures, ensure_ascii=False))

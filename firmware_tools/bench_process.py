@@ -1,0 +1,189 @@
+"""The programs that a bench measures, each in a process of its own: a gateway, and the bare programs beside it.
+
+Owned: what runs there, and the conversation: one JSON list a line in, one JSON value a line out, the first one
+when it is ready. A program ends with its standard input. Not owned: what is made of the answers.
+
+Invariant: a bare program loads nothing of ours but this file, and this file nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from gateway.daemon import Gateway
+
+__all__ = ["SENSOR", "SIREN_PIN", "main"]
+
+SENSOR: Final = "gas-0"
+SIREN_PIN: Final = 23
+
+_CALM, _LEAK = 0.9, 3.8  # volts at an MQ-4 of 10 kΩ: clean air, and beyond 20 % of the lower explosive limit
+_LOOK_S: Final = 0.005
+_PATIENCE_S: Final = 10.0
+
+Hold = Callable[[bool], int]
+Changes = deque[tuple[int, bool]]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the program that the first argument names, with those that follow."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the bench, which ends its processes
+    name, *rest = arguments
+    programs: dict[str, Callable[..., None]] = {
+        "gateway": run_gateway,
+        "loop": run_loop,
+        "idle": run_idle,
+        "load": run_load,
+    }
+    programs[name](*rest)
+    return 0
+
+
+def run_gateway(config: str) -> None:
+    """Run the daemon as `tocsin-gateway run` does, with a hand at its simulated gas sensor."""
+    from gateway.config import load_config
+    from gateway.daemon import Gateway
+
+    sys.setswitchinterval(0.001)
+    gateway = Gateway(load_config(Path(config)), config)
+    gateway.start()
+    while not gateway.recorder.latest():
+        time.sleep(_LOOK_S)
+    _say(sorted(sys.modules))
+    simulation: Any = gateway.hardware
+
+    def hold(leak: bool) -> int:
+        return int(simulation.hold(SENSOR, _LEAK if leak else _CALM))
+
+    for verb, *rest in _requests():
+        if verb == "toggle":
+            _say(toggle(hold, simulation.pins().pin(SIREN_PIN).changes, *rest))
+        elif verb == "alarm-bytes":
+            _say(_alarm_bytes(gateway))
+        elif verb == "model-seconds":
+            _say(simulation.model_seconds())
+        elif verb == "modules":
+            _say(sorted(sys.modules))
+    gateway.stop()
+
+
+def _alarm_bytes(gateway: Gateway) -> int:
+    from gateway.chain.alarm import Alarm
+
+    row = gateway.store.unacknowledged("no hub of this name")[0]
+    return len(Alarm.sign(gateway.identity.key, row.body, row.mark).encode())
+
+
+def run_loop(period_ms: str) -> None:
+    """Run a thread that looks at a variable once a period, and does nothing else."""
+    level, changes = False, Changes()
+
+    def look() -> None:
+        seen, due = level, time.monotonic()
+        while True:
+            due += int(period_ms) / 1000
+            time.sleep(max(0.0, due - time.monotonic()))
+            if level != seen:
+                seen = level
+                changes.append((time.monotonic_ns(), seen))
+
+    def hold(up: bool) -> int:
+        nonlocal level
+        level = up
+        return time.monotonic_ns()
+
+    threading.Thread(target=look, daemon=True).start()
+    _say("ready")
+    for _, *rest in _requests():
+        _say(toggle(hold, changes, *rest))
+
+
+def run_idle(wakes_per_s: str, conversion_ms: str, dht_period_s: str, dht_busy_ms: str, others: str) -> None:
+    """Run threads that wake as often as a gateway's and do nothing, and one that listens as a DHT22's does."""
+
+    def sample() -> None:
+        due = time.monotonic()
+        while True:
+            due += 1 / int(wakes_per_s)
+            time.sleep(int(conversion_ms) / 1000)
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def listen() -> None:
+        while True:
+            end = time.monotonic() + int(dht_busy_ms) / 1000
+            while time.monotonic() < end:
+                pass
+            time.sleep(int(dht_period_s) - int(dht_busy_ms) / 1000)
+
+    def wait() -> None:
+        while True:
+            time.sleep(1)
+
+    for target in (sample, listen, *[wait] * int(others)):
+        threading.Thread(target=target, daemon=True).start()
+    _say("ready")
+    for _ in _requests():
+        pass
+
+
+def run_load() -> None:
+    """Import the modules that the first request lists, and stay."""
+    for number, names in enumerate(_requests()):
+        for name in names if number == 0 else ():
+            # A name in sys.modules may be one that a library made up; and some modules print.
+            with contextlib.suppress(ImportError), contextlib.redirect_stdout(sys.stderr):
+                importlib.import_module(name)
+        _say("ready")
+
+
+def toggle(hold: Hold, changes: Changes, count: int, period_ms: int, seed: int) -> list[float]:
+    """Put an input up and down, up at random instants within a period.
+
+    Args:
+        hold: moves the input, and returns the `time.monotonic_ns()` of that.
+        changes: what follows it notes its own changes there.
+
+    Returns:
+        The milliseconds from each rise to the change it caused.
+    """
+    random, latencies = Random(seed), []
+    for _ in range(count):
+        time.sleep(random.uniform(0, period_ms / 1000))
+        latencies.append(_follow(hold, changes, True))
+        _follow(hold, changes, False)
+    return latencies
+
+
+def _follow(hold: Hold, changes: Changes, level: bool) -> float:
+    onset = hold(level)
+    end = time.monotonic() + _PATIENCE_S
+    while not changes or changes[-1][1] != level:
+        if time.monotonic() > end:
+            raise TimeoutError(f"nothing followed the input to {level} within {_PATIENCE_S:.0f} s")
+        time.sleep(_LOOK_S)
+    return (changes[-1][0] - onset) / 1e6
+
+
+def _requests() -> Iterator[list[Any]]:
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def _say(answer: object) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
