@@ -96,8 +96,17 @@ def _array(data: bytes, at: int, count: int, depth: int) -> tuple[Item, int]:
     if count > len(data) - at:
         raise NotCanonical(f"an array of {count} items at byte {at} runs over the end")
     items: list[Item] = []
+    item: Item
     for _ in range(count):
-        item, at = decode_at(data, at, depth - 1)
+        first = data[at] if at < len(data) else 0xFF
+        if first < 24:  # a small integer, or a short string or hash: most of what a header is made of
+            item, at = first, at + 1
+        elif 0x40 <= first < 0x58 and at + (first & 31) < len(data):
+            item, at = data[at + 1 : at + 1 + (first & 31)], at + 1 + (first & 31)
+        elif data.startswith(b"\x58\x20", at) and at + 34 <= len(data):
+            item, at = data[at + 2 : at + 34], at + 34
+        else:
+            item, at = decode_at(data, at, depth - 1)
         items.append(item)
     return items, at
 

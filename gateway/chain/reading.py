@@ -254,8 +254,9 @@ def _columns(secret: bytes, leaves: Sequence[bytes], events: Sequence[tuple[int,
     readings = leaves if not taken else [leaf for i, leaf in enumerate(leaves) if i not in taken]
     if not readings:
         return Segment(secret, leaves, (), (), (), events)
-    rows = cbor2.loads(_array_head(len(readings)) + b"".join(readings))
-    series, offsets, values = zip(*rows, strict=True)
+    # As one flat array: a list for each reading would cost as much again, and wake the garbage collector.
+    flat = cbor2.loads(_array_head(3 * len(readings)) + b"".join([leaf[1:] for leaf in readings]))
+    series, offsets, values = tuple(flat[0::3]), tuple(flat[1::3]), tuple(flat[2::3])
     if max(series) >= MAX_SERIES:
         raise WrongShape(f"a reading names series {max(series)}, at most {MAX_SERIES - 1} exist")
     return Segment(secret, leaves, series, offsets, values, events)
@@ -281,7 +282,7 @@ def _split_leaves(data: bytes, at: int) -> Iterator[bytes]:
 
 
 def _array_head(count: int) -> bytes:
-    """Return the first bytes of an array of `count` items (at most MAX_LEAVES)."""
+    """Return the first bytes of an array of `count` items (fewer than 65,536)."""
     if count < 24:
         return bytes((0x80 | count,))
     return b"\x98" + bytes((count,)) if count < 256 else b"\x99" + count.to_bytes(2, "big")

@@ -15,7 +15,7 @@ from functools import cache
 from typing import Annotated, Any, Protocol, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from gateway.chain.canonical import INT_MAX, INT_MIN, MAX_MESSAGE, Item, decode, encode
-from gateway.chain.errors import TooLarge, WrongShape
+from gateway.chain.errors import FormatError, TooLarge, WrongShape
 
 
 class Codec(Protocol):
@@ -143,9 +143,10 @@ class Record:
         codecs = shape(cls)
         if (type(item) is not list and type(item) is not tuple) or len(item) != len(codecs):
             raise WrongShape(f"{where}: expected an array of {len(codecs)} fields")
-        record = cls(
-            *(codec.load(part, f"{where}.{name}") for part, (name, codec) in zip(item, codecs, strict=True))
-        )
+        try:
+            record = cls(*[codec.load(part, name) for part, (name, codec) in zip(item, codecs, strict=True)])
+        except FormatError as error:  # naming the field only now keeps the common case quick
+            raise type(error)(f"{where}.{error}") from error
         record.check(where)
         return record
 
