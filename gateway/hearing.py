@@ -36,22 +36,20 @@ class Heard:
     """What a message changed, for whoever sends.
 
     Attributes:
-        answered: the standing that an answer to the latest birth named.
+        answered: an answer to the latest birth came.
         online: what the hub's state says.
         received: numbers of blocks that now have a receipt.
         alarms: hashes of transitions that the hub has on its disk.
         resend: heights asked for again.
         rebirth: a birth is asked for.
-        moved: blocks may be sent now, or may not any more, or have another epoch.
     """
 
-    answered: int | None = None
+    answered: bool = False
     online: bool | None = None
     received: Sequence[int] = ()
     alarms: Sequence[bytes] = ()
     resend: tuple[int, int] | None = None
     rebirth: bool = False
-    moved: bool = False
 
 
 class Hearing:
@@ -102,11 +100,8 @@ class Hearing:
         if (answer.boot, answer.version) != (self._identity.boot, birth):
             return Heard()
         self._keeper.see(answer.checkpoint, answer.checkpoint.verify(self._genesis))
-        before = self._keeper.is_confirmed, self._keeper.epoch
         self._keeper.consider(answer)
-        return Heard(
-            answered=answer.standing, moved=before != (self._keeper.is_confirmed, self._keeper.epoch)
-        )
+        return Heard(answered=True)
 
     def _receipts(self, receipts: Receipts) -> Heard:
         rows = []

@@ -69,8 +69,8 @@ class Herald:
         )
         return version, identity.key.signed(BIRTH, body.encode())
 
-    def heartbeat(self, hub: str) -> Signed:
-        """Return the next heartbeat, with the number of blocks that this hub has not signed for."""
+    def heartbeat(self, waiting: int) -> Signed:
+        """Return the next heartbeat, with the number of blocks that its hub has not signed for."""
         with self._lock:
             self._beats += 1
             counter = self._beats
@@ -82,7 +82,7 @@ class Herald:
             counter,
             max(0, self._clock.wall_ms()),
             self._keeper.head,
-            self._store.waiting(hub),
+            waiting,
             self._faults(),
             self._fill(),
         )

@@ -28,6 +28,8 @@ _FIRST: Final = (
     "CREATE UNIQUE INDEX blocks_position ON blocks (height, epoch) WHERE height > 0",
     "CREATE INDEX blocks_hash ON blocks (hash)",
     "CREATE INDEX blocks_held ON blocks (ended_ms) WHERE held = 1",
+    "CREATE INDEX blocks_pending ON blocks (number) WHERE final = 0",
+    "CREATE INDEX blocks_drafts ON blocks (number) WHERE height = 0",
     """CREATE TABLE segments (
         number INTEGER NOT NULL, place INTEGER NOT NULL, body BLOB NOT NULL,
         PRIMARY KEY (number, place))""",

@@ -57,12 +57,16 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A transition's row. `mark` is 1 where it was published before it could be written."""
+    """A transition's row. `mark` is 1 where it was published before it could be written.
+
+    `ordinal` counts rows in the order of writing, and is 0 for one that is still to be written.
+    """
 
     hash: bytes
     body: bytes
     mark: int
     wall_ms: int
+    ordinal: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +128,20 @@ class Store(Database):
         """Whether a transition is here, by its hash."""
         return self._one("SELECT 1 FROM transitions WHERE hash = ?", hashed) is not None
 
-    def unacknowledged(self, hub: str, limit: int = 256) -> list[Transition]:
-        """Return the transitions whose alarm a hub has not acknowledged, oldest first."""
+    def unacknowledged(self, hub: str, limit: int = 256, *, after: int = 0) -> list[Transition]:
+        """Return the transitions above an ordinal whose alarm a hub has not acknowledged, oldest first."""
         rows = self._all(
-            "SELECT hash, body, mark, wall_ms FROM transitions AS t WHERE NOT EXISTS"
+            "SELECT hash, body, mark, wall_ms, ordinal FROM transitions AS t WHERE ordinal > ? AND NOT EXISTS"
             " (SELECT 1 FROM acknowledged WHERE hub = ? AND hash = t.hash) ORDER BY ordinal LIMIT ?",
+            after,
             hub,
             limit,
         )
         return [Transition(*row) for row in rows]
+
+    def last_ordinal(self) -> int:
+        """Return the ordinal of the newest transition; 0 when there is none."""
+        return int(self._one("SELECT coalesce(max(ordinal), 0) FROM transitions")[0])
 
     def acknowledge(self, hub: str, hashes: Iterable[bytes]) -> None:
         """Note that a hub has these alarms on its disk."""
@@ -252,14 +261,15 @@ class Store(Database):
             limit,
         )
 
-    def waiting(self, hub: str) -> int:
-        """Return how many blocks lack a hub's receipt, drafts included."""
+    def waiting(self, hub: str, after: int = 0) -> int:
+        """Return how many blocks numbered above `after` lack a hub's receipt, drafts included."""
         row = self._one(
-            "SELECT count(*) FROM blocks WHERE (held = 1 OR final = 0) AND NOT EXISTS"
+            "SELECT count(*) FROM blocks WHERE number > ? AND (held = 1 OR final = 0) AND NOT EXISTS"
             " (SELECT 1 FROM receipts WHERE number = blocks.number AND hub = ?)",
+            after,
             hub,
         )
-        return int(row[0]) if row else 0
+        return int(row[0])
 
     def message(self, stored: Stored) -> Block:
         """Return a signed block as it is sent; bodies that are gone are withheld."""

@@ -91,7 +91,10 @@ class HubSync:
         self._birth, self._birth_at, self._births, self._birth_due = 0, 0.0, 0, True
         self._satisfied = False
         self._born: tuple[bytes, bytes] | None = None
+        self._birth_for: tuple[bytes, bytes] | None = None
+        self._epoch = mouth.keeper.epoch
         self._alarms: dict[bytes, float] = {}
+        self._heard_up_to = 0  # ordinal of transitions
         self._acknowledged: set[bytes] = set()  # of those that have no row yet
         self._beat_at = self._change_at = 0.0
         self._link = Link(
@@ -157,10 +160,8 @@ class HubSync:
 
     def _heed(self, heard: Heard) -> None:
         with self._lock:
-            if heard.answered is not None:
+            if heard.answered:
                 self._satisfied = self._mouth.keeper.is_confirmed
-                if heard.moved or not self._satisfied:
-                    self._window.reset()
             if heard.online is not None:
                 if heard.online and self._online is False:
                     self._window.reset()
@@ -173,7 +174,8 @@ class HubSync:
             self._acknowledged = waiting & {*self._acknowledged, *heard.alarms}
             if heard.resend:
                 self._window.request(*heard.resend)
-            self._birth_due |= heard.rebirth
+            if heard.rebirth:  # for the blocks that it was sent last
+                self._birth_due, self._birth_for = True, self._born
             self._stirred = True
             self._lock.notify()
 
@@ -219,14 +221,18 @@ class HubSync:
 
     def _send(self, now: float) -> None:
         if self._birth_due or (not self._satisfied and now >= self._birth_again_at()):
-            self._send_birth(*self._mouth.roots(), now)
+            self._send_birth(*(self._birth_for or self._mouth.roots()), now)
         self._send_alarms(now)
         if now - self._beat_at >= self._mouth.heartbeat_s:
             self._beat_at = now
-            self._publish("heartbeat", self._mouth.herald.heartbeat(self._name).encode())
+            waiting = self._mouth.store.waiting(self._name, self._window.floor)
+            self._publish("heartbeat", self._mouth.herald.heartbeat(waiting).encode())
         self._send_change(now)
         if self._may_send_blocks():
             with self._lock:
+                if self._epoch != self._mouth.keeper.epoch:  # its blocks were signed anew
+                    self._epoch = self._mouth.keeper.epoch
+                    self._window.reset()
                 stored, is_idle = self._window.next(now), self._window.is_idle
             if stored is not None:
                 self._send_block(stored, now)
@@ -244,19 +250,26 @@ class HubSync:
         self._birth, self._satisfied = version, False
         self._publish("birth", signed.encode(), retain=True)
         self._born, self._birth_at, self._births = (catalogue, contracts), now, self._births + 1
-        self._birth_due = False
+        self._birth_due, self._birth_for = False, None
 
     def _send_alarms(self, now: float) -> None:
         if not self._announced and all(now - at < _ALARM_AGAIN_S for at in self._alarms.values()):
             return
         self._announced = False
-        unwritten = [row for row in self._mouth.unwritten() if row.hash not in self._acknowledged]
-        for row in (*unwritten, *self._mouth.store.unacknowledged(self._name)):
+        for row in self._unheard():
             if now - self._alarms.get(row.hash, -_ALARM_AGAIN_S) >= _ALARM_AGAIN_S:
                 alarm = Alarm.sign(self._mouth.identity.key, row.body, row.mark)
                 self._publish("alarm", alarm.encode())
                 with self._lock:
                     self._alarms[row.hash] = now
+
+    def _unheard(self) -> list[Transition]:
+        """The transitions whose alarm the hub has not acknowledged."""
+        last = self._mouth.store.last_ordinal()
+        rows = self._mouth.store.unacknowledged(self._name, after=self._heard_up_to)
+        self._heard_up_to = rows[0].ordinal - 1 if rows else last
+        unwritten = [row for row in self._mouth.unwritten() if row.hash not in self._acknowledged]
+        return [*unwritten, *rows]
 
     def _send_change(self, now: float) -> None:
         change = self._mouth.keeper.change

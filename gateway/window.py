@@ -23,6 +23,7 @@ __all__ = ["Window"]
 _BLOCKS: Final = 8  # less than the link's own window, which alarms share
 _PATIENCE_S: Final = (5.0, 10.0, 20.0, 40.0, 60.0)
 _FETCH: Final = 32
+_SAVE_EVERY: Final = 500
 
 
 @dataclass(slots=True)
@@ -37,6 +38,9 @@ class Window:
 
     Args:
         rate: bytes in a second.
+
+    Attributes:
+        floor: every block up to this number has its receipt, or is wanted by nobody.
     """
 
     def __init__(self, store: Store, hub: str, rate: int) -> None:
@@ -44,14 +48,16 @@ class Window:
         self._under_way: dict[int, _UnderWay] = {}
         self._ready: deque[Stored] = deque()
         self._again: deque[int] = deque()
-        self._after = 0
+        self._name = f"floor/{hub}"
+        self._saved = self.floor = int.from_bytes(store.get(self._name) or b"", "big")
+        self._after = self.floor
         self._free_at = 0.0
 
     def reset(self) -> None:
         """Begin anew from the first block without a receipt: the connection, or the epoch, is another one."""
         self._under_way.clear()
         self._ready.clear()
-        self._after = 0
+        self._after = self.floor
 
     @property
     def is_idle(self) -> bool:
@@ -81,7 +87,7 @@ class Window:
         if len(self._under_way) >= _BLOCKS:
             return None
         if not self._ready:
-            self._ready.extend(self._store.unreceipted(self._hub, self._after, _FETCH))
+            self._fetch()
         return self._ready[0] if self._ready else None
 
     def sent(self, stored: Stored, size: int, now: float) -> None:
@@ -99,6 +105,19 @@ class Window:
         if self._again or self._overdue(now) or (self._ready and len(self._under_way) < _BLOCKS):
             dues.append(self._free_at)
         return max(0.0, min(dues, default=now + 60.0) - now)
+
+    def _fetch(self) -> None:
+        self._ready.extend(self._store.unreceipted(self._hub, self._after, _FETCH))
+        first = [*self._under_way, *(each.number for each in self._ready)]
+        if first:
+            self._raise_floor(min(first) - 1)
+
+    def _raise_floor(self, floor: int) -> None:
+        """Remember, now and then on disk, below which number nothing is wanted any more."""
+        self.floor = max(self.floor, floor)
+        if self.floor - self._saved >= _SAVE_EVERY:
+            self._saved = self.floor
+            self._store.put({self._name: self.floor.to_bytes(8, "big")})
 
     def _overdue(self, now: float) -> _UnderWay | None:
         """The first block that had no receipt in time, or was sent before one that it follows."""

@@ -295,7 +295,7 @@ def test_sigkill_at_random_moments_loses_no_reading_and_no_transition(tmp_path: 
     assert recorded <= set(found)
     alarms = [each for stored in blocks(rig.store) for each in opened(rig.store, stored)[0].events]
     held = {leaf for _, leaf in alarms if isinstance(parse_leaf(leaf), bytes)}
-    assert len(held) == len(rig.store.unacknowledged("hub", 10_000)) > 2
+    assert len(held) == len(rig.store.unacknowledged("hub", limit=10_000)) > 2
     numbers = [stored.number for stored in blocks(rig.store)]
     assert numbers == list(range(1, len(numbers) + 1))
     rig.stop()

@@ -215,7 +215,11 @@ class TestHub:
         if known is not None and known.hash != block.hash:
             self.equivocations.append((Header.decode(known.header), header))
             return
-        open_block(block, header, self._catalogues[header.catalogue.root])
+        classes = self._catalogues.get(header.catalogue.root)
+        if classes is None:  # the broker keeps no order between topics
+            self.say_request(gateway, self.births[-1].boot, 0, 0)
+            return
+        open_block(block, header, classes)
         if known is None:
             if not self.hold:
                 check_successor(header, entry)
