@@ -41,12 +41,14 @@ class Control:
 
     def start(self) -> None:
         """Begin to answer."""
-        self._path.unlink(missing_ok=True)
+        new = self._path.with_suffix(".new")
         listener = socket.socket(socket.AF_UNIX)
         try:
-            listener.bind(str(self._path))
-            self._path.chmod(0o600)
+            new.unlink(missing_ok=True)
+            listener.bind(str(new))
+            new.chmod(0o600)
             listener.listen(4)
+            new.replace(self._path)  # whoever finds it gets an answer
         except OSError as error:
             listener.close()
             _log.warning("no control socket at %s: %s", self._path, error)

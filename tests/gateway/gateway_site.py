@@ -71,10 +71,19 @@ class Site:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "trust").write_bytes(self.genesis.encode())
 
-    def config(self, *, readings: int = 50, seconds: int = 60, extra: str = "", more: str = "") -> Config:
+    def config(
+        self,
+        *,
+        readings: int = 50,
+        seconds: int = 60,
+        extra: str = "",
+        more: str = "",
+        max_age: str = "10s",
+    ) -> Config:
         text = (
             TOML.format(url=self.url, region=REGION, readings=readings, seconds=seconds, extra=extra) + more
         )
+        text = text.replace('hold = "0s"', f'hold = "0s", max_age = "{max_age}"', 1)
         return parse_config(text, self.directory / "gateway.toml")
 
     def start(self, config: Config | None = None, **options: Any) -> Started:

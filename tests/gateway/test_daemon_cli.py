@@ -1,0 +1,186 @@
+"""The command as people and services use it: check, read, run, status, reset, and ends that are clean."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from gateway_site import CALM, TOML, Site, Started
+from testhub import REGION, make_genesis, wait_until
+
+from gateway.chain.block import Header
+from gateway.cli import main
+from gateway.control import ask
+from gateway.errors import ConfigError, JournalError, TransportError
+from gateway.store import Store
+
+SIMULATED = f'[simulation]\nscenario = "quiet"\nsensors = {{ gas = {{ volts = {CALM} }} }}\n'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "trust").write_bytes(make_genesis().encode())
+    path = tmp_path / "gateway.toml"
+    url = "mqtt://127.0.0.1:1"
+    path.write_text(TOML.format(url=url, region=REGION, readings=50, seconds=60, extra="") + SIMULATED)
+    return path
+
+
+def call(*arguments: object) -> Any:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def start(config: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE)
+    socket = config.parent / "data" / "control.sock"
+    wait_until(socket.exists, "the control socket")
+    return child
+
+
+def end(child: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> str:
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=20)
+    assert child.returncode == 0, errors.decode()
+    return errors.decode()
+
+
+def test_check_says_what_a_configuration_comes_to(config: Path) -> None:
+    result = call("check", "--config", config)
+    assert result.exit_code == 0, result.output
+    assert "gas: ADS1115" in result.output
+    assert "kitchen.ch4: raw calibrated, ppm" in result.output
+    assert "outputs: siren, valve" in result.output
+    assert not (config.parent / "data").exists()
+
+
+def test_check_reports_for_machines_and_warns_of_what_is_doubtful(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(text[: text.index("[[outputs]]")] + SIMULATED)
+    report = json.loads(call("check", "--config", config, "--json").stdout)
+    assert report["series"][0] == ["kitchen.ch4", "ppm", 0]
+    assert any("'siren', and no output is called so" in each for each in report["warnings"])
+
+
+def test_an_error_is_one_line_on_stderr_and_exit_1(config: Path) -> None:
+    config.write_text(config.read_text().replace("[seal]", "[saal]"))
+    result = call("check", "--config", config)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("tocsin-gateway: ")
+    assert "did you mean 'seal'" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert call("--debug", "check", "--config", config).exception.__class__ is ConfigError
+    assert call("check").exit_code == 2
+
+
+def test_every_command_shows_an_example() -> None:
+    for name in main.commands:
+        assert "Example: tocsin-gateway" in call(name, "--help").output
+
+
+def test_read_shows_every_series_live_and_records_nothing(config: Path) -> None:
+    result = call("read", "--config", config, "--seconds", "0.5", "--json")
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {row["series"] for row in rows} == {"kitchen.ch4", "kitchen.volts"}
+    assert all(abs(row["value"] - 2000) < 50 for row in rows if row["series"] == "kitchen.ch4")
+    text = call("read", "--config", config, "--seconds", "0.3").stdout
+    assert " V" in text
+    assert "0.25" in text or "0.24" in text
+    assert not (config.parent / "data" / "gateway.db").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_ends_cleanly_with_everything_stored(config: Path, number: int) -> None:
+    child = start(config)
+    time.sleep(0.5)
+    end(child, number)
+    store = Store(config.parent / "data" / "gateway.db")
+    counts = [sum(each.count for each in Header.decode(row.header).segments) for row in store.drafts()]
+    store.close()
+    assert sum(counts) >= 10
+    assert not (config.parent / "data" / "control.sock").exists()
+
+
+def test_a_running_gateway_answers_and_is_reset_by_its_administrator(config: Path) -> None:
+    config.write_text(config.read_text().replace(f"volts = {CALM}", "volts = 2.0"))
+    child = start(config)
+    try:
+        status = {}
+        for _ in range(100):
+            status = json.loads(call("status", "--config", config, "--json").stdout)
+            if status["contracts"]["gas-ch4"]["condition"] == "alarm":
+                break
+            time.sleep(0.05)
+        assert status["contracts"]["gas-ch4"]["condition"] == "alarm"
+        assert status["outputs"] == ["siren", "valve"]
+        assert "gas-ch4: alarm" in call("status", "--config", config).stdout
+        assert call("silence", "--config", config, "gas-ch4").exit_code == 0
+        assert json.loads(call("status", "--config", config, "--json").stdout)["outputs"] == ["valve"]
+        assert call("reset", "--config", config, "gas-ch4").exit_code == 0
+        wrong = call("reset", "--config", config, "gas-co2")
+        assert wrong.exit_code == 1
+        assert "no contract has the id 'gas-co2'" in wrong.stderr
+    finally:
+        end(child)
+    gone = call("status", "--config", config)
+    assert gone.exit_code == 1
+    assert "is it running?" in gone.stderr
+
+
+def test_two_gateways_never_run_on_one_directory(config: Path) -> None:
+    child = start(config)
+    result = call("run", "--config", config)
+    assert result.exit_code == 1
+    assert "journal" in result.stderr
+    end(child)
+
+
+def test_a_second_gateway_object_is_refused_too(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    run = site.start()
+    with pytest.raises(JournalError):
+        Started(site.config())
+    run.stop()
+
+
+def test_the_control_socket_takes_no_nonsense(tmp_path: Path) -> None:
+    run = Site(tmp_path).start()
+    path = tmp_path / "data" / "control.sock"
+    assert path.stat().st_mode & 0o777 == 0o600
+    for request in ({"do": "explode"}, {"do": "reset"}, {}):
+        with pytest.raises(TransportError, match="known requests"):
+            ask(path, request)
+    assert ask(path, {"do": "status"})["lost"] == 0
+    run.stop()
+
+
+def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    first = site.start()
+    first.stop()
+    key = tmp_path / "data" / "key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    second = site.start()
+    second.stop()
+    assert first.id == second.id
+    key.write_text("no key")
+    with pytest.raises(ConfigError, match="not a key"):
+        site.start()
+
+
+def test_a_deadline_is_met_without_a_sample(tmp_path: Path) -> None:
+    run = Site(tmp_path).start(max_age="1s")
+    run.simulation.hold("gas", 2.0)
+    wait_until(lambda: run.siren, "the alarm")
+    run.gateway._samplers.stop()
+    wait_until(lambda: run.gateway.recorder.conditions()["gas-ch4"][1] == ("gas:missing",), "the fault")
+    assert run.siren
+    run.stop()
