@@ -27,7 +27,7 @@ def survive(directory: Path, kills: int, seed: int) -> None:
                 gateway.kill()
             if "hub" in victim:
                 region.hub.kill()
-                time.sleep(dice.uniform(0.0, 1.0))
+                time.sleep(dice.uniform(0.0, dice.choice((0.1, 1.0, 4.0))))
             if victim == "broker":
                 region.kill_broker()
             if gateway.process is None:
