@@ -71,6 +71,8 @@ class Child:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self._popen.kill()  # it may be at a request that nobody waits for any more
         self.close()
 
     @property
