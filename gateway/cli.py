@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -77,6 +78,7 @@ def run(path: Path, verbose: bool) -> None:
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())
+    threading.excepthook = _end_with_thread
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -91,6 +93,17 @@ def run(path: Path, verbose: bool) -> None:
     ending.wait()
     _log.info("ending")
     gateway.stop()
+
+
+def _end_with_thread(failure: threading.ExceptHookArgs) -> None:
+    """End the process where one of its threads dies: a gateway that does half its work in silence is worse.
+
+    Outputs fall to their safe side, and the service is started anew.
+    """
+    exception = (failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
+    _log.critical("thread %s died; the gateway ends", failure.thread, exc_info=exception)
+    logging.shutdown()
+    os._exit(70)
 
 
 @main.command()

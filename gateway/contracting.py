@@ -25,6 +25,7 @@ __all__ = ["GRANT", "configured_contracts", "first_contracts"]
 GRANT: Final = "grant"
 _PARSED: Final = "parsed"
 _MAX_BYTES: Final = 4 << 20
+MAX_CONTRACTS: Final = 64
 
 
 def configured_contracts(table: ContractsTable, where: str) -> ContractSet:
@@ -73,6 +74,10 @@ def _texts(table: ContractsTable, where: str) -> list[tuple[str, str]]:
 def _parse(texts: list[tuple[str, str]]) -> ContractSet:
     if not texts:
         return ContractSet(())
+    if len(texts) > MAX_CONTRACTS:
+        raise ConfigError(
+            f"{len(texts)} contracts, at most {MAX_CONTRACTS} can be in force: a birth names them all"
+        )
     # Here, not above: the parser takes longer to load than the gateway has to its first sample.
     from gateway.contracts.source import read_contract
 

@@ -27,7 +27,7 @@ from gateway.contracting import first_contracts
 from gateway.contracts.errors import ContractError
 from gateway.control import Control
 from gateway.decider import ContractSet, Decider
-from gateway.enrol import EnrolmentRefused, enrol, load_key, load_trust
+from gateway.enrol import EnrolmentRefused, enrol, erase_ticket, load_key, load_trust
 from gateway.errors import ConfigError, GatewayError, OutputError, SensorError
 from gateway.herald import Herald
 from gateway.keeper import Identity, Keeper
@@ -254,6 +254,8 @@ class Gateway:
         """Return the genesis of the chain, once this gateway is enrolled there."""
         table = self._config.enrolment
         if table is None or self.store.get("enrolled"):
+            if table is not None:  # a crash may have come between the note and the erasing
+                erase_ticket(Path(table.ticket))
             if self.trust.genesis is None:
                 _log.error(
                     "%s: the trust file holds a hash only; give the genesis, or [enrolment]", self._where
@@ -267,6 +269,7 @@ class Gateway:
                     table, self.identity.key, gateway.name, gateway.region, self.trust, self._config.data
                 )
                 self.store.put({"enrolled": b"\1"})
+                erase_ticket(Path(table.ticket))
             except EnrolmentRefused as error:
                 _log.error("%s", error)
                 attempt = len(_ENROL_AGAIN_S)

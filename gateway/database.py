@@ -79,6 +79,13 @@ class Database:
             raise
         return connection
 
+    def used_bytes(self) -> int:
+        """Return the bytes that the database holds, pages free for reuse not counted."""
+        pages, free, size = (
+            self.one(f"PRAGMA {name}")[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
     def _set_aside(self) -> None:
         self.recovered_whole = False
         for suffix in ("", "-wal", "-shm"):
@@ -86,16 +93,19 @@ class Database:
             if file.exists():
                 file.rename(self._path.with_name(f"{self._path.name}.damaged{suffix}"))
 
-    def _one(self, sql: str, *values: object) -> Any:
+    def one(self, sql: str, *values: object) -> Any:
+        """Return the first row of a query, or None."""
         with self._lock, self._translated():
             return self._connection.execute(sql, values).fetchone()
 
-    def _all(self, sql: str, *values: object) -> list[Any]:
+    def all(self, sql: str, *values: object) -> list[Any]:
+        """Return every row of a query."""
         with self._lock, self._translated():
             return self._connection.execute(sql, values).fetchall()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Any]:
+    def transaction(self) -> Iterator[Any]:
+        """Run statements by what this yields, all or none of them."""
         with self._lock, self._translated():
             run = self._connection.execute
             run("BEGIN IMMEDIATE")

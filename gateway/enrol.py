@@ -6,7 +6,7 @@ REST interface. It does not own what the chain makes of an enrolment.
 Invariants:
 * The key's seed is readable by its owner alone, and never overwritten.
 * A genesis is taken from anyone, but only with the hash that the trust file names.
-* A ticket's seed is erased once the enrolment is accepted, not before.
+* A ticket's seed is erased once the enrolment is accepted and noted, not before.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from gateway.chain.errors import ChainError
 from gateway.chain.genesis import Genesis, read_trust
 from gateway.chain.keys import ENROLMENT, SUITE, Signed, SigningKey
 from gateway.chain.ordered import Enrolment, EnrolmentBody, Ticket
-from gateway.errors import ConfigError, TransportError
+from gateway.errors import ConfigError, StoreError, TransportError
 
 if TYPE_CHECKING:
     from gateway.config import EnrolmentTable
 
-__all__ = ["EnrolmentRefused", "Trust", "enrol", "load_key", "load_trust", "read_ticket"]
+__all__ = ["EnrolmentRefused", "Trust", "enrol", "erase_ticket", "load_key", "load_trust", "read_ticket"]
 
 _TIMEOUT_S: Final = 30.0
 _MAX_ANSWER: Final = 1 << 20
@@ -101,7 +101,7 @@ def read_ticket(path: Path) -> tuple[Signed, SigningKey]:
 def enrol(
     table: EnrolmentTable, key: SigningKey, name: str, region: str, trust: Trust, directory: Path
 ) -> Genesis:
-    """Join the chain: post the enrolment, keep the genesis, erase the ticket. May be repeated.
+    """Join the chain: post the enrolment and keep the genesis. May be repeated, until the ticket is erased.
 
     Raises:
         ConfigError: the ticket cannot be used.
@@ -110,15 +110,22 @@ def enrol(
     """
     path = Path(table.ticket)
     signed, spender = read_ticket(path)
-    ticket = Ticket.decode(signed.body)
+    try:
+        ticket = Ticket.decode(signed.body)
+    except ChainError as error:
+        raise ConfigError(f"{path}: not a ticket file: {error}") from error
     if (ticket.genesis, ticket.region) != (trust.hash, region):
         raise ConfigError(f"{path}: the ticket is for region {ticket.region} or for another chain")
     body = EnrolmentBody(signed, key.public, name).encode()
     enrolment = Enrolment(SUITE, body, spender.sign(ENROLMENT, body), key.sign(ENROLMENT, body))
     answer = _post(table.url.rstrip("/") + "/v1/enrolment", enrolment.encode(), table.ca_file)
     genesis = trust.genesis or _genesis(answer, trust.hash)
-    _replace(directory / "genesis.cbor", genesis.encode())
-    _erase(path)
+    try:
+        _replace(directory / "genesis.cbor", genesis.encode())
+    except OSError as error:
+        raise StoreError(
+            f"{directory / 'genesis.cbor'}: {error.strerror}; the enrolment is tried again"
+        ) from error
     return genesis
 
 
@@ -175,7 +182,7 @@ def _replace(path: Path, data: bytes) -> None:
     new.replace(path)
 
 
-def _erase(path: Path) -> None:
+def erase_ticket(path: Path) -> None:
     """Overwrite and remove a file; on flash the old bytes may outlive this, so a ticket is also good but once."""
     with contextlib.suppress(OSError):
         with path.open("r+b") as file:

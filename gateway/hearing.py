@@ -21,9 +21,10 @@ from gateway.chain.keys import ALARM_RECEIPT, ANSWER, HUB_STATE, REQUEST, Signed
 from gateway.chain.messages import AlarmReceipt, Answer, HeaderFinality, HubState, Receipts, Request
 from gateway.chain.ordered import HEADERS, LogLeaf
 from gateway.errors import StoreError
+from gateway.holdings import Holdings, Receipt
 from gateway.keeper import Identity, Keeper
 from gateway.orders import Orders
-from gateway.store import Receipt, Store
+from gateway.store import Store
 from gateway.topics import read_receipt
 
 __all__ = ["Heard", "Hearing"]
@@ -59,7 +60,7 @@ class Hearing:
         self, identity: Identity, genesis: Genesis, hub: Hub, store: Store, keeper: Keeper, orders: Orders
     ) -> None:
         self._identity, self._genesis, self._hub = identity, genesis, hub
-        self._store, self._keeper, self._orders = store, keeper, orders
+        self._store, self._holdings, self._keeper, self._orders = store, Holdings(store), keeper, orders
         self._state_version = -1
 
     def hear(self, kind: str, payload: bytes, birth: int) -> Heard:
@@ -113,7 +114,7 @@ class Hearing:
                 rows.append(Receipt(stored.number, hub.name, hub.agency, *kept, each.encode()))
         final = self._final(receipts.finality) if receipts.finality else None
         if rows or final is not None:
-            self._store.add_receipts(rows, final)
+            self._holdings.add_receipts(rows, final)
         return Heard(received=[row.number for row in rows if row.hub == self._hub.name])
 
     def _final(self, finality: HeaderFinality) -> int | None:

@@ -151,6 +151,11 @@ class Journal:
             return max(0, min(MAX_RECORD_BYTES, free - LENGTH.size - DIGEST))
 
     @property
+    def loss_bound_ms(self) -> int:
+        """The longest a record may wait for its sync."""
+        return self._loss_bound_ms
+
+    @property
     def next_sync_ms(self) -> int | None:
         """Monotonic time by which `tick` must be called; None while all is durable."""
         oldest = self._oldest_unsynced_ms

@@ -103,11 +103,11 @@ class Logbook:
 
     def reading(self, index: int, at: int, value: int, now: int) -> None:
         """Record a value of a series, taken at `at`."""
-        self._add(lambda block: block.add_reading(index, at, value), now)
+        self._add(lambda block: block.add_reading(index, at, value), at, now)
 
     def event(self, event: Event, now: int, klass: int = 0) -> None:
         """Record an event."""
-        self._add(lambda block: block.add_event(event, now, klass), now)
+        self._add(lambda block: block.add_event(event, now, klass), now, now)
 
     def transition(self, body: bytes, state: bytes, now: int) -> None:
         """Record a transition, with the contracts' state after it."""
@@ -181,13 +181,16 @@ class Logbook:
             else:
                 self._homeless.popleft()
 
-    def _add(self, add: Callable[[OpenBlock], None], now: int) -> None:
+    def _add(self, add: Callable[[OpenBlock], None], at: int, now: int) -> None:
+        """Record what was taken at `at`; what belongs to a block that is closed, or finds no room, is lost."""
         if self._homeless:
             self._house(now)
-        try:
-            add(self._opened(now))
-        except TooMuch:
-            if self.close(now):
+        while at >= self.not_before:
+            try:
                 add(self._opened(now))
+            except TooMuch:
+                if not self.close(now):
+                    break
             else:
-                self.lost += 1
+                return
+        self.lost += 1

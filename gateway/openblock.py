@@ -53,7 +53,7 @@ from gateway.chain.reading import (
 from gateway.chain.record import BootNonce, Int, Millis, Range, Record, UInt
 from gateway.chain.trees import root_of
 from gateway.errors import JournalError
-from gateway.journal import Journal
+from gateway.journal import MAX_RECORD_BYTES, Journal
 
 __all__ = ["MAX_BODY", "Draft", "OpenBlock", "Opening", "Summary", "TooMuch", "recover"]
 
@@ -194,7 +194,10 @@ class OpenBlock:
         self._check_room(leaves, len(event.body) + 8)
         leaves.append(event)
         self.latest = max(self.latest, event.time + self._base)
-        self._journal(encode([klass, event.time, event.kind, event.body, state]))
+        record = encode([klass, event.time, event.kind, event.body, state])
+        if len(record) > MAX_RECORD_BYTES:  # then the transition's row alone holds the contracts' state
+            record = encode([klass, event.time, event.kind, event.body, b""])
+        self._journal(record)
 
     def _check_room(self, leaves: Sequence[object], size: int) -> None:
         if len(leaves) >= _MAX_LEAVES or self._bytes + size > MAX_BODY:

@@ -22,6 +22,7 @@ from typing import Final
 
 from gateway.chain.reading import Shedding
 from gateway.clock import Clock
+from gateway.holdings import Holdings
 from gateway.store import Store
 
 __all__ = ["Pruner"]
@@ -58,7 +59,8 @@ class Pruner:
         custodians: Callable[[], int | None],
         note: Callable[[Shedding], None],
     ) -> None:
-        self._store, self._directory, self._clock = store, directory, clock
+        self._store, self._holdings = store, Holdings(store)
+        self._directory, self._clock = directory, clock
         self._retain_ms, self._custodians, self._note = retain_h * _HOUR_MS, custodians, note
         self.quota = quota or shutil.disk_usage(directory).total // 2
         # To delete rows takes room in the log, too: on a full disk this file makes way for it.
@@ -76,25 +78,26 @@ class Pruner:
             self._ballast.unlink(missing_ok=True)
         custodians = self._custodians()
         if custodians is not None:
-            while numbers := self._store.prunable(custodians, now - self._retain_ms, now, _BATCH):
-                self._store.drop_bodies(numbers)
+            while numbers := self._holdings.prunable(custodians, now - self._retain_ms, now, _BATCH):
+                self._holdings.drop_bodies(numbers)
         while self._is_short() and self._shed(now):
             pass
         self._take_ballast()
 
     def _is_short(self) -> bool:
-        free = shutil.disk_usage(self._directory).free + self._ballast_bytes()
+        # Rows that are dropped give no bytes back to the disk: their pages are the database's room to write on.
+        free = shutil.disk_usage(self._directory).free + self._ballast_bytes() + self._store.spare_bytes()
         return self._store.used_bytes() > self.quota or free < _LOW_BYTES
 
     def _shed(self, now: int) -> bool:
         """Give up one batch of the least precious; False when there is nothing that may go."""
-        store, old = self._store, now - _DAY_MS
-        if rows := store.summarised(old, _BATCH):
-            store.drop_summaries(number for number, _ in rows)
+        holdings, old = self._holdings, now - _DAY_MS
+        if rows := holdings.summarised(old, _BATCH):
+            holdings.drop_summaries(number for number, _ in rows)
             return self._shedded(_SUMMARIES, rows)
         for what in (_QUIET, _OLDEST):
-            if rows := store.sheddable(old, _CALM_MS, _BATCH, quiet=what == _QUIET):
-                store.drop_bodies(number for number, _ in rows)
+            if rows := holdings.sheddable(old, _CALM_MS, _BATCH, quiet=what == _QUIET):
+                holdings.drop_bodies(number for number, _ in rows)
                 return self._shedded(what, rows)
         return False
 

@@ -135,10 +135,12 @@ class Recorder:
                     kept.append((index, value))
             if transitions:
                 self._decider.hear(transitions)
-            for index, value in kept:
-                self._logbook.reading(index, now, value, now)
-            self._note(noted, now)
-            self._follow(transitions, now)
+            try:
+                for index, value in kept:
+                    self._logbook.reading(index, now, value, now)
+                self._note(noted, now)
+            finally:  # whatever keeps a reading from the book, decisions go their way
+                self._follow(transitions, now)
 
     def fail(self, plan: SensorPlan, error: SensorError) -> None:
         """Take note that a sensor gave no sample."""
@@ -295,18 +297,29 @@ class Recorder:
         """Record decisions that the pins have followed already, pass them on, and seal if it is time."""
         if transitions:
             state = self._decider.state(now)
-            self._told.decided([self._record(each, state, now) for each in transitions])
-            for index, policy in enumerate(self._policies):
-                for at, value in policy.commit(now):
-                    if at >= self._logbook.not_before:
-                        self._logbook.reading(index, at, value, now)
+            decisions = [self._decision(each, state) for each in transitions]
+            try:
+                for each in decisions:
+                    self._logbook.transition(each.body, state, now)
+            finally:
+                self._told.decided(decisions)
+            ring = [
+                (at, index, value)
+                for index, policy in enumerate(self._policies)
+                for at, value in policy.commit(now)
+            ]
+            for at, index, value in sorted(
+                ring
+            ):  # oldest first: where the block gets full, the next takes the rest
+                if at >= self._logbook.not_before:
+                    self._logbook.reading(index, at, value, now)
             self._logbook.hasten(now)
         if self._logbook.is_due(now):
             self._logbook.close(now)
         if (due := self._decider.due_ms()) is not None and due < self._planned:
             self._poke()
 
-    def _record(self, transition: Transition, state: bytes, now: int) -> Decision:
+    def _decision(self, transition: Transition, state: bytes) -> Decision:
         self._counter += 1
         wall = self._logbook.wall(transition.at_ms)
         body = TransitionRecord(
@@ -326,5 +339,4 @@ class Recorder:
         ).encode()
         change = CONDITIONS[transition.before], CONDITIONS[transition.after]
         _log.warning("contract %s: %s -> %s %s", transition.contract_id, *change, transition.faults_after)
-        self._logbook.transition(body, state, now)
         return Decision(transition_hash(body), body, wall, state)

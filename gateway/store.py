@@ -1,7 +1,8 @@
-"""What is sealed and decided: blocks, transitions, receipts and a few small values, as rows.
+"""What is sealed and decided: blocks, transitions and a few small values, as rows.
 
 Owns what is asked of the database and in which transaction. It does not own the database itself
-(`gateway.database`), what may be signed or pruned (`gateway.keeper`, `gateway.pruning`), nor the open block.
+(`gateway.database`), receipts and room (`gateway.holdings`), what may be signed (`gateway.keeper`), nor the open
+block.
 
 Invariants:
 * Each method is one transaction, durable when it returns; one that fails has changed nothing.
@@ -21,7 +22,7 @@ from gateway.chain.ordered import NOWHERE, Position
 from gateway.database import Database
 from gateway.openblock import Draft
 
-__all__ = ["Receipt", "Signature", "Store", "Stored", "Transition"]
+__all__ = ["Signature", "Store", "Stored", "Transition"]
 
 _BLOCK: Final = "SELECT number, epoch, height, hash, header, signature, held, final, transitions FROM blocks"
 
@@ -69,18 +70,6 @@ class Transition:
     ordinal: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """A verified custody receipt of one hub for one block."""
-
-    number: int
-    hub: str
-    agency: str
-    classes: int
-    keep_until_ms: int
-    body: bytes
-
-
 class Store(Database):
     """The database of one gateway. Methods may be called from any thread.
 
@@ -93,30 +82,30 @@ class Store(Database):
 
     def get(self, name: str) -> bytes | None:
         """Return a small value, or None."""
-        row = self._one("SELECT value FROM meta WHERE name = ?", name)
+        row = self.one("SELECT value FROM meta WHERE name = ?", name)
         return None if row is None else bytes(row[0])
 
     def put(self, values: Mapping[str, bytes | None]) -> None:
         """Set small values; None removes one."""
-        with self._transaction() as run:
+        with self.transaction() as run:
             _put(run, values)
 
     def add_listing(self, root: bytes, entries: Sequence[bytes]) -> None:
         """Keep a catalogue or contract set under its listing's root."""
         items: list[Item] = list(entries)
-        with self._transaction() as run:
+        with self.transaction() as run:
             run("INSERT OR IGNORE INTO listings VALUES (?, ?)", (root, encode(items)))
 
     def listing(self, root: bytes) -> tuple[bytes, ...] | None:
         """Return the entries of a listing, or None."""
-        row = self._one("SELECT entries FROM listings WHERE root = ?", root)
+        row = self.one("SELECT entries FROM listings WHERE root = ?", root)
         return None if row is None else tuple(decode(row[0], max_size=1 << 22))  # type: ignore[arg-type]
 
     # transitions and their alarms
 
     def add_transitions(self, rows: Iterable[Transition], values: Mapping[str, bytes | None]) -> None:
         """Write transitions, known ones aside, together with small values."""
-        with self._transaction() as run:
+        with self.transaction() as run:
             for row in rows:
                 run(
                     "INSERT OR IGNORE INTO transitions (hash, body, mark, wall_ms) VALUES (?, ?, ?, ?)",
@@ -126,11 +115,11 @@ class Store(Database):
 
     def has_transition(self, hashed: bytes) -> bool:
         """Whether a transition is here, by its hash."""
-        return self._one("SELECT 1 FROM transitions WHERE hash = ?", hashed) is not None
+        return self.one("SELECT 1 FROM transitions WHERE hash = ?", hashed) is not None
 
     def unacknowledged(self, hub: str, limit: int = 256, *, after: int = 0) -> list[Transition]:
         """Return the transitions above an ordinal whose alarm a hub has not acknowledged, oldest first."""
-        rows = self._all(
+        rows = self.all(
             "SELECT hash, body, mark, wall_ms, ordinal FROM transitions AS t WHERE ordinal > ? AND NOT EXISTS"
             " (SELECT 1 FROM acknowledged WHERE hub = ? AND hash = t.hash) ORDER BY ordinal LIMIT ?",
             after,
@@ -141,17 +130,17 @@ class Store(Database):
 
     def last_ordinal(self) -> int:
         """Return the ordinal of the newest transition; 0 when there is none."""
-        return int(self._one("SELECT coalesce(max(ordinal), 0) FROM transitions")[0])
+        return int(self.one("SELECT coalesce(max(ordinal), 0) FROM transitions")[0])
 
     def acknowledge(self, hub: str, hashes: Iterable[bytes]) -> None:
         """Note that a hub has these alarms on its disk."""
-        with self._transaction() as run:
+        with self.transaction() as run:
             for hashed in hashes:
                 run("INSERT OR IGNORE INTO acknowledged VALUES (?, ?)", (hub, hashed))
 
     def loose_transitions(self) -> list[Transition]:
         """Return the transitions that stand in no block, oldest first."""
-        rows = self._all(
+        rows = self.all(
             "SELECT hash, body, mark, wall_ms FROM transitions AS t WHERE NOT EXISTS"
             " (SELECT 1 FROM placed WHERE hash = t.hash) ORDER BY ordinal"
         )
@@ -163,7 +152,7 @@ class Store(Database):
         """Write a block, as a draft where it has no place in the chain yet, together with small values."""
         header, place = draft.header, signed.position if signed else NOWHERE
         classes = sum(1 << head.klass for head in header.segments)
-        with self._transaction() as run:
+        with self.transaction() as run:
             run(
                 "INSERT INTO blocks (number, epoch, height, hash, header, signature, ended_ms, classes,"
                 " transitions) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -202,7 +191,7 @@ class Store(Database):
         self, signatures: Iterable[Signature], orphans: Iterable[Stored], values: Mapping[str, bytes | None]
     ) -> None:
         """Give drafts, and blocks whose epoch was closed below them (`orphans`), their place in the chain."""
-        with self._transaction() as run:
+        with self.transaction() as run:
             for old in orphans:
                 run(
                     "INSERT OR IGNORE INTO orphans VALUES (?, ?, ?, ?, ?)",
@@ -220,7 +209,7 @@ class Store(Database):
 
     def last_number(self) -> int:
         """Return the number of the newest block; 0 when there is none."""
-        row = self._one("SELECT max(number) FROM blocks")
+        row = self.one("SELECT max(number) FROM blocks")
         return int(row[0] or 0) if row else 0
 
     def head(self) -> Stored | None:
@@ -242,7 +231,7 @@ class Store(Database):
     def has_hash(self, hashed: bytes) -> bool:
         """Whether a signed header is here, as a block or as an orphan."""
         return (
-            self._one(
+            self.one(
                 "SELECT 1 FROM blocks WHERE hash = ?1 UNION SELECT 1 FROM orphans WHERE hash = ?1", hashed
             )
             is not None
@@ -263,7 +252,7 @@ class Store(Database):
 
     def waiting(self, hub: str, after: int = 0) -> int:
         """Return how many blocks numbered above `after` lack a hub's receipt, drafts included."""
-        row = self._one(
+        row = self.one(
             "SELECT count(*) FROM blocks WHERE number > ? AND (held = 1 OR final = 0) AND NOT EXISTS"
             " (SELECT 1 FROM receipts WHERE number = blocks.number AND hub = ?)",
             after,
@@ -273,103 +262,26 @@ class Store(Database):
 
     def message(self, stored: Stored) -> Block:
         """Return a signed block as it is sent; bodies that are gone are withheld."""
-        rows = self._all("SELECT place, body FROM segments WHERE number = ? ORDER BY place", stored.number)
+        rows = self.all("SELECT place, body FROM segments WHERE number = ? ORDER BY place", stored.number)
         if rows:
             return Block(SUITE, stored.header, stored.signature, tuple(bytes(body) for _, body in rows))
-        row = self._one("SELECT classes FROM blocks WHERE number = ?", stored.number)
+        row = self.one("SELECT classes FROM blocks WHERE number = ?", stored.number)
         count = int(row[0]).bit_count() if row else 1
         return Block(SUITE, stored.header, stored.signature, (b"",) * count)
 
     def summaries(self, number: int) -> list[tuple[int, int, int, int, int, int]]:
         """Return a block's summaries: (series, count, least, greatest, last, total) each."""
-        rows = self._all(
+        rows = self.all(
             "SELECT series, count, least, greatest, last, total FROM summaries WHERE number = ?", number
         )
         return [(a, b, c, d, e, int(total)) for a, b, c, d, e, total in rows]
-
-    # receipts, finality, pruning
-
-    def add_receipts(self, receipts: Iterable[Receipt], final: int | None) -> None:
-        """Keep custody receipts, and note that a block is final, and with it every signed one below.
-
-        A later receipt of the same hub replaces the first.
-        """
-        with self._transaction() as run:
-            for each in receipts:
-                run(
-                    "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?)",
-                    (each.number, each.hub, each.agency, each.classes, each.keep_until_ms, each.body),
-                )
-            if final is not None:
-                run("UPDATE blocks SET final = 1 WHERE number <= ? AND height > 0 AND final = 0", (final,))
-
-    def prunable(self, custodians: int, before_ms: int, now_ms: int, limit: int) -> list[int]:
-        """Return final blocks that enough agencies keep for us and that ended before a time, oldest first."""
-        rows = self._all(
-            "SELECT number FROM blocks WHERE held = 1 AND final = 1 AND ended_ms < ? AND (SELECT count(DISTINCT"
-            " agency) FROM receipts WHERE number = blocks.number AND classes & blocks.classes = blocks.classes"
-            " AND keep_until_ms > ?) >= ? ORDER BY number LIMIT ?",
-            before_ms,
-            now_ms,
-            custodians,
-            limit,
-        )
-        return [row[0] for row in rows]
-
-    def drop_bodies(self, numbers: Iterable[int]) -> None:
-        """Give up the bodies of blocks; their headers, receipts and transitions stay."""
-        with self._transaction() as run:
-            for number in numbers:
-                run("DELETE FROM segments WHERE number = ?", (number,))
-                run("UPDATE blocks SET held = 0 WHERE number = ?", (number,))
-
-    def summarised(self, before_ms: int, limit: int) -> list[tuple[int, int]]:
-        """Return (number, height) of blocks that have summaries and ended before a time, oldest first."""
-        return self._all(
-            "SELECT DISTINCT b.number, height FROM blocks AS b JOIN summaries AS s ON s.number = b.number"
-            " WHERE ended_ms < ? ORDER BY b.number LIMIT ?",
-            before_ms,
-            limit,
-        )
-
-    def drop_summaries(self, numbers: Iterable[int]) -> None:
-        """Give up the summaries of blocks."""
-        with self._transaction() as run:
-            for number in numbers:
-                run("DELETE FROM summaries WHERE number = ?", (number,))
-
-    def sheddable(self, before_ms: int, calm_ms: int, limit: int, *, quiet: bool) -> list[tuple[int, int]]:
-        """Return (number, height) of blocks with bodies that may be shed, oldest first.
-
-        Args:
-            before_ms: they ended before this.
-            calm_ms: no transition lies within this of them.
-            quiet: only blocks of nothing but the public class that some hub has signed for.
-        """
-        extra = "AND classes = 1 AND EXISTS (SELECT 1 FROM receipts WHERE number = blocks.number)"
-        return self._all(
-            "SELECT number, height FROM blocks WHERE held = 1 AND ended_ms < ?1 AND NOT EXISTS (SELECT 1 FROM"
-            " transitions WHERE wall_ms BETWEEN (SELECT coalesce(max(ended_ms), 0) FROM blocks AS b"
-            " WHERE b.number = blocks.number - 1) - ?2 AND ended_ms + ?2)"
-            f" {extra if quiet else ''} ORDER BY number LIMIT ?3",
-            before_ms,
-            calm_ms,
-            limit,
-        )
-
-    def used_bytes(self) -> int:
-        """Return the bytes that the database holds, pages free for reuse not counted."""
-        pages, free, size = (
-            self._one(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages[0] - free[0]) * size[0]) if pages and free and size else 0
 
     def _block(self, where: str, *values: object) -> Stored | None:
         blocks = self._blocks(where, *values)
         return blocks[0] if blocks else None
 
     def _blocks(self, where: str, *values: object) -> list[Stored]:
-        rows = self._all(f"{_BLOCK} {where}", *values)
+        rows = self.all(f"{_BLOCK} {where}", *values)
         return [_stored(*row) for row in rows]
 
 

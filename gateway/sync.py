@@ -197,8 +197,8 @@ class HubSync:
                     _log.debug("hub %s: %s", self._name, error)
                     with self._lock:
                         self._lock.wait(_ROOM_S)
-                except StoreError as error:
-                    _log.error("hub %s: nothing can be sent: %s", self._name, error)
+                except Exception as error:  # whatever it is, the next alarm must find this thread alive
+                    _log.error("hub %s: not all can be sent: %s: %s", self._name, type(error).__name__, error)
                     with self._lock:
                         self._lock.wait(_ALARM_AGAIN_S)
 
@@ -220,9 +220,11 @@ class HubSync:
         return max(0.005, min(wait, _IDLE_S))
 
     def _send(self, now: float) -> None:
-        if self._birth_due or (not self._satisfied and now >= self._birth_again_at()):
-            self._send_birth(*(self._birth_for or self._mouth.roots()), now)
-        self._send_alarms(now)
+        try:
+            if self._birth_due or (not self._satisfied and now >= self._birth_again_at()):
+                self._send_birth(*(self._birth_for or self._mouth.roots()), now)
+        finally:  # alarms go although a birth cannot be made; a hub takes them in any order
+            self._send_alarms(now)
         if now - self._beat_at >= self._mouth.heartbeat_s:
             self._beat_at = now
             waiting = self._mouth.store.waiting(self._name, self._window.floor)

@@ -8,12 +8,14 @@ Invariants:
   announced at once all the same, marked unrecorded, and written as such later.
 * A journal is handed back only when its block is in the store.
 * Nothing waits for it but what it stores: decisions and pins do not.
+* No journal waits longer for its sync than its loss bound, and no error ends the thread: alarms go through it.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from typing import Final
 
 from gateway.chain.alarm import RECORDED, UNRECORDED
 from gateway.clock import Clock
-from gateway.errors import JournalError, StoreError
+from gateway.errors import StoreError
 from gateway.journal import Journal
 from gateway.keeper import Identity, Keeper
 from gateway.openblock import Draft, OpenBlock
@@ -78,10 +80,11 @@ class Writer:
         self._wake = threading.Condition()
         self._decisions: deque[Decision] = deque()
         self._blocks = deque(_Waiting(partial(_as_it_is, each), journal, b"") for each, journal in left)
-        self._is_stuck = False
+        self._retry_at: float | None = None  # time.monotonic() at which a store that failed is tried again
         self._unwritten = list(unwritten)
         self._state = b""
         self._stopping = False
+        self._cared = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -115,7 +118,6 @@ class Writer:
             return list(self._unwritten)
 
     def _run(self) -> None:
-        cared = self._clock.monotonic_ms()
         while True:
             with self._wake:
                 if not self._has_work():
@@ -123,23 +125,43 @@ class Writer:
                         return
                     self._wake.wait(self._patience())
                 decisions = [self._decisions.popleft() for _ in range(len(self._decisions))]
-            if decisions:
-                self._write(decisions)
-            elif not self._store_next() and self._stopping:
-                return
-            self._sync_journals()
-            if self._clock.monotonic_ms() - cared > _CARE_S * 1000:
-                cared = self._clock.monotonic_ms()
-                self._guarded(self._care)
+            try:
+                if not self._work(decisions) and self._stopping:
+                    return
+            except Exception:  # whatever it is, the next alarm must find this thread alive
+                _log.exception("the writer goes on after an error that it does not know")
+                self._retry_at = time.monotonic() + _RETRY_S
+
+    def _work(self, decisions: Sequence[Decision]) -> bool:
+        """Do what there is to do now; False where nothing was stored or announced."""
+        if decisions:
+            self._write(decisions)
+        stored = self._may_store() and self._store_next()
+        for journal in self._journals:
+            self._guarded(journal.tick)
+        if time.monotonic() - self._cared > _CARE_S:
+            self._cared = time.monotonic()
+            self._guarded(self._care)
+        return bool(decisions) or stored
 
     def _has_work(self) -> bool:
-        return bool(self._decisions or (self._blocks and not self._is_stuck))
+        return bool(self._decisions or (self._blocks and self._may_store()))
+
+    def _may_store(self) -> bool:
+        return self._stopping or self._retry_at is None or time.monotonic() >= self._retry_at
 
     def _patience(self) -> float:
+        """Return how long nothing is to be done, in seconds.
+
+        A journal that has nothing to sync now may have by the next moment, hence its whole bound.
+        """
         now = self._clock.monotonic_ms()
-        dues = [due - now for each in self._journals if (due := each.next_sync_ms) is not None]
+        waits = [
+            max(1, each.loss_bound_ms if (due := each.next_sync_ms) is None else due - now)
+            for each in self._journals
+        ]
         longest = _RETRY_S if self._blocks or self._unwritten else _CARE_S
-        return max(0.001, min([longest, *(due / 1000 / self._speed for due in dues)]))
+        return max(0.001, min([longest, *(wait / 1000 / self._speed for wait in waits)]))
 
     # transitions
 
@@ -157,7 +179,7 @@ class Writer:
     def _try_write(self, rows: Sequence[Transition]) -> bool:
         try:
             self._store.add_transitions(rows, self._values(self._state))
-        except StoreError as error:
+        except Exception as error:  # whatever keeps them from the disk must not keep them from the hub
             _log.error("transitions cannot be recorded, and are published all the same: %s", error)
             return False
         return True
@@ -179,12 +201,12 @@ class Writer:
         try:
             self._keeper.keep(block.draft(), self._values(block.state))
         except StoreError as error:
-            if not self._is_stuck:
+            if self._retry_at is None:
                 _log.error("a sealed block cannot be stored yet: %s", error)
-            self._is_stuck = True
+            self._retry_at = time.monotonic() + _RETRY_S
             self._guarded(self._care)
             return False
-        self._is_stuck = False
+        self._retry_at = None
         with self._wake:
             self._blocks.popleft()
         if block.journal is not None:
@@ -196,14 +218,10 @@ class Writer:
     def _values(self, state: bytes) -> Mapping[str, bytes]:
         return {"engine": state} if state else {}
 
-    def _sync_journals(self) -> None:
-        for journal in self._journals:
-            self._guarded(journal.tick)
-
     def _guarded(self, action: Callable[[], object]) -> None:
         try:
             action()
-        except (JournalError, StoreError) as error:
+        except (StoreError, OSError) as error:  # a JournalError is an OSError
             _log.error("%s", error)
 
 

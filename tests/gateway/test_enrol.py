@@ -16,7 +16,7 @@ from gateway.chain.keys import TICKET, SigningKey, gateway_id
 from gateway.chain.ordered import Enrolment, Ticket
 from gateway.chain.verify import enrolled_id, verify_enrolment
 from gateway.config import EnrolmentTable
-from gateway.enrol import EnrolmentRefused, Trust, enrol, load_key, load_trust
+from gateway.enrol import EnrolmentRefused, Trust, enrol, erase_ticket, load_key, load_trust
 from gateway.errors import ConfigError, TransportError
 
 GENESIS = make_genesis()
@@ -89,8 +89,11 @@ def test_an_enrolment_is_signed_by_ticket_and_key_and_spends_the_ticket(desk: De
     ticket, body = verify_enrolment(enrolment, GENESIS, 0)
     assert (ticket.region, body.name, body.key) == (REGION, "flat 3", key.public)
     assert enrolled_id(enrolment) == gateway_id(key.public)
-    assert not (tmp_path / "ticket").exists()
     assert load_trust(_hash_file(tmp_path), tmp_path).genesis == GENESIS
+    assert (tmp_path / "ticket").exists(), "only what is noted may make the ticket go: a crash may come between"
+    erase_ticket(tmp_path / "ticket")
+    assert not (tmp_path / "ticket").exists()
+    erase_ticket(tmp_path / "ticket")
 
 
 def _hash_file(directory: Path) -> Path:

@@ -15,8 +15,9 @@ from gateway.chain.messages import Answer
 from gateway.chain.ordered import NOWHERE
 from gateway.chain.reading import Shedding
 from gateway.config import SealTable
+from gateway.holdings import Holdings, Receipt
 from gateway.pruning import Pruner
-from gateway.store import Receipt, Store
+from gateway.store import Store
 
 HOUR_MS = 3_600_000
 FOREVER_MS = 1 << 50
@@ -75,7 +76,7 @@ class Old:
 
     def receipt(self, numbers: range, agency: str = "a", classes: int = 7, final: bool = True) -> None:
         rows = [Receipt(each, f"hub-{agency}", agency, classes, FOREVER_MS, b"r") for each in numbers]
-        self.store.add_receipts(rows, numbers[-1] if final else None)
+        Holdings(self.store).add_receipts(rows, numbers[-1] if final else None)
 
     def held(self) -> set[int]:
         return {each.number for each in self.store.above(0) if each.held}
@@ -125,10 +126,10 @@ def test_at_the_quota_summaries_go_then_quiet_public_bodies_then_the_oldest(old:
 def test_never_shed_are_the_last_day_and_ten_minutes_around_a_transition(old: Old) -> None:
     now = old.rig.clock.wall_ms()
     old.pruner(quota=1).care()
-    rows = dict(old.store._all("SELECT number, ended_ms FROM blocks"))
+    rows = dict(old.store.all("SELECT number, ended_ms FROM blocks"))
     held = old.held()
     assert {number for number, ended in rows.items() if ended > now - 24 * HOUR_MS} <= held
-    walls = [wall for (wall,) in old.store._all("SELECT wall_ms FROM transitions")]
+    walls = [wall for (wall,) in old.store.all("SELECT wall_ms FROM transitions")]
     assert len(walls) >= 2
     near = {n for n, ended in rows.items() if any(abs(ended - wall) < 600_000 for wall in walls)}
     assert near
