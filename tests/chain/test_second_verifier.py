@@ -57,7 +57,7 @@ GOLDEN: Final = _golden()
 # What is hashed or signed as bytes, and a case that holds it.
 SPELT: Final = (
     *((stage, Case()) for stage in ("ticket", "enrolment_body", "leaf", "header_bytes")),
-    *((stage, Case()) for stage in ("seal_body", "key_entry", "evidence")),
+    *((stage, Case()) for stage in ("block_body", "key_entry", "evidence")),
     ("key_end", Case(ended=6)),
     ("transition_bytes", Case(leaf="transition", alarm=True)),
     ("comet_seal", Case(engine=2)),

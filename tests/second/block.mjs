@@ -83,13 +83,12 @@ function demandOwnTransition(header, { genesis, gateway, contract_hash: contract
 function openSeen(chain, { seen }, { finality, seen: checkpoint }, accepted) {
   if (checkpoint === null) return null;
   const word = openCheckpoint(chain, checkpoint);
-  const logSize = checkpoint.app.log_size;
   demand(
-    word.height === seen.height && logSize === seen.log_size && word.sealHash.equals(seen.seal_hash),
+    word.height === seen.height && word.logSize === seen.log_size && word.sealHash.equals(seen.seal_hash),
     "the header has seen another seal",
   );
   demand(
-    word.height < accepted.height && word.time <= accepted.time && logSize <= finality.index,
+    word.height < accepted.height && word.time <= accepted.time && word.logSize <= finality.index,
     "the seal that the header has seen is not older than the header's acceptance",
   );
   return word;

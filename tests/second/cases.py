@@ -63,6 +63,21 @@ def with_seen(*seen: Any) -> Mapping[str, Bend]:
     return {"header": put(12, to=list(seen)), "block_part": put(5, to=[])}
 
 
+def sealed(height: int, time: int) -> Bend:
+    """The hub's seal of another moment."""
+    return lambda body: [body[0], height, time, body[3]]
+
+
+def sealed_comet(height: int, time: int) -> Bend:
+    """A consensus header of another moment."""
+    return lambda header: [*header[:3], height, time // 1000, *header[5:]]
+
+
+def everywhere(stage: str, bend: Bend, *roles: str) -> Mapping[str, Bend]:
+    """One bend for the checkpoints of acceptance and standing, and of those named."""
+    return {f"{role}_{stage}": bend for role in ("alarm", "block", "as_of", *roles)}
+
+
 def signed_by(sign: Callable[[bytes], bytes]) -> Mapping[str, Bend]:
     """A header under another signature over the same bytes."""
     return {"signed_header": lambda signed: [*signed[:2], sign(b"tocsin/block/v1\0\x01" + signed[1])]}
@@ -134,6 +149,11 @@ def _many_documents(_: Item) -> Item:
     return [bytes([i]) * 16_384 for i in range(16)]
 
 
+def _with_twin(sets: Item) -> Item:
+    """In order, as the same key's other power is lower."""
+    return [sets[0], [*sets[1], [sets[1][0][0], 1]]]
+
+
 def _steps(count: int) -> Bend:
     return lambda sets: [sets[i % 2] for i in range(count + 1)]
 
@@ -153,7 +173,7 @@ ACCEPTED: Final = (
     Story("longest block", PUBLIC, {"leaf": put(1, to=2**32 - 1), "header": put(8, to=2**32 - 1)}),
     Story("latest block", PUBLIC, {"header": put(6, to=LAST_MOMENT - 1000)}),
     Story("first block", PUBLIC, {"header": _first_height}),
-    Story("height at the key's first", PUBLIC, {"key_entry": put(2, to=7)}),
+    Story("height at the key's first", ROTATED, {"key_entry": put(2, to=7)}),
     Story("shedding of one block", SHEDDING, {"leaf": put(1, 1, to=9)}),
     Story("encrypted segment", RESTRICTED, {"header": put(13, 1, 4, to=MOST)}),
     Story("no seal seen", PUBLIC, with_seen(0, 0, ZERO)),
@@ -175,22 +195,27 @@ ACCEPTED: Final = (
     Story("end at another epoch's block above", Case(ended=6), {"key_end": put(1, to=[1, 8, OTHER])}),
     Story("revoked after rotation", Case(ended=6), {"key_end": put(1, to=[0, 7, ZERO])}),
     Story("alarm of a revoked key", Case(block=False, alarm=True, ended=6), {"key_end": put(1, to=[0, 0, ZERO])}),
-    Story("seals at the highest height", PUBLIC, {"seal_body": put(1, to=MOST), "as_of_body": put(1, to=MOST)}),
-    Story("seal at the latest time", PUBLIC, {"seal_body": put(2, to=LAST_MOMENT)}),
+    Story("seals at the highest height", PUBLIC, everywhere("body", sealed(MOST, WALL))),
+    Story("seals at the latest time", PUBLIC, everywhere("body", put(2, to=LAST_MOMENT))),
+    Story("standing under the acceptance's seal", PUBLIC, {"as_of_body": sealed(9, WALL + 60_000)}),
+    Story("standing of the acceptance's time", PUBLIC, {"as_of_body": put(2, to=WALL + 60_000)}),
+    Story("standing of a larger log", PUBLIC, {"as_of_app": put(0, to=8)}),
+    Story("alarm accepted before the seal seen", BOTH, {"alarm_body": sealed(5, WALL - 5)}),
+    Story("one header, two commits", COMET, {"as_of_header": sealed_comet(20, WALL + 60_000), "commit": put(0, to=1)}),
     Story("authority that is a hub too", PUBLIC, {"genesis": lambda g: put(5, 1, 2, to=g[6][0][2])(g)}),
     Story("two hubs under engine 2", COMET, {"genesis": put(6, to=lambda hubs: [*hubs, ["h", "a", OTHER]])}),
     Story("greatest powers", COMET, {"genesis": put(7, to=lambda v: [[key, 2**40] for key, _ in v])}),
     Story("validators out of order in the genesis", COMET, {"genesis": put(7, to=lambda v: v[::-1])}),
     Story("no step", COMET, {"validator_sets": lambda sets: sets[:1]}),
     Story("there and back", COMET, {"validator_sets": lambda sets: [*sets, sets[0]]}),
-    Story("empty fields in a header", COMET, {"comet_header": _emptied}),
-    Story("largest numbers in a header", COMET, {"comet_header": _filled}),
-    Story("last header changes the set too", COMET, {"comet_header": put(12, to=OTHER)}),
+    Story("empty fields in a header", COMET, everywhere("header", _emptied, "seen")),
+    Story("largest numbers in a header", COMET, everywhere("header", _filled)),
+    Story("last header changes the set too", COMET, {"block_header": put(12, to=OTHER)}),
     Story("late round", COMET, {"commit": put(0, to=2**31 - 1)}),
     Story("many parts", COMET, {"commit": put(1, to=2**32 - 1)}),
     Story("three of four", COMET, {"commit": put(3, to=lambda votes: votes[:3])}),
-    Story("large file", COMET_BOTH, {"documents": _many_documents, "validator_sets": _steps(60)}),
-    Story("standing of a later time", PUBLIC, {"as_of_body": lambda body: [body[0], 10, MOST >> 11, body[3]]}),
+    Story("large file", COMET_BOTH, {"documents": _many_documents, "validator_sets": _steps(45)}),
+    Story("standing of a later time", PUBLIC, {"as_of_body": put(2, to=LAST_MOMENT)}),
     Story("lucky mixed key", Case(rotated=True, torsion="second"), signed_by(by_mixed_key)),
 )  # fmt: skip
 
@@ -275,7 +300,12 @@ REFUSED: Final = (
     Story("another gateway's id", PUBLIC, {"gateway": lambda _: bytes(16)}),
     Story("no enrolment of a first key", PUBLIC, {"standing": put(1, to=b"")}),
     Story("enrolment of a rotated key", ROTATED, {"standing": put(1, to=b"\x80")}),
-    Story("block before the key's first", PUBLIC, {"key_entry": put(2, to=8)}),
+    Story("first key from the second block", PUBLIC, {"key_entry": put(2, to=2)}),
+    Story("first key from height zero", PUBLIC, {"key_entry": put(2, to=0)}),
+    Story("key begun by a record of kind 4", ROTATED, {"key_entry": put(3, to=4)}),
+    Story("entry of another gateway's key", ROTATED, {"key_entry": put(0, to=bytes(16))}),
+    Story("entry of another key", ROTATED, {"key_entry": put(1, to=OTHER)}),
+    Story("block before the key's first", ROTATED, {"key_entry": put(2, to=8)}),
     Story("block after rotation", Case(ended=5), {"key_end": put(1, 1, to=6)}),
     Story("another block at the end", Case(ended=6), {"key_end": put(1, 2, to=OTHER)}),
     Story("another epoch at the end", Case(ended=7), {"key_end": put(1, 0, to=1)}),
@@ -286,11 +316,24 @@ REFUSED: Final = (
     Story("no end of another key", PUBLIC, {"end_key": put(2, to=OTHER)}),
     Story("end hidden", Case(ended=6), {"end": put(0, to=b"")}),
     Story("end by a record of kind 4", Case(ended=4), {}),
-    Story("another chain's seal", PUBLIC, {"seal_body": put(0, to=ZERO)}),
-    Story("seal of another application hash", PUBLIC, {"seal_body": put(3, to=ZERO)}),
+    Story("another chain's seal", PUBLIC, {"block_body": put(0, to=ZERO)}),
+    Story("seal of another application hash", PUBLIC, {"block_body": put(3, to=ZERO)}),
     Story("hub's seal under engine 2", COMET, {"seal_engine": lambda _: 1}),
-    Story("standing older than the acceptance", PUBLIC, {"as_of_body": put(1, to=8)}),
-    Story("standing older than the alarm's acceptance", ALARM, {"as_of_body": put(1, to=8)}),
+    Story("standing older than the acceptance", PUBLIC, {"as_of_body": sealed(8, WALL)}),
+    Story("standing below the alarm's acceptance", ALARM, {"as_of_app": put(0, to=2), "as_of_body": sealed(7, WALL)}),
+    Story("standing of an earlier time", PUBLIC, {"as_of_body": put(2, to=WALL + 59_999)}),
+    Story("standing of a smaller log", PUBLIC, {"as_of_app": put(0, to=6)}),
+    Story("two seals of one height", PUBLIC, {"as_of_body": put(1, to=9)}),
+    Story("two logs of one height", PUBLIC, {"as_of_app": put(1, to=OTHER), "as_of_body": sealed(9, WALL + 60_000)}),
+    Story("alarm below its block but later", BOTH, {"alarm_body": put(2, to=WALL + 60_001)}),
+    Story("alarm above its block in a smaller log", BOTH, {"block_body": sealed(7, WALL)}),
+    Story("alarm at its block's height by another seal", BOTH, {"alarm_body": sealed(9, WALL + 60_000)}),
+    Story("alarm at the height seen by another seal", BOTH, {"alarm_body": sealed(6, WALL - 5)}),
+    Story("alarm below the seal seen but later", BOTH, {"alarm_body": sealed(5, WALL - 4)}),
+    Story("alarm below the seal seen in a larger log", BOTH, {"alarm_body": sealed(5, 0), "seen_app": put(0, to=1)}),
+    Story("consensus back in time", COMET, {"as_of_header": sealed_comet(21, WALL + 59_000)}),
+    Story("consensus back in its log", COMET, {"as_of_app": put(0, to=6)}),
+    Story("two consensus headers of one height", COMET, {"as_of_header": put(3, to=20)}),
     Story("file too large", COMET_BOTH, {"documents": _many_documents, "validator_sets": _steps(100)}),
     Story("seal of another engine", PUBLIC, {"seal": put(0, to=2)}),
     Story("neither block nor alarm", Case(block=False), {}),
@@ -301,8 +344,8 @@ REFUSED: Final = (
     Story("two hubs under engine 1", PUBLIC, {"genesis": put(6, to=lambda hubs: [*hubs, ["h", "a", OTHER]])}),
     Story("validators under engine 1", PUBLIC, {"genesis": put(7, to=[[OTHER, 1]])}),
     Story("validator twice", COMET, {"genesis": put(7, to=lambda v: [*v, [v[0][0], 1]])}),
-    Story("header of another chain", COMET, {"comet_header": put(2, to="tocsin-")}),
-    Story("header not above the step", COMET, {"comet_header": put(3, to=1)}),
+    Story("header of another chain", COMET, {"block_header": put(2, to="tocsin-")}),
+    Story("header not above the step", COMET, {"block_header": put(3, to=1)}),
     Story("half of the power", COMET, {"commit": put(3, to=lambda votes: votes[:2])}),
     Story("exactly two thirds", COMET, {"validator_sets": _two_thirds, "commit": put(3, to=lambda votes: votes[:2])}),
     Story("one validator twice", COMET, {"commit": put(3, to=lambda votes: [*votes[:2], *votes[:2]])}),
@@ -312,8 +355,9 @@ REFUSED: Final = (
     Story("step names another set", COMET, {"step_header": put(12, to=OTHER)}),
     Story("step is of another set", COMET, {"step_header": put(11, to=OTHER)}),
     Story("step is of another chain", COMET, {"step_header": put(2, to="tocsin-")}),
-    Story("last header is of another set", COMET, {"comet_header": put(11, to=OTHER)}),
+    Story("last header is of another set", COMET, {"block_header": put(11, to=OTHER)}),
     Story("step without a change", COMET, {"validator_sets": lambda sets: [sets[0], sets[0]]}),
+    Story("validator twice in a step", COMET, {"validator_sets": _with_twin}),
     Story("set out of order", COMET, {"validator_sets": lambda sets: [sets[0], sets[1][::-1]]}),
     Story("first set out of order", COMET, {"validator_sets": lambda sets: [in_order(sets[0])[::-1], sets[1]]}),
 )  # fmt: skip

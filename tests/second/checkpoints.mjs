@@ -9,14 +9,28 @@ import { demand } from "./refusal.mjs";
 import { openSigned } from "./signatures.mjs";
 import { demandInLog } from "./trees.mjs";
 
-/** Check 12 for one checkpoint. Gives final height, time and hash of its seal. */
+/** Check 12 for one checkpoint. Gives final height, time and hash of its seal, and the log's size. */
 export function openCheckpoint(chain, { app, seal }) {
   const word = openSeal(chain, seal);
   demand(word.appHash.equals(domainHash(DOMAIN.app, bytesOf(app))), "a seal is of another application hash");
-  return word;
+  return { ...word, logSize: app.log_size };
 }
 
-/** A log leaf's acceptance: final height, time and hash of the seal that it stands under. */
+/** Check 12 for opened checkpoints together: time and log never shrink as heights rise, a height has one seal. */
+export function demandOneHistory(checkpoints) {
+  for (const one of checkpoints) {
+    for (const other of checkpoints) {
+      if (one.height === other.height) {
+        demand(one.sealHash.equals(other.sealHash), "two seals of one final height");
+      } else if (one.height < other.height) {
+        demand(one.time <= other.time, "a later checkpoint has an earlier time");
+        demand(one.logSize <= other.logSize, "a later checkpoint has a smaller log");
+      }
+    }
+  }
+}
+
+/** A log leaf's acceptance: the opened checkpoint that it stands under. */
 export function openFinality(chain, finality, [kind, gateway, epoch, height, hash]) {
   const { index, path, checkpoint } = finality;
   const leaf = encode([kind, gateway, epoch, height, hash]);

@@ -39,6 +39,7 @@ function demandCommitted(header, commit, validators, chainId, above) {
 }
 
 function demandSuccessor(header, current, next) {
+  demand(new Set(next.map(({ key }) => key.toString("hex"))).size === next.length, "a key stands twice in a set");
   for (let index = 1; index < next.length; index += 1) {
     demand(byPowerThenAddress(next[index - 1], next[index]) <= 0, "a validator set is out of order");
   }
@@ -150,10 +151,10 @@ function tag(field, wire) {
   return number(BigInt((field << 3) | wire));
 }
 
-/** A varint: seven bits a byte, the lowest first; negative numbers as 64-bit two's complement. */
+/** A varint: seven bits a byte, the lowest first. */
 function number(value) {
   const digits = [];
-  let rest = BigInt.asUintN(64, value);
+  let rest = value;
   for (; rest > 127n; rest >>= 7n) digits.push(Number(rest & 127n) | 128);
   digits.push(Number(rest));
   return Buffer.from(digits);

@@ -2,6 +2,7 @@
 
 import { openAlarm } from "./alarm.mjs";
 import { openBlock } from "./block.mjs";
+import { demandOneHistory } from "./checkpoints.mjs";
 import { parse } from "./fields.mjs";
 import { openGenesis } from "./genesis.mjs";
 import { Evidence } from "./records.mjs";
@@ -21,9 +22,11 @@ export function verifyEvidence(file, trusted) {
   const gateway = block ? block.header.gateway : alarm.transition.gateway;
   if (block && alarm) demandSameTransition(block, alarm);
   const standing = openStanding(chain, evidence.standing, gateway);
-  for (const part of [block, alarm]) {
-    demand(!part || part.accepted.height <= standing.asOf.height, "the standing is older than an acceptance");
+  const acceptances = [block?.accepted, alarm?.accepted].filter(Boolean);
+  for (const { height } of acceptances) {
+    demand(height <= standing.asOf.height, "the standing is older than an acceptance");
   }
+  demandOneHistory([standing.asOf, ...acceptances, block?.seen].filter(Boolean));
   if (block) demandInForce(block, standing);
   return {
     genesis: hex(chain.hash),

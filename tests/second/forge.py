@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -20,6 +21,7 @@ from second.hashing import (
     State,
     domain_hash,
     encode,
+    header_hash,
     in_order,
     log_path,
     log_root,
@@ -34,13 +36,20 @@ WALL: Final = 1_767_225_600_000
 # What can be bent, in the order of making.
 STAGES: Final = (
     "genesis", "ticket", "signed_ticket", "enrolment_body", "enrolment", "gateway", "transition", "transition_bytes",
-    "leaf", "salt", "series", "documents", "seen_app", "seen_body", "header", "header_bytes", "signed_header",
-    "header_leaf", "alarm_leaf", "begin_key", "key_entry", "end_key", "key_end", "app", "seal_engine", "seal_body",
-    "as_of_body", "seal_data", "validator_sets", "step_header", "comet_header", "commit", "comet_seal", "seal",
-    "finality", "begin", "end", "leaf_part", "block_part", "alarm", "alarm_part", "standing", "evidence",
+    "leaf", "salt", "series", "documents", "seen_app", "seen_body", "validator_sets", "seen_header", "header",
+    "header_bytes", "signed_header", "header_leaf", "alarm_leaf", "begin_key", "key_entry", "end_key", "key_end",
+    "as_of_app", "block_app", "alarm_app", "seal_engine", "as_of_body", "block_body", "alarm_body", "step_header",
+    "as_of_header", "block_header", "alarm_header", "commit", "comet_seal", "seal_data", "seal", "finality", "begin",
+    "end", "leaf_part", "block_part", "alarm", "alarm_part", "standing", "evidence",
 )  # fmt: skip
 LEAVES: Final = ("public", "restricted", "status", "shedding", "clock_step", "outcome", "transition")
 VALIDATORS: Final = 4
+SEALED: Final = {
+    "seen": (6, WALL - 5),
+    "alarm": (8, WALL + 59_000),
+    "block": (9, WALL + 60_000),
+    "as_of": (10, WALL + 61_000),
+}  # final heights and times of a file's checkpoints
 
 
 class Case(NamedTuple):
@@ -110,18 +119,18 @@ class Forgery:
         body = self.bent("header_bytes", encode(header))
         log = self._log(header, body, transition)
         state_root, begin_and_end = self._state(header, body, enrolment)
-        checkpoint = self._checkpoint(log, state_root, "seal_body")
-        as_of = self._checkpoint(log, state_root, "as_of_body")
+        as_of = self._checkpoint("as_of", log, state_root)
         block = alarm = []
         if self.case.block:
             signed = self.bent("signed_header", [1, body, self.key.signed("tocsin/block/v1", body)])
             leaf = self.bent("leaf_part", self._leaf_part(leaves, which))
             series = self._series_part(leaves, which, catalogue)
             contracts = [[i, document, log_path(documents, i)] for i, document in enumerate(documents)]
-            finality = self._finality(log, 2, checkpoint)
+            finality = self._finality("block", log, 2, state_root)
             block = self.bent("block_part", [signed, leaf, series, contracts, finality, seen[1]])
         if self.case.alarm:
-            alarm = self._alarm_part(transition, documents, self._finality(log, 1, checkpoint))
+            finality = self._finality("alarm", log[:2], 1, state_root)
+            alarm = self._alarm_part(transition, documents, finality)
         first = b"" if self.case.rotated else encode(enrolment)
         standing = self.bent("standing", [self.key.public, first, *begin_and_end, as_of])
         return spelt(self.bent("evidence", [1, self.genesis, block, alarm, standing])), self.chain
@@ -178,13 +187,14 @@ class Forgery:
 
     def _seen(self) -> tuple[Item, Item]:
         """What a header says of the seal that it saw, and the checkpoint that shows it."""
-        if self.case.engine == 2:
-            return [0, 0, bytes(32)], []
         app = self.bent("seen_app", [2, sha256(b"log"), sha256(b"state")])
-        seal = self.bent("seen_body", [self.chain, 6, WALL - 5, domain_hash("tocsin/app/v1", encode(app))])
-        body = encode(seal)
-        data = encode([1, body, self.hub.signed("tocsin/seal/v1", body)])
-        return [seal[1], app[0], domain_hash("tocsin/seal/v1", body)], [app, [1, data]]
+        engine = self.case.engine
+        seal, data = self._sealed("seen", app, engine)
+        if engine == 1:
+            height, seal_hash = seal[1], domain_hash("tocsin/seal/v1", encode(seal))
+        else:
+            height, seal_hash = seal[3] - 1, header_hash(seal)
+        return [height, app[0], seal_hash], [app, [engine, data]]
 
     def _header(self, leaves: Item, catalogue: list[bytes], documents: list[bytes], seen: Item) -> Item:
         heads = []
@@ -224,10 +234,10 @@ class Forgery:
 
     def _state(self, header: Item, body: bytes, enrolment: Item) -> tuple[bytes, Item]:
         """The state's root, and its entries of the key's beginning and end."""
-        kind, record = 3, domain_hash("tocsin/enrolment/v1", enrolment[1])
+        begun = [1, 3, domain_hash("tocsin/enrolment/v1", enrolment[1])]
         if self.case.rotated:
-            kind, record = 5, sha256(b"rotation")
-        entry = spelt(self.bent("key_entry", [self.gateway, self.key.public, 1, kind, record]))
+            begun = [5, 5, sha256(b"rotation")]
+        entry = spelt(self.bent("key_entry", [self.gateway, self.key.public, *begun]))
         entries = {encode([1, bytes([i])]): bytes([i]) for i in range(20)}
         begin = encode(self.bent("begin_key", [2, self.gateway, self.key.public]))
         end = encode(self.bent("end_key", [3, self.gateway, self.key.public]))
@@ -244,46 +254,62 @@ class Forgery:
         begin_entry = self.bent("begin", [entry, state.proof(begin)])
         return state.root(), [begin_entry, self.bent("end", [ending, state.proof(end)])]
 
-    def _checkpoint(self, log: list[bytes], state_root: bytes, stage: str) -> Item:
-        app = self.bent("app", [len(log), log_root(log), state_root])
-        app_hash = domain_hash("tocsin/app/v1", encode(app))
+    def _checkpoint(self, role: str, log: list[bytes], state_root: bytes) -> Item:
+        app = self.bent(f"{role}_app", [len(log), log_root(log), state_root])
         engine = self.bent("seal_engine", self.case.engine)
-        data = self._embedded(app_hash, stage) if engine == 1 else self._comet(app_hash)
+        _, data = self._sealed(role, app, engine)
         return [app, self.bent("seal", [engine, self.bent("seal_data", data)])]
 
-    def _embedded(self, app_hash: bytes, stage: str) -> bytes:
-        body = spelt(self.bent(stage, [self.chain, 9, WALL + 60_000, app_hash]))
-        return encode([1, body, self.hub.signed("tocsin/seal/v1", body)])
+    def _sealed(self, role: str, app: Item, engine: int) -> tuple[Item, bytes]:
+        """What is signed, a seal's body or a header, and the seal's data."""
+        app_hash = domain_hash("tocsin/app/v1", encode(app))
+        return self._embedded(role, app_hash) if engine == 1 else self._comet(role, app_hash)
 
-    def _comet(self, app_hash: bytes) -> bytes:
-        """A seal whose steps go through `validator_sets`, the first of which is the genesis'."""
-        sets = [in_order(self.genesis[7]), in_order([[public, 20] for public in self.voters])]
-        sets = self.bent("validator_sets", sets)
+    def _embedded(self, role: str, app_hash: bytes) -> tuple[Item, bytes]:
+        seal = self.bent(f"{role}_body", [self.chain, *SEALED[role], app_hash])
+        body = spelt(seal)
+        return seal, encode([1, body, self.hub.signed("tocsin/seal/v1", body)])
+
+    def _comet(self, role: str, app_hash: bytes) -> tuple[Item, bytes]:
+        """Bends of steps, commit and seal are those of the block's."""
+        sets = self._validator_sets
+        bent = self.bent if role == "block" else lambda _, item: item
+        height, time = SEALED[role]
         steps = []
         for i, (now, following) in enumerate(pairwise(sets)):
-            header = self._comet_header(10 * i + 1, now, following, sha256(b"app"))
-            header = self.bent("step_header", header)
+            header = bent(
+                "step_header", self._comet_header(10 * i + 1, WALL - 5, now, following, sha256(b"app"))
+            )
             steps.append([header, self._commit(header, now), following])
-        last = self.bent("comet_header", self._comet_header(10 * len(sets), sets[-1], sets[-1], app_hash))
-        return spelt(self.bent("comet_seal", [steps, last, self._commit(last, sets[-1], "commit")]))
+        height += 10 * len(sets) - 10
+        last = self._comet_header(height + 1, time, sets[-1], sets[-1], app_hash)
+        last = self.bent(f"{role}_header", last)
+        commit = self._commit(last, sets[-1], lambda commit: bent("commit", commit))
+        return last, spelt(bent("comet_seal", [steps, last, commit]))
 
-    def _comet_header(self, height: int, now: Item, following: Item, app_hash: bytes) -> Item:
-        seconds, nanos = divmod((WALL + 60_000) * 1_000_000 + 123_456_789, 1_000_000_000)
+    @cached_property
+    def _validator_sets(self) -> Item:
+        """What the steps go through; the first is the genesis'."""
+        sets = [in_order(self.genesis[7]), in_order([[public, 20] for public in self.voters])]
+        return self.bent("validator_sets", sets)
+
+    def _comet_header(self, height: int, time: int, now: Item, following: Item, app_hash: bytes) -> Item:
+        seconds, nanos = divmod(time * 1_000_000 + 456_789, 1_000_000_000)
         header = [11, 1, f"tocsin-{self.chain.hex()[:40]}", height, seconds, nanos, sha256(b"block"), 1]
         header += [sha256(b"parts"), sha256(b"commit"), b"", set_hash(now), set_hash(following)]
         return [*header, sha256(b"consensus"), app_hash, b"", sha256(b"evidence"), sha256(b"proposer")[:20]]
 
-    def _commit(self, header: Item, validators: Item, stage: str = "") -> Item:
+    def _commit(self, header: Item, validators: Item, bend: Bend = lambda commit: commit) -> Item:
         precommits = [[i, header[4], 999_999_999 - i, b""] for i in range(len(validators))]
-        commit = [0, 1, sha256(b"parts"), precommits]
-        commit = self.bent(stage, commit) if stage else commit
+        commit = bend([0, 1, sha256(b"parts"), precommits])
         for vote in commit[3]:
             if vote[3] == b"" and vote[0] < len(validators):  # a bend may have signed otherwise
                 voter = self.voters[validators[vote[0]][0]]
                 vote[3] = voter.sign(sign_bytes(header, commit, vote[1], vote[2]))
         return commit
 
-    def _finality(self, log: list[bytes], index: int, checkpoint: Item) -> Item:
+    def _finality(self, role: str, log: list[bytes], index: int, state_root: bytes) -> Item:
+        checkpoint = self._checkpoint(role, log, state_root)
         return self.bent("finality", [index, log_path(log, index), checkpoint])
 
     def _alarm_part(self, transition: bytes, documents: list[bytes], finality: Item) -> Item:

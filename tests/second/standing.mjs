@@ -10,7 +10,7 @@ import { demandSignature, openSigned } from "./signatures.mjs";
 import { demandAbsent, demandPresent } from "./trees.mjs";
 
 const KEY_BEGIN = 2n, KEY_END = 3n; // the first entry of their state keys
-const BY_ENROLMENT = 3n;
+const BY_ENROLMENT = 3n, BY_ROTATION = 5n;
 const NONE = Buffer.alloc(32);
 
 export function openStanding(chain, standing, gateway) {
@@ -36,7 +36,11 @@ export function demandInForce({ header, hash }, { begin, end }) {
 
 function openBegin({ value, proof }, gateway, key, root) {
   demandPresent(encode([KEY_BEGIN, gateway, key]), value, proof, root);
-  return parse(KeyEntry, value, "key entry");
+  const begin = parse(KeyEntry, value, "key entry");
+  demand(begin.gateway.equals(gateway) && begin.key.equals(key), "the key entry is of another key");
+  const enrolled = begin.kind === BY_ENROLMENT && begin.first === 1n;
+  demand(enrolled || begin.kind === BY_ROTATION, "the key began by neither enrolment nor rotation");
+  return begin;
 }
 
 function openEnd({ value, proof }, gateway, key, root) {
