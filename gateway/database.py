@@ -58,41 +58,6 @@ class Database:
         with self._lock:
             self._connection.close()
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, timeout=10.0, cached_statements=64
-        )
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -1024")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise StoreError(
-                    f"{self._path} is of a newer version ({version}) than this program ({VERSION})"
-                )
-            if version < VERSION:
-                migrate(connection)
-            connection.execute("SELECT count(*) FROM blocks WHERE number = (SELECT max(number) FROM blocks)")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def used_bytes(self) -> int:
-        """Return the bytes that the database holds, pages free for reuse not counted."""
-        pages, free, size = (
-            self.one(f"PRAGMA {name}")[0] for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
-
-    def _set_aside(self) -> None:
-        self.recovered_whole = False
-        for suffix in ("", "-wal", "-shm"):
-            file = self._path.with_name(self._path.name + suffix)
-            if file.exists():
-                file.rename(self._path.with_name(f"{self._path.name}.damaged{suffix}"))
-
     def one(self, sql: str, *values: object) -> Any:
         """Return the first row of a query, or None."""
         with self._lock, self._translated():
@@ -117,6 +82,45 @@ class Database:
                     with contextlib.suppress(sqlite3.Error):
                         run("ROLLBACK")
                 raise
+
+    def used_bytes(self) -> int:
+        """Return the bytes that the database holds, pages free for reuse not counted."""
+        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
+
+    def spare_bytes(self) -> int:
+        """Return the bytes of the file that are free for reuse."""
+        return self._pragma("freelist_count") * self._pragma("page_size")
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=10.0, cached_statements=64
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -1024")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise StoreError(
+                    f"{self._path} is of a newer version ({version}) than this program ({VERSION})"
+                )
+            if version < VERSION:
+                migrate(connection)
+            connection.execute("SELECT count(*) FROM blocks WHERE number = (SELECT max(number) FROM blocks)")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self) -> None:
+        self.recovered_whole = False
+        for suffix in ("", "-wal", "-shm"):
+            file = self._path.with_name(self._path.name + suffix)
+            if file.exists():
+                file.rename(self._path.with_name(f"{self._path.name}.damaged{suffix}"))
+
+    def _pragma(self, name: str) -> int:
+        return int(self.one(f"PRAGMA {name}")[0])
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
