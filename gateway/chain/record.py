@@ -33,9 +33,9 @@ class Range:
     high: int
 
     def load(self, item: Item, where: str) -> int:
-        if type(item) is not int or not self.low <= item <= self.high:
-            raise WrongShape(f"{where}: expected an integer from {self.low} to {self.high}")
-        return item
+        if type(item) is int and self.low <= item <= self.high:
+            return item
+        raise WrongShape(f"{where}: expected an integer from {self.low} to {self.high}")
 
     def dump(self, value: int) -> Item:
         return value
@@ -49,12 +49,12 @@ class Octets:
     high: int
 
     def load(self, item: Item, where: str) -> bytes:
+        if type(item) is bytes and self.low <= len(item) <= self.high:
+            return item
         if type(item) is not bytes:
             raise WrongShape(f"{where}: expected a byte string")
-        if not self.low <= len(item) <= self.high:
-            error = TooLarge if len(item) > self.high else WrongShape
-            raise error(f"{where}: {len(item)} bytes, expected {self.low} to {self.high}")
-        return item
+        error = TooLarge if len(item) > self.high else WrongShape
+        raise error(f"{where}: {len(item)} bytes, expected {self.low} to {self.high}")
 
     def dump(self, value: bytes) -> Item:
         return value
