@@ -22,7 +22,7 @@ from gateway.chain.alarm import Transition as TransitionRecord
 from gateway.chain.errors import ChainError
 from gateway.chain.reading import Series
 from gateway.clock import Clock
-from gateway.errors import StoreFull
+from gateway.errors import ConfigError, StoreFull
 from gateway.journal import Journal
 from gateway.openblock import Draft, Opening, recover
 from gateway.store import Store, Transition
@@ -71,6 +71,7 @@ def open_data(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, cl
         StoreError, JournalError: they cannot be opened or written, or another process has them.
     """
     store = Store(directory / "gateway.db")
+    _check_chain(store, genesis, directory)
     journals = [Journal(directory / name, loss_bound_ms=bound_ms, clock=clock) for name in _JOURNALS]
     whole, opened, last = store.recovered_whole, list[_Left](), store.last_number()
     for journal in journals:
@@ -97,6 +98,19 @@ def open_data(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, cl
         number,
         store.get("engine"),
     )
+
+
+def _check_chain(store: Store, genesis: bytes, directory: Path) -> None:
+    """Check that a data directory is of this chain. Raises ConfigError: what it holds is refused in any other."""
+    kept = store.get("genesis")
+    if kept is None:
+        store.put({"genesis": genesis})
+    elif kept != genesis:
+        store.close()
+        raise ConfigError(
+            f"{directory} is of chain {kept.hex()[:16]}, the trust file names {genesis.hex()[:16]};"
+            " give another data directory, or the trust file that belongs to this one"
+        )
 
 
 def _open_block(

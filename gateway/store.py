@@ -24,6 +24,7 @@ from gateway.openblock import Draft
 
 __all__ = ["Signature", "Store", "Stored", "Transition"]
 
+ALARM_PAGE: Final = 256
 _BLOCK: Final = "SELECT number, epoch, height, hash, header, signature, held, final, transitions FROM blocks"
 
 
@@ -117,11 +118,14 @@ class Store(Database):
         """Whether a transition is here, by its hash."""
         return self.one("SELECT 1 FROM transitions WHERE hash = ?", hashed) is not None
 
-    def unacknowledged(self, hub: str, limit: int = 256, *, after: int = 0) -> list[Transition]:
-        """Return the transitions above an ordinal whose alarm a hub has not acknowledged, oldest first."""
+    def unacknowledged(
+        self, hub: str, limit: int = ALARM_PAGE, *, after: int = 0, newest: bool = False
+    ) -> list[Transition]:
+        """Return the transitions above an ordinal whose alarm a hub has not acknowledged, oldest or newest first."""
         rows = self.all(
             "SELECT hash, body, mark, wall_ms, ordinal FROM transitions AS t WHERE ordinal > ? AND NOT EXISTS"
-            " (SELECT 1 FROM acknowledged WHERE hub = ? AND hash = t.hash) ORDER BY ordinal LIMIT ?",
+            " (SELECT 1 FROM acknowledged WHERE hub = ? AND hash = t.hash)"
+            f" ORDER BY ordinal {'DESC' if newest else 'ASC'} LIMIT ?",
             after,
             hub,
             limit,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,7 @@ from gateway.herald import Herald
 from gateway.keeper import Identity, Keeper
 from gateway.mqtt import Link, LinkConfig, LinkDown, Will
 from gateway.orders import Orders
-from gateway.store import Store, Stored, Transition
+from gateway.store import ALARM_PAGE, Store, Stored, Transition
 from gateway.topics import Topics, epoch_payload
 from gateway.window import Window
 
@@ -40,6 +40,7 @@ __all__ = ["HubSync", "Mouth"]
 _log = logging.getLogger(__name__)
 
 _ALARM_AGAIN_S: Final = 5.0
+_NEWEST: Final = 32
 _BIRTH_AGAIN_S: Final = (5.0, 10.0, 30.0)  # without an answer, or without one that lets blocks go
 _CHANGE_AGAIN_S: Final = 5.0
 _ROOM_S: Final = 0.2  # a full link is no reason to keep an alarm waiting behind a block
@@ -265,13 +266,19 @@ class HubSync:
                 with self._lock:
                     self._alarms[row.hash] = now
 
-    def _unheard(self) -> list[Transition]:
-        """The transitions whose alarm the hub has not acknowledged."""
+    def _unheard(self) -> Iterator[Transition]:
+        """The transitions whose alarm the hub has not acknowledged; first those that no slow disk can hold up."""
+        yield from [row for row in self._mouth.unwritten() if row.hash not in self._acknowledged]
         last = self._mouth.store.last_ordinal()
         rows = self._mouth.store.unacknowledged(self._name, after=self._heard_up_to)
         self._heard_up_to = rows[0].ordinal - 1 if rows else last
-        unwritten = [row for row in self._mouth.unwritten() if row.hash not in self._acknowledged]
-        return [*unwritten, *rows]
+        if len(rows) == ALARM_PAGE:  # what a hub will not acknowledge must not keep the newest from it
+            newest = self._mouth.store.unacknowledged(
+                self._name, _NEWEST, after=rows[-1].ordinal, newest=True
+            )
+            rows = [*newest, *rows]
+            self._announced = True
+        yield from rows
 
     def _send_change(self, now: float) -> None:
         change = self._mouth.keeper.change
