@@ -166,11 +166,14 @@ class Gateway:
             pins = self.hardware.pins() if config.outputs else None
             self.outputs = Outputs(config.outputs, pins, clock)
             kinds = {each.name: each.kind for each in config.outputs}
-            return Decider(contracts, self.catalogue.infos, self.outputs, kinds, clock.monotonic_ms())
+            decider = Decider(contracts, self.catalogue.infos, self.outputs, kinds, clock.monotonic_ms())
         except SensorError as error:
             raise ConfigError(f"{self._where}: outputs: {error}") from error
         except (ContractError, ValueError) as error:
             raise ConfigError(f"{self._where}: {error}") from error
+        for name in decider.unknown_outputs(contracts):
+            _log.error("a contract drives %r, and no output is called so", name)
+        return decider
 
     def _make_recorder(self, contracts: ContractSet, number: int, journals: Any, clock: Clock) -> Recorder:
         logbook = Logbook(

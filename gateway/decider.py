@@ -6,7 +6,9 @@ not own recording or publishing (`gateway.recorder`). One thread at a time calls
 Invariants:
 * Pins are driven before anything is written: `drive` comes first after every call that gave transitions.
 * An output that fails keeps no other from acting, and is tried again.
-* Silence ends with the contract's next change: a new alarm sounds again.
+* Silence ends with the contract's next change, and a longest running time begins anew with each alarm: a new
+  alarm always sounds.
+* A contract that is taken away while it is not normal ends by a transition, never in silence.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from gateway.chain.canonical import decode, encode
 from gateway.chain.errors import FormatError
 from gateway.contracts.document import Contract, SeriesInfo
 from gateway.contracts.engine import Engine
-from gateway.contracts.errors import SnapshotError
-from gateway.contracts.machine import NORMAL, State, Transition
+from gateway.contracts.errors import MismatchError, SnapshotError
+from gateway.contracts.machine import ALARM, NORMAL, State, Transition
 from gateway.errors import OutputError
 from gateway.outputs import Outputs
 
@@ -84,9 +86,13 @@ class Decider:
         self.engine = Engine(contracts.contracts, series, now_ms)
 
     def restore(self, saved: bytes, now_ms: int) -> list[Transition]:
-        """Take up a saved state; one that cannot be read is dropped, and the contracts start anew."""
+        """Take up a saved state; one that cannot be read is dropped, and the contracts start anew.
+
+        Returns the transitions of contracts that changed meanwhile, and the ends of those that are gone.
+        """
         try:
-            return self.engine.restore(decode(saved), now_ms)
+            item = decode(saved)
+            return [*self.engine.dropped(item, now_ms), *self.engine.restore(item, now_ms)]
         except (SnapshotError, FormatError) as error:
             _log.error("saved state of the contracts is not usable: %s", error)
             self.engine = Engine(self.contracts.contracts, self._series, now_ms)
@@ -96,16 +102,33 @@ class Decider:
         """Return the state to save."""
         return encode(self.engine.snapshot(now_ms))
 
-    def swap(self, contracts: ContractSet, now_ms: int) -> list[Transition]:
+    def unknown_outputs(self, contracts: ContractSet) -> list[str]:
+        """Return the outputs that contracts name and that are not configured."""
+        named = {
+            name
+            for each in contracts.contracts
+            for name in (*each.actions.pre_alarm, *each.actions.alarm, *each.actions.fault)
+        }
+        return sorted(named - set(self._kinds))
+
+    def swap(self, contracts: ContractSet, now_ms: int) -> tuple[list[Transition], list[Transition]]:
         """Put another contract set in force; contracts that stay keep their state.
 
+        Returns:
+            The ends of contracts that are gone and were not normal, and the changes of those that stay.
+
         Raises:
-            MismatchError: one does not fit the series; nothing has changed then.
+            MismatchError: one does not fit the series or the outputs; nothing has changed then.
         """
+        if unknown := self.unknown_outputs(contracts):
+            raise MismatchError(
+                f"no output is called {' or '.join(unknown)}; there are {', '.join(self._kinds)}"
+            )
         engine = Engine(contracts.contracts, self._series, now_ms)
-        transitions = engine.restore(self.engine.snapshot(now_ms), now_ms)
+        saved = self.engine.snapshot(now_ms)
+        ends, changes = engine.dropped(saved, now_ms), engine.restore(saved, now_ms)
         self.engine, self.contracts, self._silenced = engine, contracts, set()
-        return transitions
+        return ends, changes
 
     def silence(self, contract: str) -> bool:
         """Silence the sirens that only this contract wants; False where there is no such contract."""
@@ -116,9 +139,11 @@ class Decider:
         return True
 
     def hear(self, transitions: Sequence[Transition]) -> None:
-        """Act on transitions: end silences and drive the pins."""
+        """Act on transitions: end silences, let what sounds for a new alarm sound its full time, drive the pins."""
         for each in transitions:
             self._silenced.discard(each.contract_id)
+            if each.after > each.before or (each.after == ALARM != each.before):
+                self._outputs.renew(self._wanted_by(each.contract_id, each.after))
         self.drive()
 
     def drive(self) -> None:
@@ -138,6 +163,12 @@ class Decider:
         """Return the instant at which `engine.expire` and `drive` are to be called next."""
         dues = [due for due in (self.engine.next_expiry(), self._outputs.next_expiry_ms) if due is not None]
         return min(dues, default=None)
+
+    def _wanted_by(self, contract: str, condition: int) -> tuple[str, ...]:
+        for each in self.contracts.contracts:
+            if each.id == contract:
+                return (*each.actions.pre_alarm, *(each.actions.alarm if condition >= ALARM else ()))
+        return ()
 
     def _quiet(self) -> set[str]:
         """The sirens of silenced contracts that no other active contract names."""

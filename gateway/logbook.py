@@ -49,7 +49,7 @@ class Logbook:
         boot: this boot's nonce.
         number: of the first block.
         classes: of each series, by index.
-        catalogue, contracts: what blocks are recorded under; `contracts` is changed after `close`.
+        catalogue, contracts: what blocks are recorded under.
         journals: empty; with two, one block can be stored while the next is open. There may be none at first.
         state: returns the contracts' state at a monotonic time.
         clock_state: says whether wall time is synchronised (0, 1 or 2 as in the header).
@@ -75,7 +75,7 @@ class Logbook:
         clock_state: Callable[[], int],
     ) -> None:
         self._boot, self._number, self._classes = boot, number, classes
-        self._catalogue, self.contracts = catalogue, contracts
+        self._catalogue, self._contracts = catalogue, contracts
         self._free, self._seal, self._clock, self._shelf = list(journals), seal, clock, shelf
         self._state, self.clock_state = state, clock_state
         self._homeless: deque[tuple[bytes, bytes]] = deque()
@@ -140,6 +140,12 @@ class Logbook:
         self._hand_over(now)
         return True
 
+    def put_in_force(self, contracts: Listing, now: int) -> None:
+        """Seal what was recorded under the contract set before, journal or not, and go on under another one."""
+        if not self._block.is_empty:
+            self._hand_over(now)
+        self._contracts = contracts
+
     def end(self, now: int) -> None:
         """Hand over all that there is; nothing is recorded any more, so no journal is needed."""
         while not self._block.is_empty:
@@ -166,7 +172,7 @@ class Logbook:
         block = self._block
         if block.is_empty:
             self._offset = self._clock.wall_ms() - now
-            listings = self._catalogue, self.contracts
+            listings = self._catalogue, self._contracts
             block.open(Opening(block.number, self._boot, self.wall(now), now, self.clock_state(), *listings))
         return block
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -42,7 +42,7 @@ class OutputOptions:
             closes it on alarm and on any loss of power, a siren's and a relay's in the alarm.
         active_high: whether the pin's high level applies power.
         max_runtime_s: seconds after which an alarm that lasts no longer drives the output, until the
-            alarm has ended and come again; only for outputs energised in the alarm.
+            alarm has ended and come again, or another one comes; only for outputs energised in the alarm.
     """
 
     name: str
@@ -149,6 +149,12 @@ class Outputs:
             raise OutputError("; ".join(failures), changes=tuple(changes))
         return tuple(changes)
 
+    def renew(self, names: Iterable[str]) -> None:
+        """Let these outputs run for their `max_runtime_s` anew, from the next drive: another alarm wants them."""
+        for name in names:
+            if name in self._outputs:
+                self._outputs[name].renew()
+
     def tick(self) -> tuple[OutputChange, ...]:
         """End what ran for its `max_runtime_s`, and try again what failed; returns and raises as `apply`."""
         return self.apply(dict.fromkeys(self._wanted, True))
@@ -201,6 +207,9 @@ class _Output:
         self.active = active
         because: Literal["wanted", "max-runtime"] = "wanted" if active == wanted else "max-runtime"
         return OutputChange(self._options.name, active, because, clock.monotonic_ms())
+
+    def renew(self) -> None:
+        self._wanted_since_ms = None
 
     def close(self) -> None:
         if self._device is None:

@@ -84,7 +84,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._identity, self._catalogue, self._decider = identity, catalogue, decider
         self._logbook, self._told, self._poke = logbook, told, poke
-        self._powered_since_ms = powered_since_ms
+        self._powered = dict.fromkeys((each.name for each in catalogue.series), powered_since_ms)
         self._counter = 0
         self._latest: dict[str, tuple[int, int]] = {}
         self._policies = [Policy(each.dead_band, each.longest, ring_ms) for each in catalogue.series]
@@ -104,8 +104,7 @@ class Recorder:
         with self._lock:
             now = self._logbook.stamp()
             transitions = self._decider.restore(saved, now) if saved else []
-            for series in self._catalogue.series:
-                transitions += self._decider.engine.power(series.name, self._powered_since_ms)
+            transitions += self._tell_power()
             self._decider.hear(transitions)
             for body in loose:
                 self._logbook.transition(body, b"", now)
@@ -150,6 +149,7 @@ class Recorder:
             noted: list[Channel] = []
             for channel in plan.channels:
                 if error.kind == "power":
+                    self._powered[channel.series.name] = now
                     self._health[channel.series.index].power(now + plan.info.warm_up_ms)
                     transitions += self._decider.engine.power(channel.series.name, now)
                 transitions += self._fail(channel, error, now, noted)
@@ -206,10 +206,11 @@ class Recorder:
             transitions = self._decider.engine.expire(now)
             self._decider.hear(transitions)
             self._follow(transitions, now)
-            changes = self._decider.swap(contracts, now)
-            self._decider.hear(changes)
-            self._logbook.close(now)
-            self._logbook.contracts = contracts.listing
+            ends, changes = self._decider.swap(contracts, now)
+            changes += self._tell_power()
+            self._decider.hear([*ends, *changes])
+            self._follow(ends, now)  # under the set that decided
+            self._logbook.put_in_force(contracts.listing, now)
             self._follow(changes, now)
 
     def note(self, event: Outcome | Shedding) -> None:
@@ -256,6 +257,11 @@ class Recorder:
             return dict(self._latest)
 
     # samples
+
+    def _tell_power(self) -> list[Transition]:
+        """Tell new contracts since when the sensors have had power, so that their warm-up holds."""
+        engine = self._decider.engine
+        return [each for name, at in self._powered.items() for each in engine.power(name, at)]
 
     def _channels(self) -> list[Channel]:
         return [channel for plan in self._catalogue.sensors for channel in plan.channels]

@@ -6,7 +6,8 @@ or sent (`gateway.sync`); it tells when there is something to send.
 Invariants:
 * A transition is announced after its row and the journals before it are durable; where that fails, it is
   announced at once all the same, marked unrecorded, and written as such later.
-* A journal is handed back only when its block is in the store.
+* A journal is handed back only when its block is in the store, and a block is stored only when every transition
+  in it has its row.
 * Nothing waits for it but what it stores: decisions and pins do not.
 * No journal waits longer for its sync than its loss bound, and no error ends the thread: alarms go through it.
 """
@@ -126,7 +127,7 @@ class Writer:
                     self._wake.wait(self._patience())
                 decisions = [self._decisions.popleft() for _ in range(len(self._decisions))]
             try:
-                if not self._work(decisions) and self._stopping:
+                if not self._work(decisions) and self._stopping and not self._decisions:
                     return
             except Exception:  # whatever it is, the next alarm must find this thread alive
                 _log.exception("the writer goes on after an error that it does not know")
@@ -184,20 +185,30 @@ class Writer:
             return False
         return True
 
-    def _write_late(self) -> None:
+    def _write_late(self) -> bool:
+        """Write the rows that are missing; False where they cannot be written yet."""
         late = self.unwritten()
-        if late and self._try_write(late):
-            with self._wake:
-                del self._unwritten[: len(late)]
+        if late and not self._try_write(late):
+            return False
+        with self._wake:
+            del self._unwritten[: len(late)]
+        return True
 
     # blocks
 
     def _store_next(self) -> bool:
-        """Store the oldest sealed block; False when there is none, or the store does not take it."""
-        self._write_late()
-        if not self._blocks:
+        """Store the oldest sealed block; False when there is none, or the store does not take it.
+
+        A block that holds a transition follows it here, so none is stored while a transition has no row: with the
+        block's journal gone, a crash would leave that alarm with nobody to send it.
+        """
+        if not self._write_late():
+            self._retry_at = time.monotonic() + _RETRY_S
             return False
-        block = self._blocks[0]
+        with self._wake:
+            if self._decisions or not self._blocks:
+                return False
+            block = self._blocks[0]
         try:
             self._keeper.keep(block.draft(), self._values(block.state))
         except StoreError as error:

@@ -19,7 +19,7 @@ from gateway.chain.canonical import INT_MAX, INT_MIN, Item
 from gateway.contracts import snapshot
 from gateway.contracts.document import Contract, SeriesInfo
 from gateway.contracts.errors import MismatchError, ReadingError, SnapshotError
-from gateway.contracts.machine import Machine, State, Transition
+from gateway.contracts.machine import NORMAL, Machine, State, Transition
 
 _Step: TypeAlias = tuple[Machine, Callable[[int], Transition | None]]
 
@@ -138,6 +138,20 @@ class Engine:
         """Return the state to save, as an item of the canonical encoding. Call `expire` with the same instant first."""
         now = max(self._now, _time(now_ms))
         return [_FORM, [snapshot.save(machine, now) for machine in self._machines.values()]]
+
+    def dropped(self, item: Item, now_ms: int) -> list[Transition]:
+        """Return the ends of saved contracts that are not held here any more and were not normal.
+
+        Raises:
+            SnapshotError: the item is not what `snapshot` returns.
+        """
+        _, saved = snapshot.fields(item, int, list)
+        states = [snapshot.saved_state(part) for part in saved]
+        return [
+            Transition(name, hashed, 0, condition, NORMAL, faults, (), (), _time(now_ms))
+            for name, hashed, condition, faults in states
+            if name not in self._machines and (condition != NORMAL or faults)
+        ]
 
     def restore(self, item: Item, now_ms: int) -> list[Transition]:
         """Take up a saved state. For a new engine that has heard nothing; outputs follow at once.

@@ -61,6 +61,12 @@ def saved_id(item: Item) -> str:
     return str(_saved(item)[0])
 
 
+def saved_state(item: Item) -> tuple[str, bytes, int, tuple[str, ...]]:
+    """Return id, hash, condition and faults of a saved contract. SnapshotError when the item is none."""
+    name, hashed, condition, _, _, _, faults, _ = _saved(item)
+    return name, hashed, condition, tuple(faults)
+
+
 def fields(item: object, *types: type) -> list[Any]:
     """Return a list's elements after checking their number and types."""
     if not isinstance(item, list | tuple) or [type(part) for part in item] != list(types):

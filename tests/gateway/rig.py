@@ -54,9 +54,9 @@ AIR = SensorTable(
 )
 
 
-def gas_contract(**names: Any) -> ContractSet:
+def gas_contract(version: int = 0, **names: Any) -> ContractSet:
     given = {"series": "kitchen.ch4", "hold": "0s", "pre_hold": "0s", "warm_up": "0s", **names}
-    return ContractSet.of([read_contract(template("gas-ch4", **given), "test")])
+    return ContractSet.of([read_contract(template("gas-ch4", **given), "test")], version)
 
 
 class Rig:
@@ -74,6 +74,7 @@ class Rig:
         bound_ms: int = 1000,
         genesis: bytes = GENESIS,
         powered_since_ms: int = -10_000_000,
+        siren: OutputOptions = SIREN,
     ) -> None:
         self.clock = clock or SimulatedClock(speed=0, start_wall_ms=START_MS)
         self.identity = Identity(genesis, gateway_id(KEY.public), KEY, boot.to_bytes(8, "big"))
@@ -84,7 +85,7 @@ class Rig:
         self.store.add_listing(listing.root, [each.encode() for each in self.catalogue.series])
         self.keeper = Keeper(self.identity, self.store, whole=found.whole)
         self.pins = MockFactory()
-        self.outputs = Outputs([SIREN, VALVE], self.pins, self.clock)
+        self.outputs = Outputs([siren, VALVE], self.pins, self.clock)
         kinds = {"siren": "siren", "valve": "valve"}
         contracts = contracts or gas_contract()
         now = self.clock.monotonic_ms()

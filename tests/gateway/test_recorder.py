@@ -16,6 +16,9 @@ from gateway.chain.block import Header
 from gateway.chain.reading import ClockStep, Segment, Status, open_segment, parse_leaf
 from gateway.clock import SimulatedClock
 from gateway.config import SealTable
+from gateway.contracts.errors import MismatchError
+from gateway.errors import StoreFull
+from gateway.outputs import OutputOptions
 from gateway.store import Store, Stored
 
 
@@ -122,6 +125,28 @@ def test_the_pin_is_driven_when_nothing_can_be_written(tmp_path: Path) -> None:
     rig.stop()
 
 
+def test_no_block_is_stored_while_a_transition_in_it_has_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path)
+    rig.advance(5)
+
+    def full(*_: object) -> None:
+        raise StoreFull("no room for the row, as it happens")
+
+    monkeypatch.setattr(rig.store, "add_transitions", full)
+    rig.gas(9000)
+    assert rig.announced.wait(5)
+    assert [row.mark for row in rig.writer.unwritten()] == [1]
+    assert rig.store.last_number() == 0
+    monkeypatch.undo()
+    rig.stop()
+    store = Store(tmp_path / "gateway.db")
+    assert [row.mark for row in store.unacknowledged("hub")] == [1]
+    assert [stored.transitions for stored in store.drafts()] == [1]
+    store.close()
+
+
 def test_five_failures_are_a_fault_beside_the_condition_and_one_good_value_ends_it(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.advance(1)
@@ -226,6 +251,78 @@ def test_warm_up_follows_the_sensors_power_and_holds_the_alarm(tmp_path: Path) -
     rig.stop()
 
 
+def test_a_siren_that_has_run_out_sounds_again_for_a_new_alarm(tmp_path: Path) -> None:
+    siren = OutputOptions("siren", "siren", 17, max_runtime_s=60)
+    rig = Rig(tmp_path, siren=siren, contracts=gas_contract(clear_for="0s", max_age="30d"))
+    rig.gas(9000)
+    rig.advance(61)
+    rig.recorder.tick()
+    assert not rig.siren
+    rig.gas(1)
+    assert rig.recorder.conditions()["gas-ch4"][0] == "latched"
+    rig.gas(9000)
+    assert rig.siren
+    rig.stop()
+
+
+def swapped(rig: Rig) -> list[Transition]:
+    rig.settle()
+    return [Transition.decode(row.body) for row in rig.store.unacknowledged("hub")]
+
+
+def test_a_contract_set_in_force_during_warm_up_waits_for_it_too(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, contracts=gas_contract(warm_up="3m"), powered_since_ms=0)
+    rig.advance(1)
+    rig.gas(9000)
+    rig.recorder.swap(gas_contract(1, warm_up="3m", id="gas-v2"))
+    rig.gas(9000)
+    assert not rig.siren
+    rig.advance(180)
+    rig.gas(9000)
+    assert rig.siren
+    rig.stop()
+
+
+def test_a_contract_that_is_taken_away_in_alarm_ends_by_a_transition_in_its_own_block(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.advance(2)
+    rig.gas(9000)
+    rig.recorder.swap(gas_contract(1, id="gas-v2"))
+    assert not rig.siren
+    rig.gas(9000)
+    assert rig.siren
+    moves = [(each.contract, each.before, each.after) for each in swapped(rig)]
+    assert moves == [("gas-ch4", 0, 2), ("gas-ch4", 2, 0), ("gas-v2", 0, 2)]
+    rig.stop()
+    store = Store(tmp_path / "gateway.db")
+    by_set: dict[bytes, list[str]] = {}
+    for stored in blocks(store):
+        leaves = [leaf for _, leaf in opened(store, stored)[0].events]
+        names = [Transition.decode(e).contract for leaf in leaves if isinstance(e := parse_leaf(leaf), bytes)]
+        by_set.setdefault(Header.decode(stored.header).contracts.root, []).extend(names)
+    store.close()
+    assert list(by_set.values()) == [["gas-ch4", "gas-ch4"], ["gas-v2"]]
+
+
+def test_a_contract_that_a_new_configuration_lacks_ends_by_a_transition(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.gas(9000)
+    rig.stop()
+    rig = Rig(tmp_path, boot=2, contracts=gas_contract(id="gas-v2"))
+    assert not rig.siren
+    assert [(each.contract, each.after) for each in swapped(rig)] == [("gas-ch4", 2), ("gas-ch4", 0)]
+    rig.stop()
+
+
+def test_a_contract_set_that_would_drive_nothing_is_refused(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    with pytest.raises(MismatchError, match="no output is called horn; there are siren, valve"):
+        rig.recorder.swap(gas_contract(1, siren="horn"))
+    rig.gas(9000)
+    assert rig.siren
+    rig.stop()
+
+
 def test_what_was_open_at_a_kill_is_sealed_with_its_own_boot(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.advance(1)
@@ -249,6 +346,9 @@ from pathlib import Path
 from rig import Rig, gas_contract
 from gateway.clock import SystemClock
 from gateway.config import SealTable
+from gateway.contracts.errors import MismatchError
+from gateway.errors import StoreFull
+from gateway.outputs import OutputOptions
 seal = SealTable(readings=50, min_interval_ms=20)
 contracts = gas_contract(clear_for="0s")
 rig = Rig(Path(sys.argv[1]), SystemClock(), boot=int(sys.argv[2]), seal=seal, contracts=contracts)
