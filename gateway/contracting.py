@@ -7,6 +7,7 @@ Invariant: the parser is loaded only for texts that were not read before; a star
 
 from __future__ import annotations
 
+import contextlib
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, cast
@@ -17,7 +18,7 @@ from gateway.config import ContractsTable
 from gateway.contracts.errors import ContractError
 from gateway.contracts.library import template
 from gateway.decider import ContractSet
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StoreFull
 from gateway.store import Store
 
 __all__ = ["GRANT", "configured_contracts", "first_contracts"]
@@ -52,7 +53,8 @@ def first_contracts(table: ContractsTable, where: str, store: Store) -> Contract
         if parsed == digest:
             return ContractSet.decode(documents, 0)
     contracts = _parse(texts)
-    store.put({_PARSED: encode([digest, list(contracts.documents)])})
+    with contextlib.suppress(StoreFull):  # then they are parsed once more at the next start
+        store.put({_PARSED: encode([digest, list(contracts.documents)])})
     return contracts
 
 

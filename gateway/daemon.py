@@ -13,13 +13,11 @@ import logging
 import secrets
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.catalogue import Catalogue, make_catalogue
-from gateway.chain.genesis import Genesis
 from gateway.chain.keys import gateway_id
 from gateway.clock import Clock, SimulatedClock
 from gateway.config import Config
@@ -27,12 +25,12 @@ from gateway.contracting import first_contracts
 from gateway.contracts.errors import ContractError
 from gateway.control import Control
 from gateway.decider import ContractSet, Decider
-from gateway.enrol import EnrolmentRefused, enrol, erase_ticket, load_key, load_trust
-from gateway.errors import ConfigError, GatewayError, OutputError, SensorError
+from gateway.enrol import Trust, load_key, load_trust
+from gateway.errors import ConfigError, GatewayError, OutputError, SensorError, StoreFull
 from gateway.herald import Herald
 from gateway.keeper import Identity, Keeper
 from gateway.logbook import Logbook
-from gateway.orders import Orders
+from gateway.membership import Membership
 from gateway.outputs import Outputs
 from gateway.pruning import Pruner
 from gateway.recorder import Recorder
@@ -46,7 +44,7 @@ __all__ = ["Gateway", "make_hardware", "software"]
 
 _log = logging.getLogger(__name__)
 
-_ENROL_AGAIN_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_END_S: Final = 5.0
 
 
 class Gateway:
@@ -68,13 +66,18 @@ class Gateway:
         self.hardware, self._speed = make_hardware(config, self.catalogue, hardware)
         clock = self.hardware.clock
         key, is_new = load_key(directory)
-        self.trust = load_trust(Path(config.gateway.trust), directory)
-        self.identity = Identity(self.trust.hash, gateway_id(key.public), key, secrets.token_bytes(8))
-        found = open_data(directory, self.trust.hash, self.identity.gateway, config.gateway.bound_ms, clock)
+        trust = load_trust(Path(config.gateway.trust), directory)
+        self.identity = Identity(trust.hash, gateway_id(key.public), key, secrets.token_bytes(8))
+        found = open_data(directory, trust.hash, self.identity.gateway, config.gateway.bound_ms, clock)
         self.store = found.store
         self._journals = (*found.journals, *(journal for _, journal in found.left))
         contracts = first_contracts(config.contracts, where, self.store)
-        self._keep_listings(contracts)
+        self._owes_listings = False
+        try:
+            self._keep_listings(contracts)
+        except StoreFull as error:
+            _log.error("the catalogue cannot be stored yet: %s", error)
+            self._owes_listings = True
         self.keeper = Keeper(
             self.identity, self.store, whole=found.whole and (is_new or not self.store.is_new)
         )
@@ -85,7 +88,7 @@ class Gateway:
             clock,
             quota=None if config.gateway.quota_mb is None else config.gateway.quota_mb << 20,
             retain_h=config.gateway.retain_h,
-            custodians=lambda: self.trust.genesis.custodians if self.trust.genesis else None,
+            custodians=lambda: self.membership.custodians,
             note=lambda event: self.recorder.note(event),
         )
         self.writer = Writer(
@@ -97,36 +100,25 @@ class Gateway:
             left=found.left,
             unwritten=found.unwritten,
             release=lambda journal: self.recorder.release(journal),
-            care=self.pruner.care,
-            announce=self._announce,
+            care=self._care,
+            announce=lambda: self.membership.announce(),
             speed=self._speed,
         )
         self._wake, self._ending = threading.Event(), threading.Event()
         self.recorder = self._make_recorder(contracts, found.number, found.journals, clock)
-        self.herald = Herald(
-            self.identity,
-            self.store,
-            self.keeper,
-            clock,
-            heartbeat_ms=config.gateway.heartbeat_s * 1000,
-            software=software(),
-            faults=lambda: self.recorder.faults,
-            fill=lambda: self.pruner.fill,
-        )
+        self.membership = self._make_membership(trust, clock)
         self._state = found.state
         self._samplers = Samplers(self.catalogue.sensors, self.hardware, self.recorder, self._speed)
         self._control = Control(directory / "control.sock", self._do)
-        self._threads = [threading.Thread(target=self._tick, name="ticker", daemon=True)]
-        self._hubs: list[Any] = []
+        self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
 
     def start(self) -> None:
         """Begin: outputs and contracts, samples, then all else."""
         self.writer.start()
         self.recorder.start(self._state, [row.body for row in self.store.loose_transitions()])
         self._samplers.start()
-        self._threads.append(threading.Thread(target=self._join, name="join", daemon=True))
-        for thread in self._threads:
-            thread.start()
+        self._ticker.start()
+        self.membership.start()
         self._control.start()
         _log.info(
             "%s: gateway %s, %d sensors", software(), self.identity.gateway.hex(), len(self.catalogue.sensors)
@@ -138,12 +130,10 @@ class Gateway:
         self._wake.set()
         self._control.stop()
         self._samplers.stop()
-        for thread in self._threads:
-            thread.join(5.0)
+        self._ticker.join(_END_S)
         self.recorder.end()
         self.writer.stop()
-        for hub in self._hubs:
-            hub.stop()
+        self.membership.stop()
         try:
             self.outputs.close()
         except OutputError as error:
@@ -156,7 +146,7 @@ class Gateway:
     @property
     def hubs(self) -> tuple[Any, ...]:
         """The hubs spoken to (`gateway.sync.HubSync`); none before the genesis is known."""
-        return tuple(self._hubs)
+        return self.membership.hubs
 
     # parts
 
@@ -200,11 +190,43 @@ class Gateway:
             poke=self._wake.set,
         )
 
+    def _make_membership(self, trust: Trust, clock: Clock) -> Membership:
+        herald = Herald(
+            self.identity,
+            self.store,
+            self.keeper,
+            clock,
+            heartbeat_ms=self._config.gateway.heartbeat_s * 1000,
+            software=software(),
+            faults=lambda: self.recorder.faults,
+            fill=lambda: self.pruner.fill,
+        )
+        return Membership(
+            self._config,
+            self._where,
+            trust,
+            self.identity,
+            self.store,
+            self.keeper,
+            herald,
+            self.recorder,
+            clock,
+            unwritten=self.writer.unwritten,
+            roots=lambda: (self.catalogue.listing.root, self.recorder.contracts.listing.root),
+        )
+
     def _keep_listings(self, contracts: ContractSet) -> None:
         """Keep what blocks of this boot name, so that they can be explained after a change of configuration."""
-        self._roots = self.catalogue.listing.root, contracts.listing.root
-        self.store.add_listing(self._roots[0], [each.encode() for each in self.catalogue.series])
-        self.store.add_listing(self._roots[1], contracts.documents)
+        series = [each.encode() for each in self.catalogue.series]
+        self.store.add_listing(self.catalogue.listing.root, series)
+        self.store.add_listing(contracts.listing.root, contracts.documents)
+
+    def _care(self) -> None:
+        """Look after the store's room; on a full disk this start may still owe it something."""
+        self.pruner.care()
+        if self._owes_listings:
+            self._keep_listings(self.recorder.contracts)
+            self._owes_listings = False
 
     # threads
 
@@ -219,79 +241,6 @@ class Gateway:
                 wait_ms = 1000
             self._wake.wait(max(0, wait_ms) / 1000 / self._speed)
             self._wake.clear()
-
-    def _join(self) -> None:
-        """Enrol where that is still to be done, then speak with the hubs."""
-        genesis = self._enrolled()
-        if genesis is None or self._ending.is_set():
-            return
-        self.trust = replace(self.trust, genesis=genesis)
-        # Here, not above: the first sample does not wait for the network's libraries.
-        from gateway.sync import HubSync, Mouth
-
-        orders = Orders(
-            self.identity, genesis, self.recorder, self.store, self.keeper, self.hardware.clock, self._changed
-        )
-        mouth = Mouth(
-            self.identity,
-            genesis,
-            self._config.gateway.region,
-            self.store,
-            self.keeper,
-            self.herald,
-            orders,
-            self._config.gateway.heartbeat_s,
-            self.writer.unwritten,
-            lambda: (self._roots[0], self.recorder.contracts.listing.root),
-        )
-        for table in self._config.hubs:
-            try:
-                hub = HubSync(table, mouth)
-            except GatewayError as error:
-                _log.error("%s: hub %s: %s", self._where, table.name, error)
-                continue
-            hub.start()
-            self._hubs.append(hub)
-
-    def _enrolled(self) -> Genesis | None:
-        """Return the genesis of the chain, once this gateway is enrolled there."""
-        table = self._config.enrolment
-        if table is None or self.store.get("enrolled"):
-            if table is not None:  # a crash may have come between the note and the erasing
-                erase_ticket(Path(table.ticket))
-            if self.trust.genesis is None:
-                _log.error(
-                    "%s: the trust file holds a hash only; give the genesis, or [enrolment]", self._where
-                )
-            return self.trust.genesis
-        attempt = 0
-        while not self._ending.is_set():
-            try:
-                gateway = self._config.gateway
-                genesis = enrol(
-                    table, self.identity.key, gateway.name, gateway.region, self.trust, self._config.data
-                )
-                self.store.put({"enrolled": b"\1"})
-                erase_ticket(Path(table.ticket))
-            except EnrolmentRefused as error:
-                _log.error("%s", error)
-                attempt = len(_ENROL_AGAIN_S)
-            except GatewayError as error:
-                _log.warning("not enrolled yet: %s", error)
-            else:
-                _log.info("enrolled in chain %s", genesis.hash.hex()[:16])
-                return genesis
-            self._ending.wait(_ENROL_AGAIN_S[min(attempt, len(_ENROL_AGAIN_S) - 1)])
-            attempt += 1
-        return None
-
-    def _announce(self) -> None:
-        for hub in self._hubs:
-            hub.announce()
-
-    def _changed(self) -> None:
-        for hub in self._hubs:
-            hub.rebirth()
 
     # the control socket
 
@@ -322,7 +271,7 @@ class Gateway:
             "lost": self.recorder.lost,
             "head": [head.epoch, head.height],
             "publishing": self.keeper.is_confirmed,
-            "hubs": [hub.is_connected for hub in self._hubs],
+            "hubs": [hub.is_connected for hub in self.hubs],
         }
 
 

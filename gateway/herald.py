@@ -15,6 +15,7 @@ from gateway.chain.keys import BIRTH, HEARTBEAT, Signed
 from gateway.chain.messages import Birth, Heartbeat
 from gateway.chain.reading import Series
 from gateway.clock import Clock
+from gateway.errors import StoreError
 from gateway.keeper import Identity, Keeper
 from gateway.store import Store
 
@@ -48,11 +49,14 @@ class Herald:
         self._births = self._beats = 0
 
     def birth(self, catalogue: bytes, contracts: bytes) -> tuple[int, Signed]:
-        """Return a birth and its version, for the catalogue and contract set with these roots."""
+        """Return a birth and its version, for the catalogue and contract set with these roots. Raises StoreError."""
         with self._lock:
             self._births += 1
             version = self._births
         identity = self._identity
+        series, documents = self._store.listing(catalogue), self._store.listing(contracts)
+        if series is None or documents is None:  # on a full disk they could not be stored at the start
+            raise StoreError("the catalogue or contract set that a birth has to name is not in the store yet")
         body = Birth(
             identity.genesis,
             identity.gateway,
@@ -62,8 +66,8 @@ class Herald:
             int(self._keeper.whole),
             self._keeper.head,
             self._keeper.seen,
-            tuple(Series.decode(each) for each in self._store.listing(catalogue) or ()),
-            self._store.listing(contracts) or (),
+            tuple(map(Series.decode, series)),
+            documents,
             self._heartbeat_ms,
             self._software,
         )

@@ -25,10 +25,11 @@ from gateway.clock import Clock
 from gateway.holdings import Holdings
 from gateway.store import Store
 
-__all__ = ["Pruner"]
+__all__ = ["BALLAST", "Pruner"]
 
 _log = logging.getLogger(__name__)
 
+BALLAST: Final = "ballast"
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
 _CALM_MS: Final = 600_000
@@ -64,7 +65,7 @@ class Pruner:
         self._retain_ms, self._custodians, self._note = retain_h * _HOUR_MS, custodians, note
         self.quota = quota or shutil.disk_usage(directory).total // 2
         # To delete rows takes room in the log, too: on a full disk this file makes way for it.
-        self._ballast = directory / "ballast"
+        self._ballast = directory / BALLAST
 
     @property
     def fill(self) -> int:

@@ -25,6 +25,7 @@ from gateway.clock import Clock
 from gateway.errors import ConfigError, StoreFull
 from gateway.journal import Journal
 from gateway.openblock import Draft, Opening, recover
+from gateway.pruning import BALLAST
 from gateway.store import Store, Transition
 
 __all__ = ["Found", "open_data"]
@@ -70,7 +71,7 @@ def open_data(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, cl
     Raises:
         StoreError, JournalError: they cannot be opened or written, or another process has them.
     """
-    store = Store(directory / "gateway.db")
+    store = _open_store(directory)
     _check_chain(store, genesis, directory)
     journals = [Journal(directory / name, loss_bound_ms=bound_ms, clock=clock) for name in _JOURNALS]
     whole, opened, last = store.recovered_whole, list[_Left](), store.last_number()
@@ -96,8 +97,19 @@ def open_data(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, cl
         tuple(row for each in left for row in _rows(each, UNRECORDED)),
         whole,
         number,
-        store.get("engine"),
+        next((each.state for each in reversed(left) if each.state), None) or store.get("engine"),
     )
+
+
+def _open_store(directory: Path) -> Store:
+    """Open the database; on a full disk the ballast makes way for what SQLite needs to open one."""
+    path = directory / "gateway.db"
+    try:
+        return Store(path)
+    except StoreFull as error:
+        _log.error("%s", error)
+        (directory / BALLAST).unlink(missing_ok=True)
+        return Store(path)
 
 
 def _check_chain(store: Store, genesis: bytes, directory: Path) -> None:

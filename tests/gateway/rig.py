@@ -164,6 +164,12 @@ class Rig:
         self.close()
 
     def close(self) -> None:
+        """Leave everything as it is, as SIGKILL does."""
+        with self.writer._wake:
+            self.writer._decisions.clear()
+            self.writer._blocks.clear()
+            self.writer._unwritten.clear()
+        self.writer.stop()
         self.store.close()
         for journal in self.found.journals:
             journal.close()

@@ -10,6 +10,7 @@ import pytest
 from rig import GENESIS, Rig, gas_contract
 from testhub import HUB_KEY, wait_until
 
+from gateway.chain.block import Header
 from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Seal
 from gateway.chain.messages import Answer
 from gateway.chain.ordered import NOWHERE
@@ -179,5 +180,30 @@ def test_on_a_full_disk_outputs_act_alarms_go_out_marked_and_all_is_written_late
     assert {row.hash for row in rows if row.mark == 1} >= {row.hash for row in late}
     rig.stop()
     store = Store(tmp_path / "gateway.db")
+    assert store.loose_transitions() == []
+    store.close()
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_start_on_a_full_disk_acts_at_once_and_stores_what_was_open_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    rig = Rig(tmp_path, seal=SealTable(readings=4000, seconds=3600))
+    for value in range(3999):
+        rig.advance(0.01)
+        rig.gas(value % 1000 + 100_000)
+    rig.close()  # as by SIGKILL
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60 * 1024, hard))
+    rig = Rig(tmp_path, boot=2)
+    assert len(rig.found.left) == 1
+    assert rig.siren  # the alarm that stood
+    rig.gas(9000)
+    rig.air(215)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    rig.stop()
+    store = Store(tmp_path / "gateway.db")
+    boots = [int.from_bytes(Header.decode(stored.header).boot, "big") for stored in store.drafts()]
+    assert boots == [1, 1, 2]
     assert store.loose_transitions() == []
     store.close()

@@ -1,0 +1,164 @@
+"""How a gateway belongs to its region: enrolled once, then in touch with every configured hub.
+
+Owns the thread that enrols, the hubs' senders and their life. It does not own the enrolment itself
+(`gateway.enrol`) nor what is sent (`gateway.sync`).
+
+Invariant: whatever goes wrong here is tried again; it never touches recording, decisions or pins.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gateway.chain.genesis import Genesis
+from gateway.clock import Clock
+from gateway.config import Config, EnrolmentTable
+from gateway.enrol import EnrolmentRefused, Trust, enrol, erase_ticket
+from gateway.errors import GatewayError
+from gateway.herald import Herald
+from gateway.keeper import Identity, Keeper
+from gateway.orders import Orders
+from gateway.recorder import Recorder
+from gateway.store import Store, Transition
+
+if TYPE_CHECKING:
+    from gateway.sync import HubSync
+
+__all__ = ["Membership"]
+
+_log = logging.getLogger(__name__)
+
+_ENROLLED: Final = "enrolled"
+_AGAIN_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_END_S: Final = 5.0
+
+
+class Membership:
+    """Enrols where that is still to be done, then speaks with the hubs.
+
+    Args:
+        unwritten: transitions that have no row yet.
+        roots: of the catalogue and the contract set in force.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        where: str,
+        trust: Trust,
+        identity: Identity,
+        store: Store,
+        keeper: Keeper,
+        herald: Herald,
+        recorder: Recorder,
+        clock: Clock,
+        *,
+        unwritten: Callable[[], Sequence[Transition]],
+        roots: Callable[[], tuple[bytes, bytes]],
+    ) -> None:
+        self._config, self._where, self._trust, self._identity = config, where, trust, identity
+        self._store, self._keeper, self._herald = store, keeper, herald
+        self._recorder, self._clock, self._unwritten, self._roots = recorder, clock, unwritten, roots
+        self._genesis = trust.genesis
+        self._hubs: list[HubSync] = []
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
+
+    @property
+    def hubs(self) -> tuple[HubSync, ...]:
+        """The hubs spoken to; none before the genesis is known."""
+        return tuple(self._hubs)
+
+    @property
+    def custodians(self) -> int | None:
+        """How many agencies must keep a body before it may be pruned here; None while that is not known."""
+        return self._genesis.custodians if self._genesis else None
+
+    def start(self) -> None:
+        """Begin, and return at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take leave of all hubs."""
+        self._ending.set()
+        self._thread.join(_END_S)
+        for hub in self._hubs:
+            hub.stop()
+
+    def announce(self) -> None:
+        """There is something new to send."""
+        for hub in self._hubs:
+            hub.announce()
+
+    def changed(self) -> None:
+        """What a birth says has changed."""
+        for hub in self._hubs:
+            hub.rebirth()
+
+    def _run(self) -> None:
+        genesis = self._enrolled()
+        if genesis is None or self._ending.is_set():
+            return
+        self._genesis = genesis
+        # Here, not above: the first sample does not wait for the network's libraries.
+        from gateway.sync import HubSync, Mouth
+
+        orders = Orders(
+            self._identity, genesis, self._recorder, self._store, self._keeper, self._clock, self.changed
+        )
+        mouth = Mouth(
+            self._identity,
+            genesis,
+            self._config.gateway.region,
+            self._store,
+            self._keeper,
+            self._herald,
+            orders,
+            self._config.gateway.heartbeat_s,
+            self._unwritten,
+            self._roots,
+        )
+        for table in self._config.hubs:
+            try:
+                hub = HubSync(table, mouth)
+            except GatewayError as error:
+                _log.error("%s: hub %s: %s", self._where, table.name, error)
+                continue
+            hub.start()
+            self._hubs.append(hub)
+
+    def _enrolled(self) -> Genesis | None:
+        """Return the genesis of the chain, once this gateway is enrolled there; None at the end or for want of one."""
+        table = self._config.enrolment
+        if table is not None and not self._store.get(_ENROLLED):
+            return self._enrol(table)
+        if table is not None:  # a crash may have come between the note and the erasing
+            erase_ticket(Path(table.ticket))
+        if self._trust.genesis is None:
+            _log.error("%s: the trust file holds a hash only; give the genesis, or [enrolment]", self._where)
+        return self._trust.genesis
+
+    def _enrol(self, table: EnrolmentTable) -> Genesis | None:
+        gateway, attempt = self._config.gateway, 0
+        while not self._ending.is_set():
+            try:
+                genesis = enrol(
+                    table, self._identity.key, gateway.name, gateway.region, self._trust, self._config.data
+                )
+                self._store.put({_ENROLLED: b"\1"})
+                erase_ticket(Path(table.ticket))
+            except EnrolmentRefused as error:
+                _log.error("%s", error)
+                attempt = len(_AGAIN_S)
+            except GatewayError as error:
+                _log.warning("not enrolled yet: %s", error)
+            else:
+                _log.info("enrolled in chain %s", genesis.hash.hex()[:16])
+                return genesis
+            self._ending.wait(_AGAIN_S[min(attempt, len(_AGAIN_S) - 1)])
+            attempt += 1
+        return None
