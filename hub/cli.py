@@ -285,6 +285,10 @@ def _print_audit(report: Report) -> None:
         f"{report.blocks} blocks with {report.readings} readings, {report.alarms} alarms, "
         f"{report.records} records, {report.promises} promises, in {report.seconds:.1f} s"
     )
+    if report.unused:
+        click.echo(
+            f"{report.unused} bytes of the file are unused page space: what stands there changes nothing"
+        )
 
 
 def _ask(config: Config, path: str) -> Any:
