@@ -1,7 +1,8 @@
 """The gateway's core: a sample becomes readings, decisions and records, under one lock.
 
-Owns the order of things: time stamp, calibration, contracts, pins, then the open block, then whoever makes it
-durable (`gateway.writer`). It owns no threads: samplers, ticker and sync call it.
+Owns the order of things: time stamp, values (`gateway.gauges`), contracts and pins (`gateway.decider`), then the
+open block (`gateway.logbook`), then whoever makes it durable (`gateway.writer`). It owns no threads: samplers,
+ticker and sync call it.
 
 Invariants:
 * Every time is stamped here, under the lock, so records never go back in time.
@@ -20,22 +21,20 @@ from typing import Final, Protocol
 from gateway.catalogue import Catalogue, Channel, SensorPlan
 from gateway.chain.alarm import CONDITIONS, Deciding, transition_hash
 from gateway.chain.alarm import Transition as TransitionRecord
-from gateway.chain.canonical import INT_MAX, INT_MIN
-from gateway.chain.reading import Outcome, Shedding, Status
+from gateway.chain.reading import Outcome, Shedding
 from gateway.contracts.machine import Transition
 from gateway.decider import ContractSet, Decider
 from gateway.errors import SensorError
-from gateway.health import FAULT, Health
-from gateway.journal import Journal
+from gateway.feed import Feed
+from gateway.gauges import Gauges
+from gateway.health import FAULT
 from gateway.keeper import Identity
 from gateway.logbook import Logbook
-from gateway.policy import Policy
 
 __all__ = ["Decision", "Recorder", "Told"]
 
 _log = logging.getLogger(__name__)
 
-_CLIMATE_AGE_MS: Final = 15 * 60_000  # a correction's temperature and humidity are good for so long
 _IDLE_MS: Final = 1_000  # `tick` looks after clock and silent sensors at least this often
 
 
@@ -82,18 +81,11 @@ class Recorder:
         poke: Callable[[], None] = lambda: None,
     ) -> None:
         self._lock = threading.RLock()
-        self._identity, self._catalogue, self._decider = identity, catalogue, decider
-        self._logbook, self._told, self._poke = logbook, told, poke
-        self._powered = dict.fromkeys((each.name for each in catalogue.series), powered_since_ms)
+        self._identity, self._decider, self._logbook = identity, decider, logbook
+        self._told, self._poke = told, poke
         self._counter = 0
-        self._latest: dict[str, tuple[int, int]] = {}
-        self._policies = [Policy(each.dead_band, each.longest, ring_ms) for each in catalogue.series]
         now = self._planned = logbook.stamp()
-        self._health = [
-            Health(plan.period_ms, powered_since_ms + plan.info.warm_up_ms, now)
-            for plan in catalogue.sensors
-            for _ in plan.channels
-        ]
+        self._gauges = Gauges(catalogue, powered_since_ms=powered_since_ms, ring_ms=ring_ms, now_ms=now)
 
     def start(self, saved: bytes | None, loose: Sequence[bytes]) -> None:
         """Take up the contracts' saved state, drive the pins, and record what stands in no block yet.
@@ -121,17 +113,15 @@ class Recorder:
             noted: list[Channel] = []
             for channel in plan.channels:
                 try:
-                    value = self._calibrated(channel, values, now)
+                    value = self._gauges.value(channel, values, now)
                 except SensorError as error:
                     transitions += self._fail(channel, error, now, noted)
                     continue
-                index, name = channel.series.index, channel.series.name
-                self._latest[name] = value, now
-                if self._health[index].succeed(now):
+                if self._gauges.succeed(channel, now):
                     noted.append(channel)
-                transitions += self._decider.engine.sample(name, value, now)
-                if self._policies[index].keeps(value, now):
-                    kept.append((index, value))
+                transitions += self._decider.engine.sample(channel.series.name, value, now)
+                if self._gauges.keeps(channel, value, now):
+                    kept.append((channel.series.index, value))
             if transitions:
                 self._decider.hear(transitions)
             try:
@@ -149,8 +139,7 @@ class Recorder:
             noted: list[Channel] = []
             for channel in plan.channels:
                 if error.kind == "power":
-                    self._powered[channel.series.name] = now
-                    self._health[channel.series.index].power(now + plan.info.warm_up_ms)
+                    self._gauges.power(channel, plan.info.warm_up_ms, now)
                     transitions += self._decider.engine.power(channel.series.name, now)
                 transitions += self._fail(channel, error, now, noted)
             if transitions:
@@ -165,13 +154,9 @@ class Recorder:
         with self._lock:
             now = self._logbook.stamp()
             transitions = self._decider.engine.expire(now)
-            noted = []
-            for channel in self._channels():
-                health = self._health[channel.series.index]
-                if health.wait(now):
-                    noted.append(channel)
-                    if health.state == FAULT:
-                        transitions += self._decider.engine.fault(channel.series.name, health.reason, now)
+            noted = self._gauges.wait(now)
+            for channel in noted:
+                transitions += self._decide_fault(channel, now)
             self._decider.hear(transitions)
             self._note(noted, now)
             self._follow(transitions, now)
@@ -220,7 +205,7 @@ class Recorder:
             self._logbook.event(event, now)
             self._follow([], now)
 
-    def release(self, journal: Journal) -> None:
+    def release(self, journal: Feed) -> None:
         """Take back the journal of a block that is stored; it is empty."""
         with self._lock:
             self._logbook.release(journal)
@@ -243,7 +228,7 @@ class Recorder:
     @property
     def faults(self) -> int:
         """How many series are in fault."""
-        return sum(1 for each in self._health if each.state == FAULT)
+        return self._gauges.faults
 
     def conditions(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Return each contract's condition in a word, and its faults."""
@@ -254,48 +239,31 @@ class Recorder:
     def latest(self) -> dict[str, tuple[int, int]]:
         """Return each series' latest value and when it was taken, monotonic ms."""
         with self._lock:
-            return dict(self._latest)
+            return dict(self._gauges.latest)
 
     # samples
 
     def _tell_power(self) -> list[Transition]:
         """Tell new contracts since when the sensors have had power, so that their warm-up holds."""
         engine = self._decider.engine
-        return [each for name, at in self._powered.items() for each in engine.power(name, at)]
-
-    def _channels(self) -> list[Channel]:
-        return [channel for plan in self._catalogue.sensors for channel in plan.channels]
-
-    def _calibrated(self, channel: Channel, values: Mapping[str, int], now: int) -> int:
-        if channel.quantity not in values:
-            raise SensorError("no-data", f"{channel.series.name}: the sample holds no {channel.quantity}")
-        value = values[channel.quantity]
-        if channel.calibration is not None:
-            correction = channel.calibration.correction
-            names = (correction.temperature, correction.humidity) if correction else ()
-            value = channel.calibration.apply(value, *(self._recent(name, now) for name in names))
-        if not INT_MIN <= value <= INT_MAX:
-            raise SensorError("out-of-range", f"{channel.series.name}: {value} does not fit 64 bits")
-        return value
-
-    def _recent(self, series: str, now: int) -> int | None:
-        value, at = self._latest.get(series, (0, now - _CLIMATE_AGE_MS))
-        return value if now - at < _CLIMATE_AGE_MS else None
+        return [each for name, at in self._gauges.powered.items() for each in engine.power(name, at)]
 
     def _fail(self, channel: Channel, error: SensorError, now: int, noted: list[Channel]) -> list[Transition]:
-        health = self._health[channel.series.index]
-        if not health.fail(error.kind, now):
+        if not self._gauges.fail(channel, error.kind, now):
             return []
         noted.append(channel)
-        if health.state != FAULT:
+        _log.warning("series %s: %s", channel.series.name, error)
+        return self._decide_fault(channel, now)
+
+    def _decide_fault(self, channel: Channel, now: int) -> list[Transition]:
+        status = self._gauges.status(channel)
+        if status.state != FAULT:
             return []
-        _log.warning("series %s is in fault: %s", channel.series.name, error)
-        return self._decider.engine.fault(channel.series.name, error.kind, now)
+        return self._decider.engine.fault(channel.series.name, status.reason, now)
 
     def _note(self, channels: Sequence[Channel], now: int) -> None:
         for channel in channels:
-            health, series = self._health[channel.series.index], channel.series
-            self._logbook.event(Status(series.index, 0, health.state, health.reason), now, series.klass)
+            self._logbook.event(self._gauges.status(channel), now, channel.series.klass)
 
     # decisions
 
@@ -309,14 +277,9 @@ class Recorder:
                     self._logbook.transition(each.body, state, now)
             finally:
                 self._told.decided(decisions)
-            ring = [
-                (at, index, value)
-                for index, policy in enumerate(self._policies)
-                for at, value in policy.commit(now)
-            ]
-            for at, index, value in sorted(
-                ring
-            ):  # oldest first: where the block gets full, the next takes the rest
+            for at, index, value in self._gauges.commit(
+                now
+            ):  # where a block gets full, the next takes the rest
                 if at >= self._logbook.not_before:
                     self._logbook.reading(index, at, value, now)
             self._logbook.hasten(now)
