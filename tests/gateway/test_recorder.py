@@ -14,7 +14,7 @@ from rig import START_MS, Rig, gas_contract
 from gateway.chain.alarm import ALARMED, NORMAL, Transition
 from gateway.chain.block import Header
 from gateway.chain.reading import ClockStep, Segment, Status, open_segment, parse_leaf
-from gateway.clock import SimulatedClock
+from gateway.clock import SimulatedClock, SystemClock
 from gateway.config import SealTable
 from gateway.contracts.errors import MismatchError
 from gateway.errors import StoreFull
@@ -122,6 +122,19 @@ def test_the_pin_is_driven_when_nothing_can_be_written(tmp_path: Path) -> None:
     assert rig.announced.wait(5)
     (row,) = rig.writer.unwritten()
     assert row.mark == 1
+    rig.stop()
+
+
+def test_no_reading_waits_longer_than_the_loss_bound_for_its_sync(tmp_path: Path) -> None:
+    clock = SystemClock()
+    rig = Rig(tmp_path, clock, bound_ms=200)
+    overdue = []
+    for value in range(60):
+        rig.gas(value)
+        clock.sleep(0.02)
+        now = clock.monotonic_ms()
+        overdue += [now - due for each in rig.found.journals if (due := each.next_sync_ms) is not None]
+    assert max(overdue) < 500
     rig.stop()
 
 
