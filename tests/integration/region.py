@@ -13,19 +13,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from fleet import Fleet
-from hubs import Caller, HubProcess, Rest, eventually, new_fleet
+from hubs import Caller, HubProcess, Rest, new_fleet
 
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey, gateway_id
 from gateway.control import ask
 from gateway.errors import TransportError
 
+T = TypeVar("T")
 PATIENCE = 90.0  # machines are slow at times; nothing here waits that long on one that is well
 PERIOD_MS = 20
 WAVE = 75  # rows from one alarm to the next
@@ -101,6 +103,15 @@ alarm = ["siren"]
 """
 
 
+def wait_for(look: Callable[[], T], what: str) -> T:
+    """Return the first true value, however long a slow machine takes for it."""
+    end = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < end, f"{what} did not come within {PATIENCE:g} s"
+        time.sleep(0.05)
+    return found
+
+
 def write_recording(path: Path, *, waves: bool = True) -> None:
     """A recording of numbered rows; without waves its level stays low."""
     rows = (f"{row},{200 if waves and row % WAVE >= WAVE - HIGH else 5}" for row in range(ROWS))
@@ -162,7 +173,7 @@ class GatewayProcess:
             command.append(str(self.directory / "gateway.toml"))
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
-            eventually(self.status, f"the answer of gateway {self.name}", PATIENCE)
+            wait_for(self.status, f"the answer of gateway {self.name}")
 
     def status(self) -> dict[str, Any] | None:
         """What it says at its control socket, None while it says nothing."""
@@ -183,7 +194,7 @@ class GatewayProcess:
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGSTOP)
         stat = Path(f"/proc/{self.process.pid}/stat")
-        eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the gateway's halt")
+        wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the gateway's halt")
 
     def thaw(self) -> None:
         assert self.process is not None
@@ -293,10 +304,8 @@ class Region:
     def await_blocks(self, gateway: GatewayProcess, more: int = 3) -> int:
         """Wait until so many further blocks of a gateway are final; return the final height."""
         first = self.shown(gateway).get("head", 0)
-        eventually(
-            lambda: self.shown(gateway).get("head", 0) >= first + more,
-            f"{more} blocks of {gateway.name}",
-            PATIENCE,
+        wait_for(
+            lambda: self.shown(gateway).get("head", 0) >= first + more, f"{more} blocks of {gateway.name}"
         )
         return int(self.shown(gateway)["head"])
 
@@ -309,7 +318,7 @@ class Region:
             final = {each["hash"] for each in self.alarms(gateway) if each["final_ms"] is not None}
             return len(wanted) == count and wanted <= final
 
-        eventually(are_final, f"{more} alarms of {gateway.name}", PATIENCE)
+        wait_for(are_final, f"{more} alarms of {gateway.name}")
 
     def come_to_rest(self) -> None:
         """End everything once all that gateways hold has arrived: no transition is new, no block lacks a receipt."""
@@ -318,7 +327,7 @@ class Region:
             write_recording(each.recording, waves=False)
             each.start()
         for each in self.gateways:
-            eventually(lambda each=each: self._has_all(each), f"the rest of {each.name}", PATIENCE)  # type: ignore[misc]
+            wait_for(lambda each=each: self._has_all(each), f"the rest of {each.name}")  # type: ignore[misc]
         for each in self.gateways:
             assert each.stop() == 0
         assert self.hub.stop() == 0

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from dishonest_broker import DishonestBroker
-from hubs import eventually
 from reconcile import check_region
-from region import PATIENCE, GatewayProcess, Region
+from region import GatewayProcess, Region, wait_for
 
 from gateway.chain.alarm import Alarm
 from gateway.chain.block import Block, header_hash
@@ -53,16 +52,16 @@ def test_after_the_broker_was_away_alarms_come_first_and_nothing_is_lost(
 ) -> None:
     broker.away()
     blocks = stored(gateway)
-    eventually(lambda: len(lacking(gateway)) >= 6, "alarms that wait", PATIENCE)
-    eventually(lambda: stored(gateway) >= blocks + 6, "blocks that wait", PATIENCE)
+    wait_for(lambda: len(lacking(gateway)) >= 6, "alarms that wait")
+    wait_for(lambda: stored(gateway) >= blocks + 6, "blocks that wait")
     waiting, sent = (
         lacking(gateway),
         {header_hash(Block.decode(each.payload).header) for each in broker.seen if each.kind == "block"},
     )
     before = len(broker.seen)
     broker.back()
-    eventually(lambda: not waiting & lacking(gateway), "the alarms that waited", PATIENCE)
-    eventually(lambda: broker.count("block", passed=True) > len(sent) + 3, "blocks", PATIENCE)
+    wait_for(lambda: not waiting & lacking(gateway), "the alarms that waited")
+    wait_for(lambda: broker.count("block", passed=True) > len(sent) + 3, "blocks")
     order = broker.seen[before:]
     first_block = next(
         i
@@ -79,17 +78,17 @@ def test_what_a_broker_acknowledges_and_drops_is_sent_again_until_there_is_a_rec
     region: Region, broker: DishonestBroker, gateway: GatewayProcess
 ) -> None:
     broker.swallows = frozenset({"block"})
-    eventually(lambda: broker.count("block", passed=False) >= 5, "swallowed blocks", PATIENCE)
+    wait_for(lambda: broker.count("block", passed=False) >= 5, "swallowed blocks")
     region.await_alarms(gateway, more=2)  # what is not swallowed goes on
     held = region.shown(gateway)["stored"]
     broker.swallows = frozenset({"alarm"})
-    eventually(lambda: broker.count("alarm", passed=False) >= 3, "swallowed alarms", PATIENCE)
-    eventually(lambda: region.shown(gateway)["head"] > held + 5, "the blocks that were swallowed", PATIENCE)
+    wait_for(lambda: broker.count("alarm", passed=False) >= 3, "swallowed alarms")
+    wait_for(lambda: region.shown(gateway)["head"] > held + 5, "the blocks that were swallowed")
     dropped = {
         Alarm.decode(each.payload).hash for each in broker.seen if each.kind == "alarm" and not each.passed
     }
     assert dropped & lacking(gateway)
     broker.swallows = frozenset()
-    eventually(lambda: not dropped & lacking(gateway), "the alarms that were swallowed", PATIENCE)
+    wait_for(lambda: not dropped & lacking(gateway), "the alarms that were swallowed")
     region.come_to_rest()
     check_region(region.hub.directory, gateway)

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 from fleet import flip
-from hubs import eventually
 from proving import alarm_evidence, check_evidence, reading_evidence, run, run_audit
-from region import PATIENCE
+from region import PATIENCE, wait_for
 
 from gateway.chain.errors import ChainError
 from gateway.chain.evidence import verify_evidence
@@ -172,7 +171,7 @@ def test_ctrl_c_ends_the_demo_cleanly_with_no_process_left(tmp_path: Path) -> No
         sockets = [
             directory / f"gateways/{name}/data/control.sock" for name in ("flat", "bridge", "stairs-1")
         ]
-        eventually(lambda: all(each.exists() for each in sockets), "the gateways", PATIENCE)
+        wait_for(lambda: all(each.exists() for each in sockets), "the gateways")
         database = directory / "hub/ledger.db"
 
         def has_blocks() -> bool:
@@ -182,7 +181,7 @@ def test_ctrl_c_ends_the_demo_cleanly_with_no_process_left(tmp_path: Path) -> No
             finally:
                 db.close()
 
-        eventually(has_blocks, "blocks", PATIENCE)
+        wait_for(has_blocks, "blocks")
         running = processes_in(directory)
         assert len(running) == 6, running  # the demo, the hub, its broker and three gateways
         demo.send_signal(signal.SIGINT)

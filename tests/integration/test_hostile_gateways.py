@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from fleet import FleetGateway
-from hubs import Caller, eventually
+from hubs import Caller
 from paho.mqtt.client import MQTT_ERR_SUCCESS, Client
 from paho.mqtt.enums import CallbackAPIVersion
 from proving import run_audit
-from region import PATIENCE, GatewayProcess, Region, read_rows
+from region import PATIENCE, GatewayProcess, Region, read_rows, wait_for
 
 from gateway.chain.canonical import MAX_MESSAGE, encode
 
@@ -72,7 +72,7 @@ def refused(region: Region, gateway: FleetGateway) -> set[str]:
 
 
 def await_refusal(region: Region, gateway: FleetGateway, name: str) -> None:
-    eventually(lambda: name in refused(region, gateway), f"the refusal by {name}", PATIENCE)
+    wait_for(lambda: name in refused(region, gateway), f"the refusal by {name}")
 
 
 def test_every_lie_is_refused_by_its_name_while_an_honest_gateway_goes_on(
@@ -87,7 +87,7 @@ def test_every_lie_is_refused_by_its_name_while_an_honest_gateway_goes_on(
         shown = region.rest.json(f"/v1/gateways/{liar.id.hex()}")
         assert (shown["head"], shown["stored"]) == (WHOLE, WHOLE), what
         assert shown["standing"] == ("barred" if what == "a fork" else "good"), what
-    eventually(lambda: region.shown(honest)["head"] >= head + 5, "honest blocks", PATIENCE)
+    wait_for(lambda: region.shown(honest)["head"] >= head + 5, "honest blocks")
     assert region.shown(honest)["refusals"] == []
 
 
@@ -127,9 +127,12 @@ def test_a_stranger_is_refused_and_his_alarm_shown_as_a_strangers(region: Region
     await_refusal(region, caller.gateway, "UnknownGateway")
     alarm = caller.gateway.alarm()
     caller.say("alarm", alarm.encode())
-    caller.alarm_receipt()
-    shown = next(each for each in region.rest.json("/v1/alarms") if each["hash"] == alarm.hash.hex())
-    assert "UnknownGateway" in shown["marks"]
+
+    def shown() -> list[list[str]]:
+        listed = region.rest.json("/v1/alarms")
+        return [each["marks"] for each in listed if each["hash"] == alarm.hash.hex()]
+
+    assert "UnknownGateway" in wait_for(shown, "the alarm")[0]
 
 
 def publish_raw(region: Region, topic: str, payload: bytes) -> bool:
@@ -154,7 +157,7 @@ def test_a_message_that_no_reader_takes_harms_nobody(
     gateway, caller = join(region, f"flooder of {size}")
     assert publish_raw(region, f"{caller.root}/block", bytes(size)) is taken
     if taken:
-        eventually(lambda: region.rest.json("/v1/status")["dropped"].get("oversized"), "the drop", PATIENCE)
+        wait_for(lambda: region.rest.json("/v1/status")["dropped"].get("oversized"), "the drop")
     caller.say("block", gateway.block().encode())
     caller.final(WHOLE + 1)
     region.await_blocks(honest)
