@@ -20,6 +20,7 @@ from gateway.contracts.explain import lint
 from gateway.decider import ContractSet
 from gateway.enrol import load_trust, read_ticket
 from gateway.errors import ConfigError
+from gateway.herald import check_birth
 from gateway.outputs import Outputs
 
 __all__ = ["Report", "examine"]
@@ -64,6 +65,7 @@ def examine(config: Config, where: str) -> Report:
     """Check a configuration. Raises ConfigError."""
     catalogue = make_catalogue(config.sensors, where)
     contracts = configured_contracts(config.contracts, where)
+    check_birth(catalogue.series, contracts.documents)
     try:
         Engine(contracts.contracts, catalogue.infos, 0)
         Outputs(config.outputs, _NoPins(), SystemClock())

@@ -80,13 +80,17 @@ class Control:
     def _answer(self, line: bytes) -> Mapping[str, Any]:
         try:
             request = json.loads(line)
-            if not isinstance(request, dict):
-                return {"ok": False, "error": "a request is a JSON object"}
-            return {"ok": True, **self._handler(request)}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return {"ok": False, "error": f"not JSON: {error}"}
+        if not isinstance(request, dict):
+            return {"ok": False, "error": "a request is a JSON object"}
+        try:
+            return {"ok": True, **self._handler(request)}
         except (GatewayError, LookupError) as error:
             return {"ok": False, "error": str(error)}
+        except Exception as error:  # the next request must find this thread alive
+            _log.exception("request %s failed", request)
+            return {"ok": False, "error": f"a defect, see the log: {error}"}
 
 
 def ask(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ from gateway.control import Control
 from gateway.decider import ContractSet, Decider
 from gateway.enrol import Trust, load_key, load_trust
 from gateway.errors import ConfigError, GatewayError, OutputError, SensorError, StoreFull
-from gateway.herald import Herald
+from gateway.herald import Herald, check_birth
 from gateway.keeper import Identity, Keeper
 from gateway.logbook import Logbook
 from gateway.membership import Membership
@@ -72,6 +72,7 @@ class Gateway:
         self.store = found.store
         self._journals = (*found.journals, *(journal for _, journal in found.left))
         contracts = first_contracts(config.contracts, where, self.store)
+        check_birth(self.catalogue.series, contracts.documents)
         self._owes_listings = False
         try:
             self._keep_listings(contracts)
@@ -211,6 +212,7 @@ class Gateway:
             herald,
             self.recorder,
             clock,
+            series=self.catalogue.series,
             unwritten=self.writer.unwritten,
             roots=lambda: (self.catalogue.listing.root, self.recorder.contracts.listing.root),
         )
@@ -272,6 +274,7 @@ class Gateway:
             "head": [head.epoch, head.height],
             "publishing": self.keeper.is_confirmed,
             "hubs": [hub.is_connected for hub in self.hubs],
+            "troubles": [hub.trouble for hub in self.hubs if hub.trouble],
         }
 
 

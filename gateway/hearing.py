@@ -14,9 +14,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.chain.errors import BadRecord, ChainError
-from gateway.chain.genesis import Genesis, Hub
+from gateway.chain.genesis import EMBEDDED, Genesis, Hub
 from gateway.chain.keys import ALARM_RECEIPT, ANSWER, HUB_STATE, REQUEST, Signed
 from gateway.chain.messages import AlarmReceipt, Answer, HeaderFinality, HubState, Receipts, Request
 from gateway.chain.ordered import HEADERS, LogLeaf
@@ -30,6 +31,9 @@ from gateway.topics import read_receipt
 __all__ = ["Heard", "Hearing"]
 
 _log = logging.getLogger(__name__)
+
+_UNKNOWN: Final = 255  # the standing of a gateway that is not enrolled
+_BEHIND: Final = 16  # receipts may overtake an answer by some final blocks
 
 
 @dataclass(slots=True)
@@ -54,7 +58,11 @@ class Heard:
 
 
 class Hearing:
-    """Reads what one hub says; one thread calls it. Raises StoreError as the store does."""
+    """Reads what one hub says; one thread calls it. Raises StoreError as the store does.
+
+    Attributes:
+        trouble: what is wrong with the hub's chain, for people; empty while nothing is.
+    """
 
     def __init__(
         self, identity: Identity, genesis: Genesis, hub: Hub, store: Store, keeper: Keeper, orders: Orders
@@ -62,6 +70,7 @@ class Hearing:
         self._identity, self._genesis, self._hub = identity, genesis, hub
         self._store, self._holdings, self._keeper, self._orders = store, Holdings(store), keeper, orders
         self._state_version = -1
+        self.trouble = ""
 
     def hear(self, kind: str, payload: bytes, birth: int) -> Heard:
         """Act on a message of a kind of topic.
@@ -100,7 +109,9 @@ class Hearing:
         self._require(answer.genesis, answer.gateway, "the answer")
         if (answer.boot, answer.version) != (self._identity.boot, birth):
             return Heard()
-        self._keeper.see(answer.checkpoint, answer.checkpoint.verify(self._genesis))
+        sealed = answer.checkpoint.verify(self._genesis)
+        self._watch(answer.standing, sealed.height)
+        self._keeper.see(answer.checkpoint, sealed)
         self._keeper.consider(answer)
         return Heard(answered=True)
 
@@ -153,6 +164,17 @@ class Hearing:
         if request.first == 0:
             return Heard(rebirth=True)
         return Heard(resend=(request.first, request.last))
+
+    def _watch(self, standing: int, height: int) -> None:
+        """Hold a hub's fresh answer against what it has sealed before; one hub makes all final blocks of its chain."""
+        seen, trouble = self._keeper.seen.height, ""
+        if self._genesis.engine == EMBEDDED and height + _BEHIND < seen:
+            trouble = f"is at final block {height} and has sealed {seen} before: its chain went back"
+        elif standing == _UNKNOWN and seen:
+            trouble = "does not know this gateway, whose blocks it has made final"
+        if trouble and trouble != self.trouble:
+            _log.error("hub %s %s", self._hub.name, trouble)
+        self.trouble = trouble
 
     def _require(self, genesis: bytes, gateway: bytes, what: str) -> None:
         self._genesis.require(genesis, what)

@@ -9,17 +9,30 @@ for blocks of an earlier configuration that is an earlier catalogue.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from gateway.chain.keys import BIRTH, HEARTBEAT, Signed
 from gateway.chain.messages import Birth, Heartbeat
 from gateway.chain.reading import Series
 from gateway.clock import Clock
-from gateway.errors import StoreError
+from gateway.errors import ConfigError, StoreError
 from gateway.keeper import Identity, Keeper
 from gateway.store import Store
 
-__all__ = ["Herald"]
+__all__ = ["Herald", "check_birth"]
+
+_MAX_BYTES: Final = 120 * 1024
+
+
+def check_birth(series: Sequence[Series], documents: Sequence[bytes]) -> None:
+    """Check that a birth with this catalogue and these contracts fits one message. Raises ConfigError."""
+    size = sum(len(each.encode()) for each in series) + sum(len(each) + 3 for each in documents)
+    if size > _MAX_BYTES:
+        raise ConfigError(
+            f"the catalogue and the contracts take {size} bytes, and a birth has room for {_MAX_BYTES}:"
+            " use fewer contracts, or shorter calibrations"
+        )
 
 
 class Herald:

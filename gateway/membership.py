@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.chain.genesis import Genesis
+from gateway.chain.reading import Series
 from gateway.clock import Clock
 from gateway.config import Config, EnrolmentTable
 from gateway.enrol import EnrolmentRefused, Trust, enrol, erase_ticket
@@ -41,6 +42,7 @@ class Membership:
     """Enrols where that is still to be done, then speaks with the hubs.
 
     Args:
+        series: the catalogue in force.
         unwritten: transitions that have no row yet.
         roots: of the catalogue and the contract set in force.
     """
@@ -57,12 +59,14 @@ class Membership:
         recorder: Recorder,
         clock: Clock,
         *,
+        series: Sequence[Series],
         unwritten: Callable[[], Sequence[Transition]],
         roots: Callable[[], tuple[bytes, bytes]],
     ) -> None:
         self._config, self._where, self._trust, self._identity = config, where, trust, identity
         self._store, self._keeper, self._herald = store, keeper, herald
-        self._recorder, self._clock, self._unwritten, self._roots = recorder, clock, unwritten, roots
+        self._recorder, self._clock, self._series = recorder, clock, series
+        self._unwritten, self._roots = unwritten, roots
         self._genesis = trust.genesis
         self._hubs: list[HubSync] = []
         self._ending = threading.Event()
@@ -108,7 +112,14 @@ class Membership:
         from gateway.sync import HubSync, Mouth
 
         orders = Orders(
-            self._identity, genesis, self._recorder, self._store, self._keeper, self._clock, self.changed
+            self._identity,
+            genesis,
+            self._recorder,
+            self._store,
+            self._keeper,
+            self._clock,
+            self._series,
+            self.changed,
         )
         mouth = Mouth(
             self._identity,

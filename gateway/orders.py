@@ -11,19 +11,21 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.chain.errors import BadRecord, UnknownSigner
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import COMMAND, Signed, digest
 from gateway.chain.messages import Command
-from gateway.chain.reading import Outcome
+from gateway.chain.reading import Outcome, Series
 from gateway.chain.verify import verify_grant
 from gateway.clock import Clock
 from gateway.contracting import GRANT
 from gateway.contracts.errors import ContractError, MismatchError
 from gateway.decider import ContractSet
+from gateway.errors import ConfigError
+from gateway.herald import check_birth
 from gateway.keeper import Identity, Keeper
 from gateway.recorder import Recorder
 from gateway.store import Store
@@ -41,6 +43,7 @@ class Orders:
     """Takes grants and commands. Methods may be called from any thread; they raise ChainError for what is refused.
 
     Args:
+        series: the catalogue in force.
         changed: called when another contract set is in force.
     """
 
@@ -52,10 +55,12 @@ class Orders:
         store: Store,
         keeper: Keeper,
         clock: Clock,
+        series: Sequence[Series],
         changed: Callable[[], None],
     ) -> None:
         self._identity, self._genesis, self._recorder = identity, genesis, recorder
-        self._store, self._keeper, self._clock, self._changed = store, keeper, clock, changed
+        self._store, self._keeper, self._clock = store, keeper, clock
+        self._series, self._changed = series, changed
         self._nonces: set[bytes] = set()
 
     def grant(self, signed: Signed) -> None:
@@ -67,9 +72,10 @@ class Orders:
             return
         try:
             contracts = ContractSet.decode(grant.documents, grant.version)
+            check_birth(self._series, contracts.documents)
             self._store.add_listing(contracts.listing.root, contracts.documents)
             self._recorder.swap(contracts)
-        except ContractError as error:
+        except (ContractError, ConfigError) as error:
             raise BadRecord(f"contract grant {grant.version} cannot be put in force: {error}") from error
         self._store.put({GRANT: signed.body})
         _log.warning("contract set %d is in force: %d contracts", grant.version, len(contracts.contracts))

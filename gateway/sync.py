@@ -133,6 +133,11 @@ class HubSync:
         """Whether the broker is there; whether the hub is, its receipts show."""
         return self._link.is_connected
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the hub's chain, as far as can be seen from here; mostly empty."""
+        return self._hearing.trouble
+
     # what arrives, in the link's thread
 
     def _on_up(self) -> None:

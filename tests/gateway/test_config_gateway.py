@@ -11,6 +11,7 @@ from gateway.chain.reading import Series
 from gateway.config import Config, load_config, parse_config
 from gateway.contracting import configured_contracts
 from gateway.errors import ConfigError
+from gateway.herald import check_birth
 
 BASE = """
 [gateway]
@@ -125,3 +126,10 @@ def test_a_missing_file_is_an_error_of_the_configuration(tmp_path: Path) -> None
     assert "contract /etc/tocsin/none.toml cannot be read" in refused(
         BASE + '[contracts]\nfiles = ["none.toml"]\n'
     )
+
+
+def test_what_no_birth_could_name_is_refused() -> None:
+    series = make_catalogue(parse(BASE).sensors, "test").series
+    check_birth(series, [bytes(16_000)] * 6)
+    with pytest.raises(ConfigError, match="use fewer contracts, or shorter calibrations"):
+        check_birth(series, [bytes(16_000)] * 8)

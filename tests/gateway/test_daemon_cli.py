@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,8 +41,8 @@ def call(*arguments: object) -> Any:
 def start(config: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE)
-    socket = config.parent / "data" / "control.sock"
-    wait_until(socket.exists, "the control socket")
+    path = config.parent / "data" / "control.sock"
+    wait_until(path.exists, "the control socket")
     return child
 
 
@@ -158,6 +159,10 @@ def test_the_control_socket_takes_no_nonsense(tmp_path: Path) -> None:
     for request in ({"do": "explode"}, {"do": "reset"}, {}):
         with pytest.raises(TransportError, match="known requests"):
             ask(path, request)
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(path))
+        peer.sendall(b"[" * 4096 + b"\n")
+        assert b"not JSON" in peer.recv(4096)
     assert ask(path, {"do": "status"})["lost"] == 0
     run.stop()
 

@@ -280,3 +280,19 @@ def test_heartbeats_say_what_is_wrong(tmp_path: Path, hub: TestHub) -> None:
     wait_until(lambda: hub.heartbeats[-1].faults == 2, "faults")
     run.stop()
     assert [each.counter for each in hub.heartbeats] == list(range(1, len(hub.heartbeats) + 1))
+
+
+def test_a_hub_whose_chain_went_back_is_noticed(tmp_path: Path, hub: TestHub) -> None:
+    run = Site(tmp_path / "g", hub.url).start(readings=10)
+    enrolled(hub, run)
+    wait_until(lambda: run.gateway.keeper.seen.height > 20, "final blocks")
+    assert run.gateway.status()["troubles"] == []
+    with hub._lock:  # its ledger is lost, and founded anew
+        entry = hub.entry.pop(run.id)
+        hub._height = 1
+        hub.hold = True
+    run.gateway.hubs[0].rebirth()
+    wait_until(lambda: bool(run.gateway.status()["troubles"]), "the notice")
+    assert "its chain went back" in run.gateway.status()["troubles"][0]
+    hub.entry[run.id] = entry
+    run.stop()
