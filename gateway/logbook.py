@@ -23,7 +23,7 @@ from gateway.chain.block import Listing
 from gateway.chain.reading import ClockStep, Event
 from gateway.clock import Clock
 from gateway.config import SealTable
-from gateway.journal import Journal
+from gateway.feed import Feed
 from gateway.openblock import OpenBlock, Opening, TooMuch
 
 __all__ = ["Logbook", "Shelf"]
@@ -67,7 +67,7 @@ class Logbook:
         catalogue: Listing,
         contracts: Listing,
         *,
-        journals: Sequence[Journal],
+        journals: Sequence[Feed],
         seal: SealTable,
         clock: Clock,
         shelf: Shelf,
@@ -159,11 +159,11 @@ class Logbook:
         self._block = self._next_block(self._free.pop(0) if self._free else None)
         self._shelf.sealed(block, self._state(now))
 
-    def release(self, journal: Journal) -> None:
+    def release(self, journal: Feed) -> None:
         """Take back the journal of a block that is stored; it is empty."""
         self._free.append(journal)
 
-    def _next_block(self, journal: Journal | None) -> OpenBlock:
+    def _next_block(self, journal: Feed | None) -> OpenBlock:
         block = OpenBlock(self._number, journal, self._classes)
         self._number += 1
         return block

@@ -52,8 +52,8 @@ from gateway.chain.reading import (
 )
 from gateway.chain.record import BootNonce, Int, Millis, Range, Record, UInt
 from gateway.chain.trees import root_of
-from gateway.errors import JournalError
-from gateway.journal import MAX_RECORD_BYTES, Journal
+from gateway.feed import Feed
+from gateway.journal import MAX_RECORD_BYTES
 
 __all__ = ["MAX_BODY", "Draft", "OpenBlock", "Opening", "Summary", "TooMuch", "recover"]
 
@@ -138,16 +138,14 @@ class OpenBlock:
         opening: what holds for all of it; None while nothing is recorded.
         readings: how many there are.
         latest: monotonic time of the latest record.
-        journaled: the journal holds everything; False without one, or once it was full or failed.
     """
 
-    def __init__(self, number: int, journal: Journal | None, classes: Sequence[int]) -> None:
+    def __init__(self, number: int, journal: Feed | None, classes: Sequence[int]) -> None:
         self.number = number
         self.journal = journal
         self.opening: Opening | None = None
         self.readings = 0
         self.latest = 0
-        self.journaled = journal is not None
         self._classes = classes
         self._leaves: dict[int, list[tuple[int, int, int] | _Event]] = {0: [], 1: [], 2: []}
         self._bytes = 0
@@ -155,6 +153,11 @@ class OpenBlock:
     @property
     def is_empty(self) -> bool:
         return self.opening is None
+
+    @property
+    def journaled(self) -> bool:
+        """Whether the journal takes everything; False without one, or once it was full or failed."""
+        return self.journal is not None and self.journal.is_whole
 
     def open(self, opening: Opening) -> None:
         """Begin, at the first thing to record."""
@@ -205,13 +208,9 @@ class OpenBlock:
         self._bytes += size
 
     def _journal(self, record: bytes) -> None:
-        """Append to the journal; without one the block goes on in memory alone, as the caller is told."""
-        if self.journal is None or not self.journaled:
-            return
-        try:
+        """Hand over to the journal; without one the block goes on in memory alone, as `journaled` says."""
+        if self.journal is not None:
             self.journal.append(record)
-        except JournalError:  # full, or the device failed
-            self.journaled = False
 
 
 def recover(

@@ -23,6 +23,7 @@ from gateway.chain.errors import ChainError
 from gateway.chain.reading import Series
 from gateway.clock import Clock
 from gateway.errors import ConfigError, StoreFull
+from gateway.feed import Feed
 from gateway.journal import Journal
 from gateway.openblock import Draft, Opening, recover
 from gateway.pruning import BALLAST
@@ -49,8 +50,8 @@ class Found:
     """
 
     store: Store
-    journals: tuple[Journal, ...]
-    left: tuple[tuple[Draft, Journal], ...]
+    journals: tuple[Feed, ...]
+    left: tuple[tuple[Draft, Feed], ...]
     unwritten: tuple[Transition, ...]
     whole: bool
     number: int
@@ -92,8 +93,8 @@ def open_data(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, cl
     number = max([store.last_number(), *(each.draft.number for each in left)]) + 1
     return Found(
         store,
-        tuple(empty),
-        tuple((each.draft, each.journal) for each in left),
+        tuple(Feed(each, clock) for each in empty),
+        tuple((each.draft, Feed(each.journal, clock)) for each in left),
         tuple(row for each in left for row in _rows(each, UNRECORDED)),
         whole,
         number,

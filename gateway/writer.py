@@ -4,11 +4,11 @@ Owns when the store is written and what is done when it cannot be. It does not o
 or sent (`gateway.sync`); it tells when there is something to send.
 
 Invariants:
-* A transition is announced after its row and the journals before it are durable; where that fails, it is
-  announced at once all the same, marked unrecorded, and written as such later.
+* A transition is announced after its row and the journals before it are durable; where that fails, or takes
+  longer than two seconds, it is announced all the same, marked unrecorded, and written later.
 * A journal is handed back only when its block is in the store, and a block is stored only when every transition
   in it has its row.
-* Nothing waits for it but what it stores: decisions and pins do not.
+* Nothing waits for it but what it stores: decisions and pins do not, and `unwritten` answers while a disk hangs.
 * No journal waits longer for its sync than its loss bound, and no error ends the thread: alarms go through it.
 """
 
@@ -26,7 +26,7 @@ from typing import Final
 from gateway.chain.alarm import RECORDED, UNRECORDED
 from gateway.clock import Clock
 from gateway.errors import StoreError
-from gateway.journal import Journal
+from gateway.feed import Feed
 from gateway.keeper import Identity, Keeper
 from gateway.openblock import Draft, OpenBlock
 from gateway.recorder import Decision
@@ -39,12 +39,14 @@ _log = logging.getLogger(__name__)
 _RETRY_S: Final = 2.0
 _CARE_S: Final = 30.0
 _DRAIN_S: Final = 10.0
+_PATIENCE_S: Final = 2.0  # a decision that is not durable by then is published unrecorded
+_HAND_ON_S: Final = 0.05  # so much is lost at the most with the process, if the machine goes on
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     draft: Callable[[], Draft]
-    journal: Journal | None
+    journal: Feed | None
     state: bytes
 
 
@@ -65,21 +67,24 @@ class Writer:
         identity: Identity,
         store: Store,
         keeper: Keeper,
-        journals: Sequence[Journal],
+        journals: Sequence[Feed],
         clock: Clock,
         *,
-        left: Sequence[tuple[Draft, Journal]] = (),
+        left: Sequence[tuple[Draft, Feed]] = (),
         unwritten: Sequence[Transition] = (),
-        release: Callable[[Journal], None],
+        release: Callable[[Feed], None],
         care: Callable[[], None],
         announce: Callable[[], None],
         speed: float = 1.0,
     ) -> None:
         self._identity, self._store, self._keeper = identity, store, keeper
-        self._journals, self._clock, self._speed = tuple(journals), clock, speed
+        self._journals = (*journals, *(journal for _, journal in left))
+        self._clock, self._speed = clock, speed
         self._release, self._care, self._announce = release, care, announce
         self._wake = threading.Condition()
-        self._decisions: deque[Decision] = deque()
+        self._decisions: list[
+            tuple[float, Decision]
+        ] = []  # with their time.monotonic(), until they are durable
         self._blocks = deque(_Waiting(partial(_as_it_is, each), journal, b"") for each, journal in left)
         self._retry_at: float | None = None  # time.monotonic() at which a store that failed is tried again
         self._unwritten = list(unwritten)
@@ -101,8 +106,9 @@ class Writer:
 
     def decided(self, decisions: Sequence[Decision]) -> None:
         """Take over decisions, to be written and announced before anything else."""
+        now = time.monotonic()
         with self._wake:
-            self._decisions.extend(decisions)
+            self._decisions += [(now, each) for each in decisions]
             self._wake.notify()
 
     def sealed(self, block: OpenBlock, state: bytes) -> None:
@@ -114,9 +120,10 @@ class Writer:
             self._wake.notify()
 
     def unwritten(self) -> list[Transition]:
-        """Return the transitions that could not be written yet; their alarms are sent from here."""
+        """Return the transitions that could not be written yet, or take too long; their alarms are sent from here."""
+        late = time.monotonic() - _PATIENCE_S
         with self._wake:
-            return list(self._unwritten)
+            return [*self._unwritten, *(_row(each, UNRECORDED) for at, each in self._decisions if at <= late)]
 
     def _run(self) -> None:
         while True:
@@ -125,7 +132,7 @@ class Writer:
                     if self._stopping:
                         return
                     self._wake.wait(self._patience())
-                decisions = [self._decisions.popleft() for _ in range(len(self._decisions))]
+                decisions = list(self._decisions)
             try:
                 if not self._work(decisions) and self._stopping and not self._decisions:
                     return
@@ -133,7 +140,7 @@ class Writer:
                 _log.exception("the writer goes on after an error that it does not know")
                 self._retry_at = time.monotonic() + _RETRY_S
 
-    def _work(self, decisions: Sequence[Decision]) -> bool:
+    def _work(self, decisions: Sequence[tuple[float, Decision]]) -> bool:
         """Do what there is to do now; False where nothing was stored or announced."""
         if decisions:
             self._write(decisions)
@@ -154,27 +161,31 @@ class Writer:
     def _patience(self) -> float:
         """Return how long nothing is to be done, in seconds.
 
-        A journal that has nothing to sync now may have by the next moment, hence its whole bound.
+        A journal that has nothing to take now may have by the next moment.
         """
         now = self._clock.monotonic_ms()
+        longest = _HAND_ON_S if self._journals else _RETRY_S
         waits = [
-            max(1, each.loss_bound_ms if (due := each.next_sync_ms) is None else due - now)
-            for each in self._journals
+            each.loss_bound_ms if (due := each.next_sync_ms) is None else due - now for each in self._journals
         ]
-        longest = _RETRY_S if self._blocks or self._unwritten else _CARE_S
         return max(0.001, min([longest, *(wait / 1000 / self._speed for wait in waits)]))
 
     # transitions
 
-    def _write(self, decisions: Sequence[Decision]) -> None:
-        for journal in self._journals:
-            self._guarded(journal.sync)
-        rows = [Transition(each.hash, each.body, RECORDED, each.wall_ms) for each in decisions]
-        self._state = decisions[-1].state
-        if not self._try_write(rows):
-            unrecorded = [Transition(each.hash, each.body, UNRECORDED, each.wall_ms) for each in decisions]
+    def _write(self, decisions: Sequence[tuple[float, Decision]]) -> None:
+        written = False
+        try:
+            for journal in self._journals:
+                self._guarded(journal.sync)
+            self._state = decisions[-1][1].state
+            late = time.monotonic() - _PATIENCE_S  # what is published already
+            rows = [_row(each, UNRECORDED if at <= late else RECORDED) for at, each in decisions]
+            written = self._try_write(rows)
+        finally:
             with self._wake:
-                self._unwritten += unrecorded
+                del self._decisions[: len(decisions)]
+                if not written:
+                    self._unwritten += [_row(each, UNRECORDED) for _, each in decisions]
         self._announce()
 
     def _try_write(self, rows: Sequence[Transition]) -> bool:
@@ -187,7 +198,8 @@ class Writer:
 
     def _write_late(self) -> bool:
         """Write the rows that are missing; False where they cannot be written yet."""
-        late = self.unwritten()
+        with self._wake:
+            late = list(self._unwritten)
         if late and not self._try_write(late):
             return False
         with self._wake:
@@ -234,6 +246,10 @@ class Writer:
             action()
         except (StoreError, OSError) as error:  # a JournalError is an OSError
             _log.error("%s", error)
+
+
+def _row(decision: Decision, mark: int) -> Transition:
+    return Transition(decision.hash, decision.body, mark, decision.wall_ms)
 
 
 def _as_it_is(draft: Draft) -> Draft:

@@ -1,0 +1,114 @@
+"""What was recorded on its way to a journal: whoever records hands it over and never waits for the disk.
+
+Owns the queue before one journal, its bound, and the loss bound's clock, which runs from the handing over. It does
+not own the file (`gateway.journal`) nor the thread that writes it (`gateway.writer`).
+
+Invariants:
+* `append` touches neither the disk nor a lock that is held over it.
+* Records reach the journal in the order of their appending. After one that does not, none follows until `reset`.
+* The queue is bounded; what exceeds it counts as a journal that is full.
+
+A record survives the death of the process once `tick` has handed it on, and of the machine once it was synced,
+within the loss bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.errors import JournalError
+from gateway.journal import Journal
+
+__all__ = ["Feed"]
+
+_MAX_BYTES: Final = 512 << 10  # more than a block has, while no more than a few contracts change in it
+
+
+class Feed:
+    """The way into one journal. Methods may be called from any thread; all but `append` may wait for the disk."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal, self._clock = journal, clock
+        self._writing = threading.RLock()  # keeps the records in order; taken before _lock
+        self._lock = threading.Lock()  # guards all below; never held over the disk
+        self._queue: list[bytes] = []
+        self._bytes = 0
+        self._whole = True
+        self._since_ms: int | None = None  # when the oldest record that waits for its sync was appended
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every record since the last reset was taken; where not, the open block lives in memory alone."""
+        return self._whole
+
+    def append(self, record: bytes) -> None:
+        """Hand one record over; `is_whole` says whether it counts."""
+        with self._lock:
+            self._whole = self._whole and self._bytes + len(record) <= _MAX_BYTES
+            if self._whole:
+                self._queue.append(record)
+                self._bytes += len(record)
+                if self._since_ms is None:
+                    self._since_ms = self._clock.monotonic_ms()
+
+    @property
+    def loss_bound_ms(self) -> int:
+        """The longest a record may wait for its sync."""
+        return self._journal.loss_bound_ms
+
+    @property
+    def next_sync_ms(self) -> int | None:
+        """Monotonic time by which `tick` must sync; None while nothing waits for it."""
+        since = self._since_ms
+        return None if since is None else since + self._journal.loss_bound_ms
+
+    def tick(self, now_ms: int | None = None) -> None:
+        """Hand on what was appended, and sync where the oldest has waited for the loss bound.
+
+        Raises:
+            JournalError: the journal is full, or the device failed.
+        """
+        now = self._clock.monotonic_ms() if now_ms is None else now_ms
+        if (due := self.next_sync_ms) is not None and now >= due:
+            self.sync()
+        else:
+            self._hand_on()
+
+    def sync(self) -> None:
+        """Make everything that was appended durable. Raises JournalError."""
+        with self._writing:
+            with self._lock:
+                self._since_ms = None
+            try:
+                self._hand_on()
+            finally:
+                self._journal.sync()
+
+    def reset(self) -> None:
+        """Forget the records: their block is stored. Raises JournalError."""
+        with self._writing:
+            with self._lock:
+                self._whole, self._queue, self._bytes, self._since_ms = False, [], 0, None
+            self._journal.reset()
+            self._whole = True
+
+    def close(self) -> None:
+        """Hand on what is left, as far as the journal takes it, and release the file."""
+        with contextlib.suppress(JournalError):
+            self._hand_on()
+        self._journal.close()
+
+    def _hand_on(self) -> None:
+        with self._writing:
+            with self._lock:
+                records, self._queue, self._bytes = self._queue, [], 0
+            try:
+                for record in records:
+                    self._journal.append(record)
+            except JournalError:
+                with self._lock:
+                    self._whole, self._queue, self._bytes = False, [], 0
+                raise
