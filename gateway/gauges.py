@@ -56,6 +56,8 @@ class Gauges:
         if channel.quantity not in values:
             raise SensorError("no-data", f"{channel.series.name}: the sample holds no {channel.quantity}")
         value = values[channel.quantity]
+        if type(value) is not int:
+            raise SensorError("no-data", f"{channel.series.name}: its driver gave {value!r}, no integer")
         if channel.calibration is not None:
             correction = channel.calibration.correction
             names = (correction.temperature, correction.humidity) if correction else ()

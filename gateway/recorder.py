@@ -7,15 +7,17 @@ ticker and sync call it.
 Invariants:
 * Every time is stamped here, under the lock, so records never go back in time.
 * After a transition, pins come first; nothing that is written can delay or prevent them.
-* A transition stands in the open block before anyone is told of it.
+* A transition stands in the open block before anyone is told of it, and once made it is acted on, told and
+  recorded, whatever else goes wrong with the event that brought it.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from gateway.catalogue import Catalogue, Channel, SensorPlan
@@ -57,6 +59,16 @@ class Told(Protocol):
     def decided(self, decisions: Sequence[Decision]) -> None:
         """Take decisions over, in order; return at once."""
         ...
+
+
+@dataclass(slots=True)
+class _Event:
+    """One sample, failure or tick: when, what contracts made of it, which values are kept, which states changed."""
+
+    now: int
+    transitions: list[Transition] = field(default_factory=list)
+    kept: list[tuple[int, int]] = field(default_factory=list)
+    noted: list[Channel] = field(default_factory=list)
 
 
 class Recorder:
@@ -106,60 +118,38 @@ class Recorder:
 
     def sample(self, plan: SensorPlan, values: Mapping[str, int]) -> None:
         """Take what a sensor measured just now."""
-        with self._lock:
-            now = self._logbook.stamp()
-            transitions: list[Transition] = []
-            kept: list[tuple[int, int]] = []
-            noted: list[Channel] = []
+        with self._lock, self._event() as event:
             for channel in plan.channels:
                 try:
-                    value = self._gauges.value(channel, values, now)
+                    value = self._gauges.value(channel, values, event.now)
                 except SensorError as error:
-                    transitions += self._fail(channel, error, now, noted)
+                    self._fail(channel, error, event)
                     continue
-                if self._gauges.succeed(channel, now):
-                    noted.append(channel)
-                transitions += self._decider.engine.sample(channel.series.name, value, now)
-                if self._gauges.keeps(channel, value, now):
-                    kept.append((channel.series.index, value))
-            if transitions:
-                self._decider.hear(transitions)
-            try:
-                for index, value in kept:
-                    self._logbook.reading(index, now, value, now)
-                self._note(noted, now)
-            finally:  # whatever keeps a reading from the book, decisions go their way
-                self._follow(transitions, now)
+                if self._gauges.succeed(channel, event.now):
+                    event.noted.append(channel)
+                event.transitions += self._decider.engine.sample(channel.series.name, value, event.now)
+                if self._gauges.keeps(channel, value, event.now):
+                    event.kept.append((channel.series.index, value))
 
     def fail(self, plan: SensorPlan, error: SensorError) -> None:
         """Take note that a sensor gave no sample."""
-        with self._lock:
-            now = self._logbook.stamp()
-            transitions: list[Transition] = []
-            noted: list[Channel] = []
+        with self._lock, self._event() as event:
             for channel in plan.channels:
                 if error.kind == "power":
-                    self._gauges.power(channel, plan.info.warm_up_ms, now)
-                    transitions += self._decider.engine.power(channel.series.name, now)
-                transitions += self._fail(channel, error, now, noted)
-            if transitions:
-                self._decider.hear(transitions)
-            self._note(noted, now)
-            self._follow(transitions, now)
+                    self._gauges.power(channel, plan.info.warm_up_ms, event.now)
+                    event.transitions += self._decider.engine.power(channel.series.name, event.now)
+                self._fail(channel, error, event)
 
     # from the ticker
 
     def tick(self) -> None:
         """Do what time alone brings: deadlines of contracts, outputs and seals, silent sensors, clock steps."""
-        with self._lock:
-            now = self._logbook.stamp()
-            transitions = self._decider.engine.expire(now)
-            noted = self._gauges.wait(now)
-            for channel in noted:
-                transitions += self._decide_fault(channel, now)
-            self._decider.hear(transitions)
-            self._note(noted, now)
-            self._follow(transitions, now)
+        with self._lock, self._event() as event:
+            self._decider.drive()  # what runs out, and what failed before
+            event.transitions += self._decider.engine.expire(event.now)
+            event.noted += self._gauges.wait(event.now)
+            for channel in event.noted:
+                self._decide_fault(channel, event)
 
     def due_ms(self) -> int:
         """Return the monotonic time at which `tick` is to be called next."""
@@ -248,18 +238,32 @@ class Recorder:
         engine = self._decider.engine
         return [each for name, at in self._gauges.powered.items() for each in engine.power(name, at)]
 
-    def _fail(self, channel: Channel, error: SensorError, now: int, noted: list[Channel]) -> list[Transition]:
-        if not self._gauges.fail(channel, error.kind, now):
-            return []
-        noted.append(channel)
-        _log.warning("series %s: %s", channel.series.name, error)
-        return self._decide_fault(channel, now)
+    @contextmanager
+    def _event(self) -> Iterator[_Event]:
+        """Collect what an event brings, then follow it, whatever went wrong meanwhile: a decision made is acted on."""
+        event = _Event(self._logbook.stamp())
+        try:
+            yield event
+        finally:
+            if event.transitions:
+                self._decider.hear(event.transitions)
+            try:
+                for index, value in event.kept:
+                    self._logbook.reading(index, event.now, value, event.now)
+                self._note(event.noted, event.now)
+            finally:
+                self._follow(event.transitions, event.now)
 
-    def _decide_fault(self, channel: Channel, now: int) -> list[Transition]:
+    def _fail(self, channel: Channel, error: SensorError, event: _Event) -> None:
+        if self._gauges.fail(channel, error.kind, event.now):
+            event.noted.append(channel)
+            _log.warning("series %s: %s", channel.series.name, error)
+            self._decide_fault(channel, event)
+
+    def _decide_fault(self, channel: Channel, event: _Event) -> None:
         status = self._gauges.status(channel)
-        if status.state != FAULT:
-            return []
-        return self._decider.engine.fault(channel.series.name, status.reason, now)
+        if status.state == FAULT:
+            event.transitions += self._decider.engine.fault(channel.series.name, status.reason, event.now)
 
     def _note(self, channels: Sequence[Channel], now: int) -> None:
         for channel in channels:

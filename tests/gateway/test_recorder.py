@@ -6,16 +6,17 @@ import itertools
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rig import START_MS, Rig, gas_contract
+from rig import AIR, GAS, START_MS, Rig, gas_contract
 
 from gateway.chain.alarm import ALARMED, NORMAL, Transition
 from gateway.chain.block import Header
 from gateway.chain.reading import ClockStep, Segment, Status, open_segment, parse_leaf
 from gateway.clock import SimulatedClock, SystemClock
-from gateway.config import SealTable
+from gateway.config import SealTable, SeriesTable
 from gateway.contracts.errors import MismatchError
 from gateway.errors import StoreFull
 from gateway.outputs import OutputOptions
@@ -96,6 +97,26 @@ def test_a_transition_drives_the_pin_and_is_durable_announced_and_sealed(tmp_pat
     rig.settle()
     (stored,) = rig.store.drafts()
     assert stored.transitions == 1
+    rig.stop()
+
+
+def test_a_decision_is_acted_on_whatever_else_goes_wrong_with_its_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = SeriesTable("kitchen.volts", "voltage")
+    rig = Rig(tmp_path, sensors=(replace(GAS, series=(*GAS.series, more)), AIR))
+    rig._sample("gas", {"raw": 100, "voltage": 1.5})  # type: ignore[dict-item]
+    assert rig.recorder.latest()["kitchen.ch4"][0] == 100
+
+    def broken(*_: object) -> bool:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(rig.recorder._gauges, "keeps", broken)
+    with pytest.raises(ZeroDivisionError):
+        rig.gas(9000)
+    assert rig.siren
+    assert rig.announced.wait(5)
+    monkeypatch.undo()
     rig.stop()
 
 
@@ -358,7 +379,7 @@ import sys
 from pathlib import Path
 from rig import Rig, gas_contract
 from gateway.clock import SystemClock
-from gateway.config import SealTable
+from gateway.config import SealTable, SeriesTable
 from gateway.contracts.errors import MismatchError
 from gateway.errors import StoreFull
 from gateway.outputs import OutputOptions
