@@ -6,7 +6,9 @@ shown (`hub.view`), what becomes of the offer (`hub.finality`).
 Invariants:
 - An alarm from a gateway that is unknown or in bad standing is stored and shown, with its flaw; only bytes that
   are no alarm, of another chain, or not signed by their known gateway are refused.
-- A receipt is given only for what is on disk. What the disk does not take is shown all the same, and gets none.
+- What came before its gateway's enrolment was final is judged then, as if it had come after it.
+- A receipt is given only for what is on disk under its gateway's signature. What the disk does not take, or what
+  nobody can check, is shown all the same, and gets none.
 - Only good alarms are offered to consensus, and again until they are final.
 """
 
@@ -17,6 +19,7 @@ import queue
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from gateway.chain.alarm import CONDITIONS, RECORDED, UNRECORDED, Alarm, Transition
@@ -27,6 +30,7 @@ from gateway.chain.verify import check_alarm_signature, read_transition
 from hub.core import Core, Misdirected, Refusals
 from hub.errors import StoreError
 from hub.outbox import Outbox
+from hub.store import BAD_SIGNATURE, UNKNOWN_GATEWAY, UNPROVEN, StoredAlarm
 from hub.view import View
 
 _log = logging.getLogger(__name__)
@@ -43,10 +47,11 @@ class AlarmLane:
 
     def __init__(self, core: Core, outbox: Outbox, refusals: Refusals, view: View) -> None:
         self._core, self._outbox, self._refusals, self._view = core, outbox, refusals, view
-        self._queue: queue.Queue[tuple[bytes, bytes] | None] = queue.Queue(_QUEUE)
+        self._queue: queue.Queue[tuple[bytes, bytes | None] | None] = queue.Queue(_QUEUE)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._waiting: dict[bytes, Alarm] = {}  # guarded by _lock: good ones that are not final
+        self._unjudged: set[bytes] = set()  # gateways that were enrolled after they had sent something
         self._strangers: Counter[int] = Counter()
 
     def start(self) -> None:
@@ -66,6 +71,10 @@ class AlarmLane:
         """Queue an alarm from its gateway's topic."""
         self._queue.put((gateway, payload))
 
+    def enrolled(self, gateway: bytes) -> None:
+        """Queue the judgement of what a gateway sent before it was known."""
+        self._queue.put((gateway, None))
+
     def final(self, identity: bytes) -> None:
         """Take up that an alarm is final: it need not be offered again."""
         with self._lock:
@@ -78,8 +87,14 @@ class AlarmLane:
                 item = self._queue.get(timeout=max(again - time.monotonic(), 0.0))
                 if item is None:
                     return
-                self.take_in(*item)
+                gateway, payload = item
+                if payload is not None:
+                    self.take_in(gateway, payload)
+                else:
+                    self._unjudged.add(gateway)
+                    self.judge_again()
             except queue.Empty:
+                self.judge_again()
                 self.offer_waiting()
                 again = time.monotonic() + _OFFER_AGAIN_SECONDS
             except Exception:
@@ -103,12 +118,44 @@ class AlarmLane:
             self._show(alarm, transition, (flaw, "unstored"), received)
             return
         if is_new and not flaw:
-            with self._lock:
-                self._waiting[alarm.hash] = alarm
-            core.offer(encode_transaction(Alarms((alarm,))))
-        self._outbox.say_alarm_receipt(gateway, (alarm.hash,))
+            self._offer_new(alarm)
+        self._acknowledge(alarm, gateway, flaw)
         if is_new:
             self._show(alarm, transition, (flaw,), received)
+
+    def judge_again(self) -> None:
+        """Judge, show and offer what is on disk of gateways that were unknown when it came and are known now."""
+        for gateway in tuple(self._unjudged):
+            try:
+                for stored in self._stored(gateway=gateway, flaw=UNKNOWN_GATEWAY):
+                    self._judge_stored(gateway, stored)
+            except StoreError as error:
+                _log.error("alarms of %s are still to be judged: %s", gateway.hex(), error)
+            else:
+                self._unjudged.discard(gateway)
+
+    def _judge_stored(self, gateway: bytes, stored: StoredAlarm) -> None:
+        transition = Transition.decode(stored.alarm.transition)
+        try:
+            flaw = self._judge(gateway, stored.alarm, transition)
+        except ChainError as error:
+            self._refusals.note(gateway, error, stored.alarm.encode())
+            flaw = BAD_SIGNATURE
+        self._core.store.judge_alarm(stored, flaw)
+        if not flaw:
+            self._offer_new(stored.alarm)
+        self._acknowledge(stored.alarm, gateway, flaw)
+        self._show(stored.alarm, transition, (flaw,), stored.received)
+
+    def _acknowledge(self, alarm: Alarm, gateway: bytes, flaw: str) -> None:
+        """Say that an alarm is on disk. A receipt names it by its transition alone, which anyone may have copied."""
+        if flaw not in UNPROVEN:
+            self._outbox.say_alarm_receipt(gateway, (alarm.hash,))
+
+    def _offer_new(self, alarm: Alarm) -> None:
+        with self._lock:
+            self._waiting[alarm.hash] = alarm
+        self._core.offer(encode_transaction(Alarms((alarm,))))
 
     def _judge(self, gateway: bytes, alarm: Alarm, transition: Transition) -> str:
         """Return an alarm's flaw, empty for a good one. Raises ChainError for what is no alarm of its gateway."""
@@ -117,7 +164,7 @@ class AlarmLane:
         entry = self._core.entry(gateway)
         if entry is None:
             self._admit_stranger(gateway)
-            return "UnknownGateway"
+            return UNKNOWN_GATEWAY
         check_alarm_signature(alarm, entry)
         return "" if entry.standing == GOOD else "RevokedKey"
 
@@ -130,13 +177,14 @@ class AlarmLane:
 
     def _show(self, alarm: Alarm, transition: Transition, flaws: tuple[str, ...], received: int) -> None:
         document = self._core.store.library.contract(transition.contract_hash)
-        self._view.alarmed(alarm, transition, filter(None, flaws), received, document)
+        flaws = tuple(filter(None, flaws))
+        self._view.alarmed(alarm, transition, flaws, received, document)
         _log.info(
             "alarm of %s: %s is %s%s",
             transition.gateway.hex(),
             transition.contract,
             CONDITIONS[transition.after],
-            "".join(f", {flaw}" for flaw in flaws if flaw),
+            "".join(f", {flaw}" for flaw in flaws),
         )
 
     def offer_waiting(self) -> None:
@@ -147,14 +195,21 @@ class AlarmLane:
             self._core.offer(encode_transaction(Alarms(tuple(waiting[at : at + _BATCH]))))
 
     def _load(self) -> None:
-        """Find on disk what is not final yet."""
-        core, after = self._core, 0
-        while page := core.store.alarms(after=after, limit=_PAGE):
-            for stored in page:
-                if not stored.flaw and alarm_index(core, stored.gateway, stored.hash) is None:
-                    self._waiting[stored.hash] = stored.alarm
-            after = page[-1].id
+        """Find on disk what is not final yet, and what was not judged before the stop."""
+        core = self._core
+        strangers = {each.gateway for each in self._stored(flaw=UNKNOWN_GATEWAY)}
+        self._unjudged = {gateway for gateway in strangers if core.entry(gateway) is not None}
+        self.judge_again()
+        for stored in self._stored(flaw=""):
+            if alarm_index(core, stored.gateway, stored.hash) is None:
+                self._waiting[stored.hash] = stored.alarm
         self.offer_waiting()
+
+    def _stored(self, *, gateway: bytes | None = None, flaw: str) -> Iterator[StoredAlarm]:
+        after = 0
+        while page := self._core.store.alarms(gateway=gateway, flaw=flaw, after=after, limit=_PAGE):
+            yield from page
+            after = page[-1].id
 
 
 def alarm_index(core: Core, gateway: bytes, identity: bytes) -> int | None:

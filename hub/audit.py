@@ -114,10 +114,10 @@ def _check_against(
             case Checkpoint():
                 check_checkpoint(kept, holdings.replay, genesis)
             case Receipt():
-                holdings.check_promise(kept.verify(genesis)[0])
+                holdings.promises.check_receipt(kept)
             case Receipts(custody=receipts, finality=finality):
                 for receipt in receipts:
-                    holdings.check_promise(receipt.verify(genesis)[0])
+                    holdings.promises.check_receipt(receipt)
                 if finality is not None:
                     check_checkpoint(finality.proof.checkpoint, holdings.replay, genesis)
     report.relabel(before, AGAINST)
@@ -134,8 +134,15 @@ def check_checkpoint(kept: Checkpoint, replay: Replay, genesis: Genesis) -> None
         root = ledger.log_root(kept.app.log_size)
     except ChainError as error:
         raise BadProof(f"its log has {kept.app.log_size} items: {error}") from error
-    if root != kept.app.log_root or replay.app_hash(sealed.height) != sealed.app_hash:
+    own = replay.sealed(sealed.height)
+    if root != kept.app.log_root or own is None or own.app_hash != sealed.app_hash:
         raise BadProof(f"at final block {sealed.height} this history is another one: it was rewritten")
+    if own != sealed:
+        # Times are in no application hash: the seal alone says when, so two of one height are two histories.
+        raise BadProof(
+            f"final block {sealed.height} was sealed twice, then at {sealed.time}, here at {own.time}:"
+            " this history was rewritten"
+        )
 
 
 def _check_storage(db: Connection, report: Report) -> None:

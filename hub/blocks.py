@@ -39,11 +39,12 @@ from gateway.chain.ordered import (
     Position,
     encode_transaction,
 )
-from gateway.chain.reading import Segment, open_segment, segment_hash
+from gateway.chain.reading import Segment, segment_hash
 from gateway.chain.verify import check_standing, check_successor, open_block
 from hub.core import Core, Misdirected, Refusals
 from hub.errors import StoreError
 from hub.ledger import Committed
+from hub.library import claimed_classes
 from hub.outbox import Outbox
 from hub.store import NewBlock, StoredHeader
 from hub.view import View
@@ -218,12 +219,7 @@ class BlockLane:
         if root in self._catalogues:
             return self._catalogues[root]
         self._outbox.say_request(header.gateway, header.boot, 0, 0)
-        classes = [-1] * header.catalogue.count
-        for data, head in zip(block.segments, header.segments, strict=False):
-            for series in set(open_segment(head.klass, data).series) if data and not head.key_id else ():
-                if series < len(classes):
-                    classes[series] = head.klass
-        return classes
+        return claimed_classes(block, header)
 
     def _stored(self, gateway: bytes, header: Header, taken: Sequence[NewBlock]) -> dict[bytes, Signed]:
         """Return the signed headers at a header's position, by hash: on disk and in this batch."""

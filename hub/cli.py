@@ -32,6 +32,7 @@ CONFIG: Final = click.option(
 DIRECTORY: Final = click.option(
     "--dir", "directory", type=click.Path(path_type=Path), required=True, help="The hub's directory."
 )
+NUMBER: Final = click.IntRange(0, (1 << 48) - 1)
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -166,8 +167,8 @@ def checkpoint(directory: Path, output: Path) -> None:
 @main.command()
 @DIRECTORY
 @click.option("--gateway", help="A gateway's id: 32 hexadecimal digits.")
-@click.option("--block", "height", type=int, help="The height of one of its final blocks.")
-@click.option("--leaf", type=int, help="Index of the leaf in its segment.")
+@click.option("--block", "height", type=NUMBER, help="The height of one of its final blocks.")
+@click.option("--leaf", type=NUMBER, help="Index of the leaf in its segment.")
 @click.option(
     "--class", "klass", type=click.IntRange(0, 2), default=0, show_default=True, help="Class of the segment."
 )

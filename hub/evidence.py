@@ -107,7 +107,7 @@ def alarm_evidence(archive: Archive, identity: bytes) -> bytes:
         NoEvidence: the alarm is not known or not final.
     """
     store = archive.store
-    for stored in store.alarms(transition=identity):
+    for stored in store.alarms(transition=identity, flaw=""):
         index = archive.ledger.index(LogLeaf(ALARMS, stored.gateway, 0, stored.alarm.mark, identity))
         if index is not None:
             break
@@ -263,6 +263,8 @@ def _series_part(archive: Archive, header: Header, leaf: bytes) -> SeriesPart | 
         raise NoEvidence(
             "the catalogue of this block is not known yet: its gateway sends it at its next birth"
         )
+    if index >= len(catalogue):
+        raise NoEvidence(f"the leaf is of series {index}, which its block's catalogue does not have")
     tree = LogTree([leaf_hash(each.encode()) for each in catalogue])
     return SeriesPart(catalogue[index], tree.inclusion(index))
 

@@ -154,6 +154,7 @@ class Finality:
             case Enrol():
                 name = EnrolmentBody.decode(transaction.enrolment.body).name
                 self._view.enrolled(gateway, name)
+                self._alarms.enrolled(gateway)
                 _log.info("gateway %s is enrolled as %r", gateway.hex(), name)
             case EpochOrder():
                 body = EpochChangeBody.decode(transaction.change.body)

@@ -1,4 +1,4 @@
-"""Audit of what gateways sent: blocks with their segments, alarms, catalogues, contracts, custody.
+"""Audit of what gateways sent: blocks with their segments, alarms, catalogues, contracts.
 
 Each check reads the row that a leaf of the log, a promise or a table's scan points to, and names the first
 thing about it that does not verify.
@@ -9,25 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from gateway.chain.alarm import RECORDED, UNRECORDED, Alarm, contract_hash
 from gateway.chain.block import Block, Header, list_catalogue, listing
-from gateway.chain.custody import CustodyBatch, Promise
-from gateway.chain.errors import BadHeader, BadProof, BadSegment, BadSignature, FormatError, UnknownGateway
+from gateway.chain.errors import (
+    BadHeader,
+    BadProof,
+    BadSegment,
+    BadSignature,
+    ChainError,
+    FormatError,
+    UnknownGateway,
+)
 from gateway.chain.genesis import Genesis
-from gateway.chain.keys import BIRTH, CUSTODY, Signed
+from gateway.chain.keys import BIRTH, NO_HASH, Signed
 from gateway.chain.ordered import ALARMS, LogLeaf
-from gateway.chain.reading import Segment, segment_hash
-from gateway.chain.trees import leaf_hash, root_of
+from gateway.chain.reading import Segment
+from gateway.chain.trees import leaf_hash
 from gateway.chain.verify import open_block, read_transition
 from hub.database import Connection
-from hub.library import read_catalogue
+from hub.library import claimed_classes, read_catalogue
+from hub.promises import Promises
 from hub.replay import Replay, describe
 from hub.report import Report, short
-from hub.store import pack_summaries, transitions_in
+from hub.store import UNPROVEN, transitions_in
+from hub.summaries import pack_summaries
 
-_ROW = "id, gateway, epoch, height, hash, wall, suite, header, signature"
+_CACHE: Final = 4096
+_ROW: Final = "id, gateway, epoch, height, hash, wall, suite, header, signature"
 
 
 class Holdings:
@@ -36,9 +46,11 @@ class Holdings:
     def __init__(self, db: Connection, genesis: Genesis, report: Report) -> None:
         self._db, self._genesis, self._report = db, genesis, report
         self._replay = Replay(db, genesis, report, self._found)
+        self.promises = Promises(db, genesis, report)
         self._visited = bytearray(1 + (db.execute("SELECT max(id) FROM blocks").fetchone()[0] or 0))
         self._classes: dict[bytes, list[int] | None] = {}
         self._contracts: set[bytes] = set()
+        self._seals: dict[int, bytes] = {}
         self._transitions = 0
 
     @property
@@ -54,11 +66,12 @@ class Holdings:
             self._check_alarms,
             self._check_library,
             self._check_births,
-            self._check_custody,
             self._compare_alarms,
         ):
             with self._report.at(check.__name__.removeprefix("_check_")):
                 check()
+        with self._report.at("custody"):
+            self.promises.check_all()
 
     def _found(self, leaf: LogLeaf) -> None:
         """Check what lies behind a header or alarm that a final block put into the log."""
@@ -81,6 +94,7 @@ class Holdings:
         with self._report.at(where):
             header = self._check_header(Signed(*signed), (gateway, epoch, height, identity), wall)
             self._note_contracts(header)
+            self._compare_seen(header, where)
             self._report.blocks += 1
             self._check_segments(place, header, Signed(*signed), where)
 
@@ -104,20 +118,33 @@ class Holdings:
             raise BadSegment(f"{len(held)} segments are kept where the header commits to {count}")
         data = tuple(held[index][1] if index in held else b"" for index in range(count))
         self._note_absent(place, [index for index in range(count) if not data[index]], held.keys(), where)
-        if (classes := self._classes_of(header)) is None:
-            check_hashes(data, header)
-            return
-        segments = open_block(Block(signed.suite, signed.body, signed.signature, data), header, classes)
+        segments = self._open(Block(signed.suite, signed.body, signed.signature, data), header, where)
         self._report.readings += sum(len(each.series) for each in segments if each is not None)
         for index, segment in enumerate(segments):
             if data[index] and held[index][0] != pack_summaries(segment):
                 raise BadSegment(f"segment {index}: the summary kept for charts is not that of its readings")
         self._check_transitions(place, segments)
 
+    def _open(self, block: Block, header: Header, where: str) -> list[Segment | None]:
+        """Open a block's segments under its catalogue, else under what it says itself. Raises BadSegment.
+
+        A hub that does not know the catalogue yet takes a block on its own word, so when the two differ, it is the
+        gateway that contradicts itself.
+        """
+        classes = self._classes_of(header)
+        if classes is not None:
+            try:
+                return open_block(block, header, classes)
+            except BadSegment as error:
+                segments = open_block(block, header, claimed_classes(block, header))
+                self._report.finding(f"{where} contradicts the catalogue it names: {error}")
+                return segments
+        return open_block(block, header, claimed_classes(block, header))
+
     def _note_absent(self, place: int, absent: list[int], rows: Collection[int], where: str) -> None:
         if not absent:
             return
-        shed = self._shed_at(place) is not None
+        shed = self.promises.shed_at(place) is not None
         if not shed and any(index in rows for index in absent):
             raise BadSegment(f"segments {absent} were emptied without a shedding on record")
         self._report.finding(f"{where}: segments {absent} were {'shed' if shed else 'withheld'}")
@@ -164,6 +191,19 @@ class Holdings:
                     f"contract set {short(root)}, in force from {_place(header)}, is not held"
                 )
 
+    def _compare_seen(self, header: Header, where: str) -> None:
+        """Compare the seal that a gateway signed to have seen: where this history has another, one of them lied."""
+        at = header.seen.height
+        if at not in self._seals:
+            if len(self._seals) >= _CACHE:
+                self._seals.clear()
+            sealed = self._replay.sealed(at)
+            self._seals[at] = NO_HASH if sealed is None else sealed.hash
+        if self._seals[at] != header.seen.seal_hash:
+            self._report.finding(
+                f"{where}: its gateway saw another seal of final block {at} than this history has"
+            )
+
     def _check_alarms(self) -> None:
         for item, identity, gateway, flaw, data in self._db.execute(
             "SELECT item, hash, gateway, flaw, alarm FROM alarms"
@@ -174,12 +214,27 @@ class Holdings:
                     raise BadProof("its bytes are not those of its hash")
                 if not flaw:
                     self._check_alarm(alarm, gateway)
+                elif flaw in UNPROVEN and self._is_signed(alarm, gateway):
+                    self._report.finding(
+                        f"alarm {short(identity)} of gateway {short(gateway)} is its own, but was taken as"
+                        f" {flaw} and never offered"
+                    )
                 self._report.alarms += 1
 
-    def _check_alarm(self, alarm: Alarm, gateway: bytes) -> None:
+    def _is_signed(self, alarm: Alarm, gateway: bytes) -> bool:
+        try:
+            self._check_sender(alarm, gateway)
+        except ChainError:
+            return False
+        return True
+
+    def _check_sender(self, alarm: Alarm, gateway: bytes) -> None:
         if read_transition(alarm, self._genesis).gateway != gateway:
             raise BadProof("it is another gateway's")
         _by_one_of(self._replay.keys(gateway), alarm.verify)
+
+    def _check_alarm(self, alarm: Alarm, gateway: bytes) -> None:
+        self._check_sender(alarm, gateway)
         leaves = [LogLeaf(ALARMS, gateway, 0, mark, alarm.hash) for mark in (RECORDED, UNRECORDED)]
         if all(self._replay.log_index(leaf_hash(leaf.encode())) is None for leaf in leaves):
             self._report.finding(f"{describe(leaves[0])} is not final")
@@ -205,51 +260,6 @@ class Holdings:
                 with self._report.at(f"birth of gateway {short(gateway)}"):
                     _by_one_of(keys, partial(Signed.decode(data).verify, BIRTH))
 
-    def _check_custody(self) -> None:
-        for batch, data in self._db.execute("SELECT id, batch FROM custody_batches"):
-            with self._report.at(f"custody batch {batch}"):
-                signed = Signed.decode(data)
-                body = CustodyBatch.decode(signed.body)
-                self._genesis.require(body.genesis, "it")
-                signed.verify(CUSTODY, self._genesis.hub(body.hub).key)
-                sql = "SELECT gateway, epoch, height, promise FROM promises WHERE batch = ? ORDER BY place"
-                rows = self._db.execute(sql, (batch,)).fetchall()
-                if (len(rows), root_of([leaf_hash(row[3]) for row in rows])) != (body.count, body.root):
-                    raise BadProof("its promises do not yield the root that was signed")
-                for *columns, promise in rows:
-                    self.check_promise(Promise.decode(promise), columns)
-
-        sql = "SELECT count(*) FROM promises WHERE batch NOT IN (SELECT id FROM custody_batches)"
-        if strays := self._db.execute(sql).fetchone()[0]:
-            self._report.fault(f"table promises: {strays} rows of no custody batch")
-
-    def check_promise(self, promise: Promise, columns: list[Any] | None = None) -> None:
-        """Check that what was promised is held. Notes a fault where it is not."""
-        where = f"promise of block {promise.epoch}/{promise.height} of gateway {short(promise.gateway)}"
-        self._report.promises += 1
-        if columns is not None and columns != [promise.gateway, promise.epoch, promise.height]:
-            self._report.fault(f"{where}: it is kept under another block's place")
-        sql = "SELECT id, header FROM blocks WHERE gateway = ? AND epoch = ? AND height = ? AND hash = ?"
-        at = (promise.gateway, promise.epoch, promise.height, promise.hash)
-        if (row := self._db.execute(sql, at).fetchone()) is None:
-            self._report.fault(f"{where}: the block is not held")
-            return
-        place, shed_at = row[0], self._shed_at(row[0])
-        if shed_at is not None and shed_at > promise.keep_until:
-            return
-        with self._report.at(where):
-            sql = "SELECT id - ? FROM segments WHERE id BETWEEN ? AND ? AND data != x''"
-            held = {index for (index,) in self._db.execute(sql, (place * 4, place * 4, place * 4 + 3))}
-            for index, head in enumerate(Header.decode(row[1]).segments):
-                if promise.classes >> head.klass & 1 and index not in held:
-                    raise BadProof(
-                        f"segment {index} is not held, which was to be kept until {promise.keep_until}"
-                    )
-
-    def _shed_at(self, place: int) -> int | None:
-        row = self._db.execute("SELECT at FROM sheddings WHERE block = ?", (place,)).fetchone()
-        return None if row is None else row[0]
-
     def _compare_alarms(self) -> None:
         """An alarm without its block, and a transition without its alarm, are findings."""
         for identity, gateway in self._db.execute(
@@ -268,13 +278,6 @@ class Holdings:
 
 def _place(header: Header) -> str:
     return f"block {header.epoch}/{header.height} of gateway {short(header.gateway)}"
-
-
-def check_hashes(segments: Sequence[bytes], header: Header) -> None:
-    """Check segments whose catalogue is not known by their hashes alone. Raises BadSegment."""
-    for index, (data, head) in enumerate(zip(segments, header.segments, strict=True)):
-        if data and segment_hash(data) != head.hash:
-            raise BadSegment(f"segment {index}: its bytes have another hash than the header says")
 
 
 def _read_classes(catalogue: bytes) -> list[int] | None:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from gateway.chain.alarm import contract_hash
-from gateway.chain.block import Listing, list_catalogue, listing
+from gateway.chain.block import Block, Header, Listing, SegmentHead, list_catalogue, listing
 from gateway.chain.canonical import decode, encode
-from gateway.chain.errors import WrongShape
+from gateway.chain.errors import FormatError, WrongShape
 from gateway.chain.keys import Signed
-from gateway.chain.reading import Series
+from gateway.chain.reading import Series, Status, open_segment, parse_leaf
 from hub.database import Database
 
 MAX_CATALOGUE: Final = 4 << 20
@@ -76,3 +76,28 @@ def read_catalogue(data: bytes) -> tuple[Series, ...]:
     if not isinstance(items, list):
         raise WrongShape("a catalogue is an array of series")
     return tuple(Series.from_item(item, f"catalogue[{i}]") for i, item in enumerate(items))
+
+
+def claimed_classes(block: Block, header: Header) -> list[int]:
+    """Return the classes of a header's series by the segments they stand in, -1 for those in none.
+
+    It is what a block itself says, for as long as its catalogue is not known.
+    """
+    classes = [-1] * header.catalogue.count
+    for data, head in zip(block.segments, header.segments, strict=False):
+        for series in _series_in(head, data):
+            if series < len(classes):
+                classes[series] = head.klass
+    return classes
+
+
+def _series_in(head: SegmentHead, data: bytes) -> set[int]:
+    """Return the series that a clear segment names. None where it is damaged: whoever opens the block says so."""
+    if not data or head.key_id:
+        return set()
+    try:
+        segment = open_segment(head.klass, data)
+    except FormatError:
+        return set()
+    events = [parse_leaf(leaf) for _, leaf in segment.events]
+    return {*segment.series, *(event.series for event in events if isinstance(event, Status))}

@@ -7,7 +7,7 @@ from gateway.chain.messages import Birth
 from gateway.chain.ordered import ENROL, Enrol, EnrolmentBody, decode_transaction
 from hub.alarms import alarm_index
 from hub.core import Core
-from hub.view import KEPT_ALARMS, View
+from hub.view import KEPT_ALARMS, KEPT_UNPROVEN, View
 
 
 def load_view(core: Core, view: View) -> None:
@@ -16,10 +16,12 @@ def load_view(core: Core, view: View) -> None:
     for gateway in core.store.gateways():
         if core.entry(gateway) is not None:
             _load_gateway(core, view, gateway)
-    for stored in core.store.latest_alarms(limit=KEPT_ALARMS):
+    unproven = core.store.latest_alarms(limit=KEPT_UNPROVEN, proven=False)
+    for stored in sorted(unproven + core.store.latest_alarms(limit=KEPT_ALARMS), key=lambda each: each.id):
         transition = Transition.decode(stored.alarm.transition)
         document = core.store.library.contract(transition.contract_hash)
-        view.alarmed(stored.alarm, transition, filter(None, (stored.flaw,)), stored.received, document)
+        flaws = (stored.flaw,) if stored.flaw else ()
+        view.alarmed(stored.alarm, transition, flaws, stored.received, document)
         if (at := _final_at(core, stored.gateway, stored.hash)) is not None:
             view.alarm_final(stored.hash, at)
 
@@ -35,9 +37,7 @@ def _load_gateway(core: Core, view: View, gateway: bytes) -> None:
     if born := core.store.library.birth(gateway):
         view.born(gateway, Birth.decode(born[0].body), born[1])
     for stored in core.store.latest_headers(gateway, 1):
-        header = stored.header
-        latest = {each.series: each.last for each in stored.summaries}
-        view.resumed(gateway, stored.position.height, latest, header.wall + header.span)
+        view.resumed(gateway, stored.header, {each.series: each.last for each in stored.summaries})
 
 
 def _final_at(core: Core, gateway: bytes, identity: bytes) -> int | None:

@@ -174,6 +174,10 @@ class Outbox:
         """Hand on an authority's contract set; the broker keeps it for a gateway that is away."""
         self._say(self._topics.to(gateway, "contract"), grant.encode(), retain=True)
 
+    def say_command(self, gateway: bytes, command: Signed) -> None:
+        """Hand on a command; the broker holds it for a gateway whose session goes on, and for nobody else."""
+        self._say(self._topics.to(gateway, "command"), command.encode())
+
     # to all
 
     def say_state(self, *, online: bool) -> None:

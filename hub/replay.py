@@ -13,7 +13,7 @@ from typing import Final
 from gateway.chain.canonical import decode
 from gateway.chain.entries import KeyEntry
 from gateway.chain.errors import BadProof
-from gateway.chain.finality import AppState, Seal, verify_seal
+from gateway.chain.finality import AppState, Seal, Sealed, verify_seal
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import NO_HASH
 from gateway.chain.ordered import (
@@ -92,10 +92,10 @@ class Replay:
         begun = [(first, public) for first, public in self._keys.get(gateway, []) if first <= height]
         return max(begun)[1] if begun else None
 
-    def app_hash(self, height: int) -> bytes | None:
-        """Return the application hash after a replayed final block, as kept and compared."""
-        row = self._db.execute("SELECT app FROM commits WHERE height = ?", (height,)).fetchone()
-        return None if row is None else AppState.decode(row[0]).hash
+    def sealed(self, height: int) -> Sealed | None:
+        """Return the seal of a final block as kept, None where there is none. Raises ChainError."""
+        row = self._db.execute("SELECT seal FROM seals WHERE height = ?", (height,)).fetchone()
+        return None if row is None else verify_seal(Seal.decode(row[0]), self._genesis)
 
     # the LedgerStore under the ledger
 
@@ -154,13 +154,12 @@ class Replay:
         if self._agrees and row != (block.time, app.log_size, app.encode()):
             self._agrees = False  # all that follow differ too; one is enough to name
             self._report.fault(f"final block {block.height}: log and state kept are not those that it gives")
-        seal = self._db.execute("SELECT seal FROM seals WHERE height = ?", (block.height,)).fetchone()
-        if seal is None and block.height == self._last:
-            return
         with self._report.at(f"seal of final block {block.height}"):
-            if seal is None:
+            sealed = self.sealed(block.height)
+            if sealed is None:
+                if block.height == self._last:
+                    return
                 raise BadProof("it is missing")
-            sealed = verify_seal(Seal.decode(seal[0]), self._genesis)
             if (sealed.height, sealed.time, sealed.app_hash) != (block.height, block.time, app.hash):
                 raise BadProof("it is over another height, time or application hash than the replay gives")
 

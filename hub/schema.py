@@ -1,7 +1,8 @@
 """The tables of a hub's database, made and migrated by sqlite-utils.
 
 Tables of the ledger refuse UPDATE and DELETE by trigger. Exceptions: `state` is replaced entry by entry (the
-final blocks say how), and a segment may be emptied once `sheddings` records that its block was shed.
+final blocks say how), a segment may be emptied once `sheddings` records that its block was shed, and an alarm that
+came before its gateway was known gets its judgement later.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ CREATE INDEX findings_by_gateway ON findings (gateway, id);
 
 _FIXED: Final = (
     *("genesis", "final_blocks", "commits", "seals", "log", "records"),
-    *("blocks", "sheddings", "transitions", "alarms", "catalogues", "contracts", "contract_sets"),
+    *("blocks", "sheddings", "transitions", "catalogues", "contracts", "contract_sets"),
     *("custody_batches", "promises", "refusals", "findings"),
 )
 
@@ -82,6 +83,12 @@ WHEN NEW.id != OLD.id OR NEW.summary != OLD.summary OR NEW.data != x''
 BEGIN SELECT RAISE(ABORT, 'a segment is emptied only with its shedding on record'); END;
 CREATE TRIGGER segments_no_delete BEFORE DELETE ON segments
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: segments'); END;
+CREATE TRIGGER alarms_no_update BEFORE UPDATE ON alarms
+WHEN OLD.flaw != 'UnknownGateway' OR (NEW.id, NEW.item, NEW.hash, NEW.gateway, NEW.received, NEW.alarm)
+    IS NOT (OLD.id, OLD.item, OLD.hash, OLD.gateway, OLD.received, OLD.alarm)
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: an alarm is judged anew once its gateway is known'); END;
+CREATE TRIGGER alarms_no_delete BEFORE DELETE ON alarms
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: alarms'); END;
 CREATE TRIGGER state_no_delete BEFORE DELETE ON state
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: state'); END;
 """

@@ -26,6 +26,7 @@ from hub.api.backend import Backend
 from hub.api.server import ApiServer
 from hub.blocks import BlockLane
 from hub.broker import EmbeddedBroker
+from hub.commands import Commands
 from hub.config import Config, load_identity
 from hub.consensus.embedded import Embedded
 from hub.core import Core, Refusals, wall_ms
@@ -92,7 +93,9 @@ class Service:
             stack.callback(lane.stop)
         self._start_links(stack, outbox)
         self._view, self._refusals, self._outbox = view, refusals, outbox
-        self._start_api(stack, Registry(self._core, finality, refusals, self._advertised))
+        registry = Registry(self._core, finality, refusals, self._advertised)
+        commands = Commands(self._core, outbox, refusals, lambda: self._intake.connected)
+        self._start_api(stack, registry, commands)
 
     def _open_core(self, stack: contextlib.ExitStack) -> Core:
         config = self._config
@@ -116,10 +119,11 @@ class Service:
         stack.callback(outbox.stop)
         stack.callback(lambda: outbox.say_state(online=False))
 
-    def _start_api(self, stack: contextlib.ExitStack, registry: Registry) -> None:
+    def _start_api(self, stack: contextlib.ExitStack, registry: Registry, commands: Commands) -> None:
         core, version = self._core, importlib.metadata.version("tocsin")
         archive = Archive(core.genesis, core.store, core.ledger)
-        backend = Backend(core, archive, registry, self._view, self._refusals, self.health, self.status)
+        said = self.health, self.status
+        backend = Backend(core, archive, registry, commands, self._view, self._refusals, *said)
         self._api = ApiServer(create_app(backend, version), self._config.api)
         stack.callback(self._api.stop)
         self._api.start()

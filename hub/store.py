@@ -6,26 +6,27 @@ is true is decided before it comes here (`hub.intake`) and checked again by `hub
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-import cbor2
-
 from gateway.chain.alarm import Alarm, transition_hash
 from gateway.chain.block import Block, Header
-from gateway.chain.canonical import INT_MAX, decode
 from gateway.chain.keys import Signed
 from gateway.chain.ordered import Position
 from gateway.chain.reading import Segment, parse_leaf
 from hub.chainstore import ChainStore
 from hub.custody import Custody
 from hub.database import Connection, Database
+from hub.errors import StoreError
 from hub.library import Library
 from hub.notes import Notes
+from hub.summaries import Summary, pack_summaries, summarise, unpack_summaries
+
+_log = logging.getLogger(__name__)
 
 _BLOCK: Final = ", ".join(
     (
@@ -34,11 +35,15 @@ _BLOCK: Final = ", ".join(
     )
 )
 
-
 _ADD_BLOCK: Final = (
     "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (gateway, epoch, height, hash) DO NOTHING"
 )
+
+UNKNOWN_GATEWAY: Final = "UnknownGateway"
+BAD_SIGNATURE: Final = "BadSignature"
+UNPROVEN: Final = frozenset({UNKNOWN_GATEWAY, BAD_SIGNATURE})
+"""The flaws of alarms that nobody vouches for: anyone may have made them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +54,6 @@ class NewBlock:
     header: Header
     segments: Sequence[Segment | None]
     received: int
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One series within one block. `total` is the sum of its scaled values."""
-
-    series: int
-    count: int
-    least: int
-    most: int
-    last: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +194,26 @@ class Store:
         self, where: str, values: Sequence[Any], order: str = "id", limit: int = 512
     ) -> list[StoredHeader]:
         sql = f"SELECT {_BLOCK} FROM blocks WHERE {where} ORDER BY {order} LIMIT {limit}"
-        return [_stored_header(row) for row in self.database.rows(sql, values)]
+        return [self._stored_header(*row) for row in self.database.rows(sql, values)]
+
+    def _stored_header(self, *row: Any) -> StoredHeader:
+        place, epoch, height, identity, wall, suite, header, signature, received, *packed = row
+        signed = Signed(suite, header, signature)
+        found = [self._summaries(place, index, signed, data) for index, data in enumerate(packed)]
+        summaries = sorted((each for own in found for each in own), key=lambda each: each.series)
+        at = Position(epoch, height, identity)
+        return StoredHeader(place, at, wall, signed, received, tuple(summaries))
+
+    def _summaries(self, place: int, index: int, signed: Signed, packed: bytes | None) -> list[Summary]:
+        """Return a segment's summaries, made anew where they are damaged: nothing may depend on them."""
+        if packed is None:
+            return []
+        try:
+            return unpack_summaries(packed)
+        except StoreError as error:
+            _log.warning("segment %d of %s: %s; tocsin-hub audit names its block", index, place, error)
+        data = self.database.value("SELECT data FROM segments WHERE id = ?", (place * 4 + index,))
+        return summarise(Header.decode(signed.body), index, data)
 
     # alarms
 
@@ -213,54 +225,45 @@ class Store:
             sql = "INSERT OR IGNORE INTO alarms VALUES (NULL, ?, ?, ?, ?, ?, ?)"
             return db.execute(sql, values).rowcount > 0
 
+    def judge_alarm(self, stored: StoredAlarm, flaw: str) -> None:
+        """Give an alarm whose gateway was unknown the flaw that it has now, empty for none."""
+        with self.database.write() as db:
+            db.execute("UPDATE alarms SET flaw = ? WHERE id = ?", (flaw, stored.id))
+
     def alarms(
         self,
         *,
         gateway: bytes | None = None,
         transition: bytes | None = None,
+        flaw: str | None = None,
         after: int = 0,
         limit: int = 100,
     ) -> list[StoredAlarm]:
-        """Return alarms beyond row `after`, oldest first, of one gateway or transition hash or of all."""
+        """Return alarms beyond row `after`, oldest first, of one gateway, transition hash or flaw or of all."""
         where, values = ["id > ?"], [after]
-        for column, wanted in (("gateway", gateway), ("hash", transition)):
+        for column, wanted in (("gateway", gateway), ("hash", transition), ("flaw", flaw)):
             if wanted is not None:
                 where.append(f"{column} = ?")
                 values.append(wanted)  # type: ignore[arg-type]
         return self._alarms(f"WHERE {' AND '.join(where)} ORDER BY id LIMIT ?", [*values, limit])
 
-    def latest_alarms(self, gateway: bytes | None = None, limit: int = 64) -> list[StoredAlarm]:
-        """Return the latest alarms, oldest of them first, of one gateway or of all."""
-        where, values = ("", ()) if gateway is None else ("WHERE gateway = ?", (gateway,))
-        return self._alarms(f"{where} ORDER BY id DESC LIMIT ?", (*values, limit))[::-1]
+    def latest_alarms(
+        self, gateway: bytes | None = None, limit: int = 64, *, proven: bool = True
+    ) -> list[StoredAlarm]:
+        """Return the latest alarms, oldest of them first, of one gateway or of all.
+
+        Only those that a gateway's key vouches for, or only the others: there may be any number of those.
+        """
+        flaws = ", ".join(f"'{flaw}'" for flaw in sorted(UNPROVEN))
+        where = f"WHERE flaw {'NOT ' * proven}IN ({flaws}) {'AND gateway = ? ' * (gateway is not None)}"
+        values = (limit,) if gateway is None else (gateway, limit)
+        return self._alarms(f"{where}ORDER BY id DESC LIMIT ?", values)[::-1]
 
     def _alarms(self, clauses: str, values: Sequence[Any]) -> list[StoredAlarm]:
         rows = self.database.rows(
             f"SELECT id, hash, gateway, flaw, received, alarm FROM alarms {clauses}", values
         )
         return [StoredAlarm(*(*row[:5], Alarm.decode(row[5]))) for row in rows]
-
-
-def pack_summaries(segment: Segment | None) -> bytes:
-    """Return a segment's summaries as its row holds them: one flat array, six items a series.
-
-    None, a segment that only another can open, has none.
-    """
-    values: defaultdict[int, list[int]] = defaultdict(list)
-    for series, value in zip(segment.series, segment.values, strict=True) if segment else ():
-        values[series].append(value)
-    flat: list[int | str] = []
-    for series, own in sorted(values.items()):
-        total = sum(own)
-        # A sum may exceed 64 bits where single values are near them: it then goes as text.
-        flat += series, len(own), min(own), max(own), own[-1], total if abs(total) <= INT_MAX else str(total)
-    return cbor2.dumps(flat)
-
-
-def unpack_summaries(data: bytes) -> list[Summary]:
-    """Return the summaries that a segment's row holds."""
-    items: Any = decode(data)
-    return [Summary(*(*items[at : at + 5], int(items[at + 5]))) for at in range(0, len(items), 6)]
 
 
 def transitions_in(segments: Sequence[Segment | None]) -> Iterator[bytes]:
@@ -290,11 +293,3 @@ def _block_row(place: int, key: tuple[bytes, int, int, bytes], each: NewBlock) -
 def _segment_rows(place: int, each: NewBlock) -> list[tuple[int, bytes, bytes]]:
     pairs = enumerate(zip(each.block.segments, each.segments, strict=True))
     return [(place * 4 + i, pack_summaries(segment), data) for i, (data, segment) in pairs if data]
-
-
-def _stored_header(row: Any) -> StoredHeader:
-    place, epoch, height, identity, wall, suite, header, signature, received, *packed = row
-    at = Position(epoch, height, identity)
-    summaries = [each for data in packed if data is not None for each in unpack_summaries(data)]
-    summaries.sort(key=lambda each: each.series)
-    return StoredHeader(place, at, wall, Signed(suite, header, signature), received, tuple(summaries))

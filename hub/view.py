@@ -11,89 +11,31 @@ fill the memory.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from gateway.chain.alarm import CONDITIONS, UNRECORDED, Alarm, Transition
-from gateway.chain.block import Header
+from gateway.chain.alarm import Alarm, Transition
+from gateway.chain.block import Header, list_catalogue
 from gateway.chain.entries import GatewayEntry
 from gateway.chain.messages import Birth, Heartbeat
-from gateway.chain.reading import PUBLIC, Segment, Series
-from gateway.contracts.document import Contract
-from gateway.contracts.errors import ContractError
+from gateway.chain.reading import PUBLIC, Segment
+from hub.conditions import Conditions
+from hub.shown import (
+    STANDINGS,
+    AlarmState,
+    GatewayState,
+    alarm_state,
+    carry,
+    show_alarm,
+    show_gateway,
+)
+from hub.store import UNPROVEN
 
-STANDINGS: Final = {0: "good", 6: "revoked", 7: "barred"}
 KEPT_ALARMS: Final = 1000
-LATE_MS: Final = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesState:
-    """A series' latest value: it stands for `value` · 10^`scale` `unit`. `value` is None where it may not be shown."""
-
-    name: str
-    quantity: str
-    unit: str
-    scale: int
-    klass: int
-    value: int | None = None
-    wall_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ContractState:
-    """A contract as its latest alarm left it."""
-
-    condition: str
-    faults: tuple[str, ...]
-    wall_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayState:
-    """A gateway as the hub sees it. `stored` is the highest block on disk, `head` the highest final one."""
-
-    id: str
-    name: str = ""
-    region: str = ""
-    standing: str = "unknown"
-    epoch: int = 0
-    head: int = 0
-    stored: int = 0
-    final_ms: int | None = None
-    finality_lag_ms: int | None = None
-    born_ms: int | None = None
-    heartbeat_ms: int | None = None
-    heartbeat_interval_ms: int | None = None
-    gone_ms: int | None = None
-    waiting: int | None = None
-    faults: int | None = None
-    full_permille: int | None = None
-    software: str = ""
-    series: dict[int, SeriesState] = field(default_factory=dict)
-    contracts: dict[str, ContractState] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmState:
-    """An alarm as it is shown. `marks` say what is wrong with it; `severity` is the contract's, None if unknown."""
-
-    hash: str
-    gateway: str
-    name: str
-    contract: str
-    title: str | None
-    severity: str | None
-    before: str
-    level: str
-    faults: tuple[str, ...]
-    values: tuple[tuple[str, int], ...]
-    wall_ms: int
-    received_ms: int
-    final_ms: int | None
-    marks: tuple[str, ...]
+KEPT_UNPROVEN: Final = 100
+"""How many of the alarms that nobody can vouch for are kept: they must not crowd the others out."""
 
 
 class View:
@@ -104,7 +46,8 @@ class View:
         self._lock = threading.Lock()
         self._gateways: dict[bytes, GatewayState] = {}
         self._alarms: OrderedDict[bytes, AlarmState] = OrderedDict()
-        self._counters: dict[bytes, tuple[bytes, int]] = {}
+        self._conditions: defaultdict[bytes, Conditions] = defaultdict(Conditions)
+        self._catalogues: dict[bytes, bytes] = {}  # roots of those in force, by the latest births
         self._arrivals: dict[bytes, dict[int, int]] = {}
         self._readings = self._blocks = 0
 
@@ -114,20 +57,20 @@ class View:
         """Return every gateway, by name."""
         with self._lock:
             found = list(self._gateways.values())
-        return [_show(each) for each in sorted(found, key=lambda each: (each.name, each.id))]
+        return [show_gateway(each) for each in sorted(found, key=lambda each: (each.name, each.id))]
 
     def gateway(self, gateway: bytes) -> dict[str, Any] | None:
         """Return one gateway, None where it was never heard of."""
         with self._lock:
             found = self._gateways.get(gateway)
-        return None if found is None else _show(found)
+        return None if found is None else show_gateway(found)
 
     def alarms(self, gateway: bytes | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """Return the latest alarms, latest first, of one gateway or of all."""
         wanted = None if gateway is None else gateway.hex()
         with self._lock:
             found = [each for each in reversed(self._alarms.values()) if wanted in (None, each.gateway)]
-        return [_show_alarm(each) for each in found[:limit]]
+        return [show_alarm(each) for each in found[:limit]]
 
     def counts(self) -> dict[str, int]:
         """Return totals: blocks and the final ones among them, alarms kept here, readings since the start."""
@@ -146,17 +89,11 @@ class View:
         """Take up how many blocks were stored before the start."""
         self._blocks = blocks
 
-    def resumed(self, gateway: bytes, height: int, latest: dict[int, int], wall: int) -> None:
-        """Take up the highest block that was stored before the start, with the last values by series."""
+    def resumed(self, gateway: bytes, header: Header, latest: Mapping[int, int]) -> None:
+        """Take up the highest block that was stored before the start, with its last values by series."""
         with self._lock:
-            known = self._gateways[gateway]
-            series = {
-                index: replace(each, value=latest[index], wall_ms=wall)
-                if index in latest and each.klass <= self._shows
-                else each
-                for index, each in known.series.items()
-            }
-            self._gateways[gateway] = replace(known, stored=max(known.stored, height), series=series)
+            values = {index: (header.span, value) for index, value in latest.items()}
+            self._gateways[gateway] = self._valued(self._gateways[gateway], header, values)
 
     def enrolled(self, gateway: bytes, name: str) -> None:
         """Take up a gateway's name."""
@@ -194,13 +131,21 @@ class View:
             self._readings += readings
             self._arrivals.setdefault(gateway, {})[header.height] = received
             known = self._gateways.get(gateway, GatewayState(gateway.hex()))
-            series = dict(known.series)
+            self._gateways[gateway] = replace(self._valued(known, header, latest), gone_ms=None)
+
+    def _valued(
+        self, known: GatewayState, header: Header, latest: Mapping[int, tuple[int, int]]
+    ) -> GatewayState:
+        """Return a gateway with the latest (offset, value) by series of a block.
+
+        A backlog comes under the catalogue of its time, where an index may mean another series, of another class.
+        """
+        series = dict(known.series)
+        if self._catalogues.get(header.gateway) == header.catalogue.root:
             for index, (offset, value) in latest.items():
                 if index in series and series[index].klass <= self._shows:
                     series[index] = replace(series[index], value=value, wall_ms=header.wall + offset)
-            self._gateways[gateway] = replace(
-                known, stored=max(known.stored, header.height), series=series, gone_ms=None
-            )
+        return replace(known, stored=max(known.stored, header.height), series=series)
 
     def final(self, gateway: bytes, entry: GatewayEntry, at: int) -> None:
         """Take up that a gateway's blocks up to its head are final since `at`."""
@@ -218,13 +163,17 @@ class View:
         """Take up a gateway's birth: its series and what it runs."""
         with self._lock:
             known = self._gateways.get(gateway, GatewayState(gateway.hex()))
-            series = {each.index: _carry(each, known.series.get(each.index)) for each in birth.catalogue}
+            series = {each.index: carry(each, known.series.get(each.index)) for each in birth.catalogue}
+            self._catalogues[gateway] = list_catalogue(birth.catalogue).root
+            self._conditions[gateway].born(birth.boot, birth.wall)
             self._gateways[gateway] = replace(
                 known,
                 born_ms=received,
+                boot=birth.boot.hex(),
                 heartbeat_interval_ms=birth.heartbeat,
                 software=birth.software,
                 series=series,
+                contracts=self._conditions[gateway].contracts(),
                 gone_ms=None,
             )
 
@@ -247,41 +196,37 @@ class View:
         self,
         alarm: Alarm,
         transition: Transition,
-        flaws: Iterable[str],
+        flaws: Collection[str],
         received: int,
         document: bytes | None,
     ) -> None:
-        """Take up an alarm. `document` is its contract's, None where it is not known."""
-        gateway, identity = transition.gateway, alarm.hash
-        title, severity = describe(document)
+        """Take up an alarm with its flaws, none for a good one. `document` is its contract's, None if unknown.
+
+        What nobody vouches for changes no contract's condition, nor what is shown of an alarm that is better known.
+        """
+        gateway, identity, is_proven = transition.gateway, alarm.hash, UNPROVEN.isdisjoint(flaws)
+        state = alarm_state(alarm, transition, flaws, received, document)
         with self._lock:
-            known = self._gateways.get(gateway)
-            boot, counter = self._counters.get(gateway, (b"", 0))
-            in_boot = counter if boot == transition.boot else 0
-            marks = [*flaws, *_marks(alarm, transition, received, in_boot)]
-            self._alarms[identity] = AlarmState(
-                identity.hex(),
-                gateway.hex(),
-                known.name if known else "",
-                transition.contract,
-                title,
-                severity,
-                CONDITIONS[transition.before],
-                CONDITIONS[transition.after],
-                transition.faults,
-                tuple((each.alias, each.value) for each in transition.values),
-                transition.wall,
-                received,
-                None,
-                tuple(marks),
-            )
-            if len(self._alarms) > KEPT_ALARMS:
-                self._alarms.popitem(last=False)
-            if known and "out-of-order" not in marks:
-                self._counters[gateway] = (transition.boot, transition.counter)
-                state = ContractState(CONDITIONS[transition.after], transition.faults, transition.wall)
-                contracts = known.contracts | {transition.contract: state}
-                self._gateways[gateway] = replace(known, contracts=contracts)
+            known, before = self._gateways.get(gateway), self._alarms.get(identity)
+            if before is not None:
+                if not is_proven and UNPROVEN.isdisjoint(before.marks):
+                    return
+                state = replace(state, final_ms=before.final_ms)
+            if known is not None:
+                state = replace(state, name=known.name)
+                if is_proven and not self._conditions[gateway].take(transition):
+                    state = replace(state, marks=(*state.marks, "out-of-order"))
+                self._gateways[gateway] = replace(known, contracts=self._conditions[gateway].contracts())
+            self._alarms[identity] = state
+            self._trim(is_proven)
+
+    def _trim(self, is_proven: bool) -> None:
+        if not is_proven:
+            others = [each for each, state in self._alarms.items() if not UNPROVEN.isdisjoint(state.marks)]
+            if len(others) > KEPT_UNPROVEN:
+                del self._alarms[others[0]]
+        if len(self._alarms) > KEPT_ALARMS:
+            self._alarms.popitem(last=False)
 
     def alarm_final(self, identity: bytes, at: int) -> None:
         """Take up that an alarm is final since `at`."""
@@ -293,47 +238,3 @@ class View:
         with self._lock:
             if known := self._gateways.get(gateway):
                 self._gateways[gateway] = replace(known, **fields)
-
-
-def describe(document: bytes | None) -> tuple[str | None, str | None]:
-    """Return title and severity of a contract document, None each where it cannot be read."""
-    if document is None:
-        return None, None
-    try:
-        contract = Contract.decode(document)
-    except ContractError:
-        return None, None
-    return contract.title, contract.severity
-
-
-def _carry(series: Series, known: SeriesState | None) -> SeriesState:
-    """Return a series as its catalogue has it, with its latest value where it is the same series still."""
-    state = SeriesState(series.name, series.quantity, series.unit, series.scale, series.klass)
-    if known is None or replace(known, value=None, wall_ms=None) != state:
-        return state
-    return known
-
-
-def _marks(alarm: Alarm, transition: Transition, received: int, counter: int) -> Iterable[str]:
-    if alarm.mark == UNRECORDED:
-        yield "unrecorded"
-    if received - transition.wall > LATE_MS:
-        yield "late"
-    if transition.wall - received > LATE_MS:
-        yield "ahead"
-    if transition.counter < counter:
-        yield "out-of-order"
-
-
-def _show(state: GatewayState) -> dict[str, Any]:
-    shown = asdict(state)
-    shown["series"] = [{"index": index, **series} for index, series in sorted(shown["series"].items())]
-    shown["contracts"] = [{"contract": name, **each} for name, each in sorted(shown["contracts"].items())]
-    return shown
-
-
-def _show_alarm(state: AlarmState) -> dict[str, Any]:
-    shown = asdict(state)
-    shown["values"] = [{"alias": alias, "value": value} for alias, value in state.values]
-    shown["marks"] = [*state.marks, *(["unanchored"] if state.final_ms is None else [])]
-    return shown

@@ -27,6 +27,7 @@ from gateway.chain.genesis import AGENCY, EMBEDDED, REGULATOR, Authority, Genesi
 from gateway.chain.keys import (
     BIRTH,
     BLOCK,
+    COMMAND,
     ENROLMENT,
     EPOCH,
     GRANT,
@@ -39,7 +40,7 @@ from gateway.chain.keys import (
     SigningKey,
     gateway_id,
 )
-from gateway.chain.messages import Birth, Heartbeat
+from gateway.chain.messages import Birth, Command, Heartbeat
 from gateway.chain.ordered import (
     NOWHERE,
     Alarms,
@@ -108,6 +109,7 @@ class Fleet:
             (),
         )
         self.gateways: dict[str, FleetGateway] = {}
+        self.commands = 0
 
     def gateway(self, name: str) -> FleetGateway:
         """Return the gateway of a name; the same one each time."""
@@ -142,6 +144,17 @@ class Fleet:
         """Return an authority's contract set for a gateway."""
         body = ContractGrant(self.genesis.hash, self.agency.public, gateway, version, tuple(documents))
         return self.agency.signed(GRANT, body.encode())
+
+    def command(
+        self, gateway: FleetGateway, *, action: int = 1, not_after: int = 0, by: SigningKey | None = None
+    ) -> Signed:
+        """Return an authority's command to a gateway in its boot, good for a minute unless `not_after` is given."""
+        by, self.commands = by or self.agency, self.commands + 1
+        nonce, until = seeded(self.seed, "command", self.commands)[:16], not_after or self.now + 60_000
+        body = Command(
+            self.genesis.hash, by.public, gateway.id, gateway.boot, nonce, action, "gas-ch4", until
+        )
+        return by.signed(COMMAND, body.encode())
 
     # transactions
 
@@ -213,13 +226,13 @@ class FleetGateway:
 
         `header` replaces header fields before signing.
         """
-        block = self._sign_block(readings, classes, **header)
-        made = Header.decode(block.header)
-        self.head = Position(made.epoch, made.height, block.hash)
-        self.mono, self.fleet.now = self.mono + made.span + 1, self.fleet.now + made.span + 1
+        block = self._take_up(self._sign_block(readings, classes, **header))
         self.pending.clear()
-        self.blocks.append(block)
         return block
+
+    def block_of(self, leaves: dict[int, list[bytes]], **header: object) -> Block:
+        """Sign the next block, of exactly these leaves by class."""
+        return self._take_up(self._sign_leaves(leaves, 1, **header))
 
     def alarm(self, after: int = ALARMED, *, mark: int = 0, before: int = NORMAL) -> Alarm:
         """Sign an alarm; its transition goes into the next block's public segment."""
@@ -392,6 +405,13 @@ class FleetGateway:
         return replace(block, **{part: flip(getattr(block, part), bit)})
 
     # building
+
+    def _take_up(self, block: Block) -> Block:
+        made = Header.decode(block.header)
+        self.head = Position(made.epoch, made.height, block.hash)
+        self.mono, self.fleet.now = self.mono + made.span + 1, self.fleet.now + made.span + 1
+        self.blocks.append(block)
+        return block
 
     def _sign_block(self, readings: int, classes: Sequence[int], **header: object) -> Block:
         by_class = {0: [0, 1], 1: [2], 2: [3]}

@@ -93,6 +93,11 @@ def _add_records(app: FastAPI, backend: Backend) -> None:
         """Order an epoch change, rotation, revocation or contract grant: the body is a transaction's bytes."""
         return {"gateway": (await run_in_threadpool(registry.record, await _body(request))).hex()}
 
+    @app.post("/v1/commands", status_code=202, openapi_extra=takes)
+    async def command(request: Request) -> dict[str, str]:
+        """Hand a command to its gateway: the body is a Signed Command's bytes. Its outcome comes in a block."""
+        return {"gateway": (await run_in_threadpool(backend.commands.take, await _body(request))).hex()}
+
 
 def _add_health(app: FastAPI, backend: Backend) -> None:
     @app.get("/healthz")

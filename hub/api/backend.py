@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hub.commands import Commands
 from hub.core import Core, Refusals
 from hub.enrolment import Registry
 from hub.errors import HubError
@@ -26,6 +27,7 @@ class Backend:
     core: Core
     archive: Archive
     registry: Registry
+    commands: Commands
     view: View
     refusals: Refusals
     health: Callable[[], dict[str, Any]]

@@ -7,9 +7,9 @@ segments only the public one leaves by here; the others' hashes stand in the hea
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Header, Query, Response
+from fastapi import FastAPI, Header, Path, Query, Response
 
 from gateway.chain.block import Header as BlockHeader
 from gateway.chain.finality import Checkpoint
@@ -21,6 +21,10 @@ from hub.evidence import alarm_evidence, reading_evidence
 from hub.store import StoredHeader
 
 Accept = Annotated[str, Header()]
+_MOST: Final = 1 << 48
+"""Heights, sizes and places lie below; beyond it they would not fit the database's integers either."""
+Place = Annotated[int, Path(ge=0, lt=_MOST)]
+Size = Annotated[int, Query(ge=0, lt=_MOST)]
 
 
 def add_proofs(app: FastAPI, backend: Backend) -> None:
@@ -43,7 +47,7 @@ def _add_chain(app: FastAPI, backend: Backend) -> None:
         return _cbor(core.genesis.encode())
 
     @app.get("/v1/checkpoint", response_model=None)
-    def checkpoint(height: int | None = None, accept: Accept = "") -> Response | dict[str, Any]:
+    def checkpoint(height: Size | None = None, accept: Accept = "") -> Response | dict[str, Any]:
         """Return a final block's checkpoint, by default the latest: bytes for `Accept: application/cbor`, else JSON."""
         found = core.store.chain.checkpoint(height)
         if found is None:
@@ -51,7 +55,7 @@ def _add_chain(app: FastAPI, backend: Backend) -> None:
         return _cbor(found.encode()) if CBOR in accept else _show_checkpoint(backend, found)
 
     @app.get("/v1/proofs/consistency")
-    def consistency(old: int, new: int) -> dict[str, Any]:
+    def consistency(old: Size, new: Size) -> dict[str, Any]:
         """Return the RFC 6962 proof that the log of `new` leaves extends that of `old`."""
         return {"old": old, "new": new, "path": [each.hex() for each in core.ledger.consistency(old, new)]}
 
@@ -66,7 +70,7 @@ def _add_blocks(app: FastAPI, backend: Backend) -> None:
         return [_show_header(backend, wanted, each) for each in core.store.latest_headers(wanted, limit)]
 
     @app.get("/v1/blocks/{gateway}/{height}", response_model=None)
-    def block(gateway: str, height: int, accept: Accept = "") -> Response | dict[str, Any]:
+    def block(gateway: str, height: Place, accept: Accept = "") -> Response | dict[str, Any]:
         """Return a block: its public bytes for `Accept: application/cbor`, else its header and summaries as JSON."""
         wanted = identity(gateway, 16)
         found = _at(backend, wanted, height)
@@ -84,7 +88,7 @@ def _add_items(app: FastAPI, backend: Backend) -> None:
     core, archive = backend.core, backend.archive
 
     @app.get("/v1/proofs/blocks/{gateway}/{height}")
-    def block_proof(gateway: str, height: int) -> Response:
+    def block_proof(gateway: str, height: Place) -> Response:
         """Return a block's HeaderFinality, as bytes."""
         wanted = identity(gateway, 16)
         at = _at(backend, wanted, height).position
@@ -97,7 +101,7 @@ def _add_items(app: FastAPI, backend: Backend) -> None:
     def alarm_proof(alarm: str) -> Response:
         """Return an alarm's FinalityProof by its transition's hash, as bytes."""
         wanted = identity(alarm, 32)
-        for stored in core.store.alarms(transition=wanted):
+        for stored in core.store.alarms(transition=wanted, flaw=""):
             index = core.ledger.index(LogLeaf(ALARMS, stored.gateway, 0, stored.alarm.mark, wanted))
             if index is not None:
                 return _cbor(core.ledger.finality(index, core.checkpoint()).encode())
@@ -109,14 +113,14 @@ def _add_items(app: FastAPI, backend: Backend) -> None:
         return _cbor(alarm_evidence(archive, identity(alarm, 32)))
 
     @app.get("/v1/evidence/blocks/{gateway}/{height}/{leaf}")
-    def evidence_of_reading(gateway: str, height: int, leaf: int) -> Response:
+    def evidence_of_reading(gateway: str, height: Place, leaf: Place) -> Response:
         """Return the evidence file of one leaf of a block's public segment."""
         return _cbor(reading_evidence(archive, identity(gateway, 16), height, leaf))
 
 
 def _at(backend: Backend, gateway: bytes, height: int) -> StoredHeader:
     """Return a gateway's block at a height, of the latest epoch that has one there. Raises NotFound."""
-    found = backend.core.store.latest_headers(gateway, 1, before=height + 1) if height < 1 << 48 else []
+    found = backend.core.store.latest_headers(gateway, 1, before=height + 1)
     if not found or found[0].position.height != height:
         raise NotFound(f"gateway {gateway.hex()} has no block {height} here")
     return found[0]
@@ -159,7 +163,9 @@ def _summaries(backend: Backend, header: BlockHeader, stored: StoredHeader) -> l
             "sum": each.total,
         }
         for each in stored.summaries
-        if catalogue is not None and (series := catalogue[each.series]).klass == PUBLIC
+        if catalogue is not None
+        and each.series < len(catalogue)
+        and (series := catalogue[each.series]).klass == PUBLIC
     ]
 
 

@@ -13,15 +13,22 @@ import pytest
 from fleet import Fleet, flip
 from hubkit import Hub, lived
 
-from gateway.chain.custody import Receipt
-from gateway.chain.finality import Checkpoint
-from gateway.chain.keys import NO_HASH
+from gateway.chain.block import Header
+from gateway.chain.custody import CustodyBatch, Receipt
+from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Seal
+from gateway.chain.keys import CUSTODY, NO_HASH
 from gateway.chain.messages import HeaderFinality, Receipts
 from gateway.chain.ordered import HEADERS, LogLeaf, Position
+from gateway.chain.reading import reading_leaf
+from gateway.chain.verify import open_block
 from hub.audit import audit
+from hub.chainstore import split_txs
 from hub.consensus.base import FinalBlock
+from hub.consensus.embedded import with_hash
 from hub.errors import AuditError
+from hub.library import claimed_classes
 from hub.report import AGAINST, LEDGER, STORAGE, Report
+from hub.store import NewBlock
 
 # What is kept, and how an audit names damage to it.
 KEPT = {
@@ -399,6 +406,88 @@ def test_a_rewritten_history_is_found_from_elsewhere(hub: Hub, tmp_path: Path) -
     other.close()
     assert audit(tmp_path / "other").verdict == "ok"
     assert "it was rewritten" in against(tmp_path / "other", kept).verdict
+
+
+def retime(hub: Hub, shift: int) -> None:
+    """Move every final block in time, as the hub's own key can: chained, committed and sealed anew."""
+    hub.close()
+    previous, statements = NO_HASH, []
+    final = (
+        "SELECT height, time, txs, app FROM final_blocks JOIN commits USING (height, time) ORDER BY height"
+    )
+    for height, time, txs, app in rows(hub.directory, final):
+        block = with_hash(FinalBlock(height, time + shift, NO_HASH, split_txs(txs)), previous)  # type: ignore
+        previous = block.hash
+        app_hash = AppState.decode(app).hash  # type: ignore[arg-type]
+        body = EmbeddedSeal(hub.fleet.genesis.hash, block.height, block.time, app_hash)
+        seal = Seal.embedded(hub.fleet.hub_key, body).encode()
+        at = "WHERE height = ?"
+        statements += [
+            (f"UPDATE final_blocks SET time = ?, hash = ? {at}", (block.time, block.hash, height)),
+            (f"UPDATE commits SET time = ? {at}", (block.time, height)),
+            (f"UPDATE seals SET seal = ? {at}", (seal, height)),
+        ]
+    change(hub.directory, *statements)
+
+
+def test_a_history_moved_in_time_is_found_from_elsewhere(hub: Hub) -> None:
+    """Times are in no application hash, so log and state of the kept checkpoint are all still there."""
+    kept = hub.store.chain.checkpoint(3)
+    assert kept is not None
+    retime(hub, -300_000)
+    assert audit(hub.directory).verdict == "ok", "alone, it contradicts nothing"
+    said = against(hub.directory, kept).verdict
+    assert "final block 3 was sealed twice" in said
+    assert "rewritten" in said
+
+
+def test_a_history_moved_in_time_contradicts_what_gateways_signed_to_have_seen(hub: Hub) -> None:
+    retime(hub, 1)
+    (finding,) = audit(hub.directory).findings
+    assert "block 2/4 of gateway" in finding
+    assert "saw another seal of final block" in finding
+
+
+def test_promises_moved_in_time_are_found_by_a_receipt_kept_elsewhere(hub: Hub) -> None:
+    receipt = hub.store.custody.receipts(hub.fleet.gateway("a").id, 1, 1, 1)[0]
+    hub.close()
+    body = CustodyBatch.decode(receipt.batch.body)
+    batch = hub.fleet.hub_key.signed(CUSTODY, replace(body, time=body.time - 300_000).encode())
+    change(hub.directory, ("UPDATE custody_batches SET batch = ?", (batch.encode(),)))
+    assert audit(hub.directory).verdict == "ok", "alone, it contradicts nothing"
+    assert "custody batch that this history does not have" in against(hub.directory, receipt).verdict
+
+
+def test_a_good_alarm_that_is_kept_as_a_strangers_is_a_finding(hub: Hub) -> None:
+    gateway = hub.fleet.gateway("a")
+    own, forged = gateway.alarm(), gateway.alarm()
+    gateway.pending.clear()
+    for alarm in (own, replace(forged, signature=bytes(64))):
+        hub.store.add_alarm(alarm, gateway.id, "UnknownGateway", hub.fleet.now)
+    hub.close()
+    (finding,) = audit(hub.directory).findings
+    assert finding.startswith(f"alarm {own.hash.hex()[:16]}… of gateway {gateway.id.hex()[:16]}… is its own")
+
+
+def test_a_gateway_that_contradicts_a_catalogue_it_tells_later_does_not_make_the_hub_a_liar(
+    hub: Hub,
+) -> None:
+    """Nothing that the hub could have known was wrong with the block; its own bytes must still hold together."""
+    gateway = hub.fleet.gateway("a")
+    told = gateway.catalogue
+    gateway.catalogue = (replace(told[0], klass=2),)
+    block = gateway.block_of({0: [reading_leaf(0, 0, 7)]})
+    header = Header.decode(block.header)
+    opened = open_block(block, header, claimed_classes(block, header))
+    hub.store.add_blocks([NewBlock(block, header, opened, hub.fleet.now)])
+    hub.order(hub.fleet.order_headers(block))
+    hub.store.library.add_catalogue(gateway.catalogue)
+    hub.close()
+    report = audit(hub.directory)
+    assert report.verdict == "ok"
+    assert any("contradicts the catalogue it names" in finding for finding in report.findings)
+    change(hub.directory, ("UPDATE segments SET data = x'824081830001' WHERE id / 4 = 8", ()))
+    assert "BadSegment" in audit(hub.directory).verdict
 
 
 def test_a_promise_given_and_not_kept_is_found_by_its_receipt(hub: Hub, tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fleet import CONTRACT_DOCUMENT, FleetGateway, seeded
 from hubs import Caller, RunningHub, eventually
 
-from gateway.chain.alarm import LATCHED, UNRECORDED, Alarm
+from gateway.chain.alarm import ALARMED, LATCHED, NORMAL, UNRECORDED, Alarm
+from gateway.chain.block import list_catalogue
 from gateway.chain.canonical import encode
 from gateway.chain.keys import Signed, SigningKey
 from gateway.chain.ordered import ContractGrant, Position
+from gateway.chain.reading import PUBLIC, RESTRICTED, Status, event_leaf, reading_leaf
 
 WHOLE = range(1, 4)
 
@@ -165,8 +168,8 @@ def test_a_stranger_is_refused_but_his_alarm_is_shown_with_its_mark(hub: Running
     eventually(lambda: "UnknownGateway" in [r["kind"] for r in hub.rest.json("/v1/refusals")], "the refusal")
     alarm = stranger.alarm()
     caller.say("alarm", alarm.encode())
-    caller.alarm_receipt()
     assert "UnknownGateway" in shown_alarm(hub, alarm)["marks"]
+    assert caller.queue("receipt3").empty(), "nobody can tell whether it is his"
     assert hub.rest.status_of(f"/v1/gateways/{stranger.id.hex()}") == 404
 
 
@@ -227,6 +230,95 @@ def test_late_early_unordered_and_unrecorded_alarms_are_shown_with_their_marks(
     assert {"late", "out-of-order"} <= set(shown_alarm(hub, late)["marks"])
     state = hub.rest.json(f"/v1/gateways/{gateway.id.hex()}")["contracts"]
     assert [(each["contract"], each["condition"]) for each in state] == [("gas-ch4", "latched")]
+
+
+def test_an_earlier_boots_late_alarm_does_not_end_an_active_one(
+    hub: RunningHub, joined: tuple[FleetGateway, Caller]
+) -> None:
+    gateway, caller = joined
+    early = gateway.alarm(NORMAL, before=ALARMED)
+    hub.fleet.now += 1000
+    gateway.reboot()
+    now = gateway.alarm(ALARMED)
+    for alarm in (now, early):
+        caller.say("alarm", alarm.encode())
+        caller.alarm_receipt()
+    assert "out-of-order" in shown_alarm(hub, early)["marks"]
+    state = hub.rest.json(f"/v1/gateways/{gateway.id.hex()}")["contracts"]
+    assert [(each["contract"], each["condition"]) for each in state] == [("gas-ch4", "alarm")]
+
+
+def test_a_backlog_under_another_catalogue_is_not_shown_under_this_ones_names(tmp_path: Path) -> None:
+    """The same index was a restricted series once, and is a public one now: the birth overtakes the blocks."""
+    running = RunningHub(tmp_path / "hub")
+    with running:
+        gateway, caller = running.join("a")
+        public = replace(gateway.catalogue[0], name="ch4")
+        gateway.catalogue = (replace(public, name="bedroom.occupancy", klass=RESTRICTED),)
+        caller.birth()
+        backlog = gateway.block_of({RESTRICTED: [reading_leaf(0, 0, 777)]})
+        gateway.catalogue = (public,)
+        caller.birth()
+        caller.say("block", backlog.encode())
+        caller.final(1)
+        assert values(running, gateway) == {"ch4": None}
+    with running:
+        assert values(running, gateway) == {"ch4": None}
+        caller = running.call(gateway)
+        caller.say("block", gateway.block_of({PUBLIC: [reading_leaf(0, 0, 5)]}).encode())
+        caller.final(2)
+        assert values(running, gateway) == {"ch4": 5}
+    with running:
+        assert values(running, gateway) == {"ch4": 5}
+
+
+def values(hub: RunningHub, gateway: FleetGateway) -> dict[str, int | None]:
+    series = hub.rest.json(f"/v1/gateways/{gateway.id.hex()}")["series"]
+    return {each["name"]: each["value"] for each in series}
+
+
+@pytest.mark.parametrize("klass", [PUBLIC, RESTRICTED])
+def test_a_block_whose_only_word_of_a_series_is_its_fault_is_taken_without_its_catalogue(
+    hub: RunningHub, klass: int
+) -> None:
+    gateway = hub.enrol(f"dead sensor {klass}")
+    caller = hub.call(gateway)
+    leaves = [event_leaf(Status(3, 0, 2, "nack"))]
+    caller.say("block", gateway.block_of({klass: leaves}).encode())
+    assert caller.request().first == 0
+    assert caller.final(1).custody[0].promise.classes == 1 << klass
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        {PUBLIC: [reading_leaf(3, 0, 1)], RESTRICTED: [event_leaf(Status(3, 0, 2, "nack"))]},
+        {PUBLIC: [reading_leaf(4, 0, 1)]},
+        {PUBLIC: [event_leaf(Status(4, 0, 2, "nack"))]},
+    ],
+    ids=["two classes", "no such series", "status of no such series"],
+)
+def test_without_its_catalogue_a_block_must_not_contradict_itself(
+    hub: RunningHub, leaves: dict[int, list[bytes]], request: pytest.FixtureRequest
+) -> None:
+    gateway = hub.enrol(request.node.name)
+    caller = hub.call(gateway)
+    caller.say("block", gateway.block_of(leaves).encode())
+    eventually(lambda: "BadSegment" in hub.refusals(gateway), "the refusal")
+
+
+def test_a_block_that_its_later_catalogue_belies_is_shown_without_harm(hub: RunningHub) -> None:
+    gateway = hub.enrol("told too late")
+    caller = hub.call(gateway)
+    listing = list_catalogue(gateway.catalogue[:1])
+    block = gateway.block_of({PUBLIC: [reading_leaf(3, 0, 1)]}, catalogue=replace(listing, count=4))
+    caller.say("block", block.encode())
+    caller.final(1)
+    gateway.catalogue = gateway.catalogue[:1]
+    caller.birth()
+    path = f"blocks/{gateway.id.hex()}/1"
+    assert hub.rest.json(f"/v1/{path}")["series"] == []
+    assert hub.rest.status_of(f"/v1/evidence/{path}/0") == 404
 
 
 def test_an_unknown_catalogue_is_asked_for_and_the_block_is_final_all_the_same(hub: RunningHub) -> None:

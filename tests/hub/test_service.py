@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import ssl
 import subprocess
 import urllib.request
@@ -111,6 +113,26 @@ def without_times(found: dict[str, Any]) -> dict[str, Any]:
         for series in gateway["series"]:
             series["wall_ms"] = series["wall_ms"] is not None
     return found
+
+
+def test_a_damaged_chart_summary_does_not_keep_the_hub_from_starting(tmp_path: Path) -> None:
+    hub = RunningHub(tmp_path / "hub")
+    with hub:
+        gateway, caller = hub.join("a")
+        caller.say("block", gateway.block(10).encode())
+        caller.final(1)
+        before = hub.rest.json(f"/v1/gateways/{gateway.id.hex()}")["series"]
+    with contextlib.closing(sqlite3.connect(hub.directory / "ledger.db")) as db:
+        (trigger,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'segments_no_update'").fetchone()
+        db.execute("DROP TRIGGER segments_no_update")
+        db.execute("UPDATE segments SET summary = x'8100'")
+        db.execute(trigger)
+        db.commit()
+    with hub:
+        after = hub.rest.json(f"/v1/gateways/{gateway.id.hex()}")["series"]
+        assert [each["value"] for each in after] == [each["value"] for each in before]
+        summaries = hub.rest.json(f"/v1/blocks/{gateway.id.hex()}/1")["series"]
+        assert [(each["name"], each["count"]) for each in summaries] == [("ch4", 5), ("temperature", 5)]
 
 
 def test_the_hubs_state_rises_in_version_over_stops_and_kills(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -31,7 +32,8 @@ from gateway.chain.trees import leaf_hash
 from hub.errors import ConsensusError, StoreError
 from hub.ledger import Ledger
 from hub.schema import expected_objects
-from hub.store import Store, Summary, pack_summaries, unpack_summaries
+from hub.store import Store
+from hub.summaries import Summary, pack_summaries, unpack_summaries
 
 REFUSAL = r"append-only|only with its shedding"
 
@@ -285,6 +287,52 @@ def test_summaries_count_and_survive_packing(readings: list[tuple[int, int]]) ->
         own = [value for index, value in readings if index == each.series]
         assert each == Summary(each.series, len(own), min(own), max(own), own[-1], sum(own))
     assert [each.series for each in found] == sorted(set(series))
+
+
+def test_an_alarm_is_judged_anew_where_its_gateway_was_unknown_and_only_there(hub: Hub) -> None:
+    (gateway,) = hub.enrol("a")
+    hub.store.add_alarm(gateway.alarm(), gateway.id, "UnknownGateway", 1)
+    (stored,) = hub.store.alarms(gateway=gateway.id)
+    hub.store.judge_alarm(stored, "")
+    assert [each.flaw for each in hub.store.alarms(gateway=gateway.id)] == [""]
+    with pytest.raises(StoreError, match="append-only"):
+        hub.store.judge_alarm(stored, "BadSignature")
+
+
+def test_latest_alarms_are_not_crowded_out_by_what_nobody_vouches_for(hub: Hub) -> None:
+    (gateway,) = hub.enrol("a")
+    own = gateway.alarm()
+    hub.store.add_alarm(own, gateway.id, "", 1)
+    for flaw in ("UnknownGateway", "BadSignature"):
+        for number in range(5):
+            forged = replace(gateway.alarm(), signature=bytes([number]) * 64)
+            hub.store.add_alarm(forged, gateway.id, flaw, 2)
+    assert [each.hash for each in hub.store.latest_alarms(gateway.id, 2)] == [own.hash]
+    assert len(hub.store.latest_alarms(limit=4, proven=False)) == 4
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\x00", b"\x81\x00", b"\x86\x00\x01\x02\x03\x04\x61a", b"\x86\x40\x01\x02\x03\x04\x05"]
+)
+def test_a_damaged_summary_is_made_anew_from_its_segment(hub: Hub, damage: bytes) -> None:
+    (gateway,) = hub.enrol("a")
+    hub.keep(gateway.block(4, classes=(0, 1)))
+    whole = hub.store.latest_headers(gateway.id)[0].summaries
+    with hub.store.database.write() as db:
+        db.execute("DROP TRIGGER segments_no_update")
+        db.execute("UPDATE segments SET summary = ?", (damage,))
+    with pytest.raises(StoreError, match="damaged"):
+        unpack_summaries(damage)
+    assert hub.store.latest_headers(gateway.id)[0].summaries == whole
+    with hub.store.database.write() as db:
+        db.execute("UPDATE segments SET data = x'00'")
+    assert hub.store.latest_headers(gateway.id)[0].summaries == ()
+
+
+@given(st.binary(max_size=60))
+def test_bytes_that_are_no_summaries_are_refused_by_name(data: bytes) -> None:
+    with contextlib.suppress(StoreError):
+        unpack_summaries(data)
 
 
 def test_a_block_has_the_summaries_of_all_its_segments_even_of_shed_ones(hub: Hub) -> None:

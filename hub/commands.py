@@ -1,0 +1,97 @@
+"""Commands: from an authority or hub of the genesis to a gateway, checked here and handed on to its topic.
+
+Owned: what the REST interface accepts as a command. Not owned: the rule that a command is done once and in its
+boot, which is the gateway's; what became of it, which the gateway records in a block.
+
+Invariants:
+- Nothing is handed on for where it came from: a command carries its signer's signature, and nothing is added.
+- Each command that is handed on is a finding: its item is the hash by which the block's outcome names it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from gateway.chain.errors import BadRecord, ChainError, UnknownGateway, UnknownSigner
+from gateway.chain.genesis import Genesis
+from gateway.chain.keys import COMMAND, Signed, digest
+from gateway.chain.messages import Command
+from hub.core import Core, Refusals
+from hub.enrolment import Refused
+from hub.errors import LinkError
+from hub.outbox import Outbox
+
+_ACTIONS: Final = {1: "reset of", 2: "silence for", 3: "new epoch"}
+_NOBODY: Final = bytes(16)
+
+
+class Commands:
+    """Takes commands that come over REST to their gateways. Safe for several threads.
+
+    Args:
+        is_connected: whether the broker can be reached now.
+    """
+
+    def __init__(
+        self, core: Core, outbox: Outbox, refusals: Refusals, is_connected: Callable[[], bool]
+    ) -> None:
+        self._core, self._outbox, self._refusals, self._is_connected = core, outbox, refusals, is_connected
+        self._lock = threading.Lock()
+        self._noted: dict[bytes, int] = {}  # commands by hash, until when they are good
+
+    def take(self, payload: bytes) -> bytes:
+        """Hand a command (a Signed's bytes) on and return its gateway. A repeat is handed on again.
+
+        Raises:
+            Refused: the command breaks a rule.
+            LinkError: the broker cannot be reached now.
+            StoreError: it cannot be put on record.
+        """
+        try:
+            signed = Signed.decode(payload)
+            command = Command.decode(signed.body)
+            signer = self._check(signed, command)
+        except ChainError as error:
+            self._refusals.note(_NOBODY, error, payload)
+            raise Refused(type(error).__name__, str(error)) from error
+        if not self._is_connected():
+            raise LinkError("the broker cannot be reached now: give the command again once /healthz is well")
+        self._note(digest(COMMAND, signed.body), command, signer)
+        self._outbox.say_command(command.gateway, signed)
+        return command.gateway
+
+    def _check(self, signed: Signed, command: Command) -> str:
+        """Return the name of a command's signer. Raises ChainError."""
+        core = self._core
+        core.genesis.require(command.genesis, "the command")
+        name, key = _signer(core.genesis, command.signer)
+        signed.verify(COMMAND, key)
+        if core.entry(command.gateway) is None:
+            raise UnknownGateway(
+                f"gateway {command.gateway.hex()[:16]} of the command was never enrolled in this chain"
+            )
+        if (now := core.now_ms()) > command.not_after:
+            raise BadRecord(f"the command ran out at {command.not_after}, it is {now}")
+        return name
+
+    def _note(self, identity: bytes, command: Command, signer: str) -> None:
+        core, now = self._core, self._core.now_ms()
+        with self._lock:
+            if identity in self._noted:
+                return
+            said = f"command of {signer}: {_ACTIONS[command.action]} {command.contract}"
+            core.store.notes.add_finding(now, command.gateway, "command", said, identity)
+            self._noted = {each: until for each, until in self._noted.items() if until >= now}
+            self._noted[identity] = command.not_after
+
+
+def _signer(genesis: Genesis, key: bytes) -> tuple[str, bytes]:
+    """Return name and key of an authority or hub. Raises UnknownSigner."""
+    try:
+        found = genesis.authority(key)
+        return found.name, found.key
+    except UnknownSigner:
+        hub = genesis.hub(key)
+        return hub.name, hub.key
