@@ -1,7 +1,7 @@
 """Sending to one hub: births, alarms, heartbeats, epoch changes and blocks, over one link, in this order.
 
 Owns when what is sent, and sent again. It does not own the connection (`gateway.mqtt`), which block is next
-(`gateway.window`), nor what arrives (`gateway.hearing`).
+(`gateway.window`), alarms that are on no disk (`gateway.crier`), nor what arrives (`gateway.hearing`).
 
 Invariants:
 * A broker's acknowledgement means nothing here: alarms and blocks are sent until the hub has signed for them.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from gateway.chain.block import Header
 from gateway.chain.errors import ChainError
 from gateway.chain.genesis import Genesis
 from gateway.config import HubTable
+from gateway.crier import Crier
 from gateway.errors import ConfigError, StoreError
 from gateway.hearing import Heard, Hearing
 from gateway.herald import Herald
@@ -96,16 +97,17 @@ class HubSync:
         self._epoch = mouth.keeper.epoch
         self._alarms: dict[bytes, float] = {}
         self._heard_up_to = 0  # ordinal of transitions
-        self._acknowledged: set[bytes] = set()  # of those that have no row yet
         self._beat_at = self._change_at = 0.0
         self._link = Link(
             _link_config(table, self._topics), self._take, on_up=self._on_up, on_down=self._on_down
         )
+        self._crier = Crier(hub.name, mouth.unwritten, self._send_alarm)
         self._thread = threading.Thread(target=self._run, name=f"sync-{hub.name}", daemon=True)
 
     def start(self) -> None:
         """Begin to connect and to send."""
         self._link.start()
+        self._crier.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -114,10 +116,12 @@ class HubSync:
             self._stopping = True
             self._lock.notify()
         self._thread.join()
+        self._crier.stop()
         self._link.close()
 
     def announce(self) -> None:
         """There is something new to send."""
+        self._crier.announce()
         with self._lock:
             self._announced = self._stirred = True
             self._lock.notify()
@@ -165,6 +169,7 @@ class HubSync:
         return True
 
     def _heed(self, heard: Heard) -> None:
+        self._crier.acknowledged(heard.alarms)
         with self._lock:
             if heard.answered:
                 self._satisfied = self._mouth.keeper.is_confirmed
@@ -176,8 +181,6 @@ class HubSync:
             self._window.received(heard.received)
             for each in heard.alarms:
                 self._alarms.pop(each, None)
-            waiting = {row.hash for row in self._mouth.unwritten()}
-            self._acknowledged = waiting & {*self._acknowledged, *heard.alarms}
             if heard.resend:
                 self._window.request(*heard.resend)
             if heard.rebirth:  # for the blocks that it was sent last
@@ -266,14 +269,15 @@ class HubSync:
         self._announced = False
         for row in self._unheard():
             if now - self._alarms.get(row.hash, -_ALARM_AGAIN_S) >= _ALARM_AGAIN_S:
-                alarm = Alarm.sign(self._mouth.identity.key, row.body, row.mark)
-                self._publish("alarm", alarm.encode())
+                self._send_alarm(row)
                 with self._lock:
                     self._alarms[row.hash] = now
 
-    def _unheard(self) -> Iterator[Transition]:
-        """The transitions whose alarm the hub has not acknowledged; first those that no slow disk can hold up."""
-        yield from [row for row in self._mouth.unwritten() if row.hash not in self._acknowledged]
+    def _send_alarm(self, row: Transition) -> None:
+        self._publish("alarm", Alarm.sign(self._mouth.identity.key, row.body, row.mark).encode())
+
+    def _unheard(self) -> list[Transition]:
+        """The transitions whose alarm the hub has not acknowledged; what has no row yet is the crier's."""
         last = self._mouth.store.last_ordinal()
         rows = self._mouth.store.unacknowledged(self._name, after=self._heard_up_to)
         self._heard_up_to = rows[0].ordinal - 1 if rows else last
@@ -283,7 +287,7 @@ class HubSync:
             )
             rows = [*newest, *rows]
             self._announced = True
-        yield from rows
+        return rows
 
     def _send_change(self, now: float) -> None:
         change = self._mouth.keeper.change

@@ -12,7 +12,7 @@ from testhub import AUTHORITY, HUB_KEY, TestHub, make_genesis, wait_until
 
 import gateway.sync
 import gateway.window
-from gateway.chain.alarm import ALARMED, Transition
+from gateway.chain.alarm import ALARMED, UNRECORDED, Transition
 from gateway.chain.block import Header
 from gateway.chain.keys import NO_HASH
 from gateway.chain.reading import Outcome, open_segment, parse_leaf
@@ -98,6 +98,21 @@ def test_an_alarm_sounds_and_arrives_although_blocks_wait_for_the_hub(tmp_path: 
     assert len(hub.blocks) == blocks
     hub.say_state(online=True)
     wait_until(lambda: len(hub.blocks) > blocks, "the blocks")
+    wait_until(lambda: not run.gateway.store.unacknowledged("hub"), "the acknowledgement")
+    run.stop()
+
+
+def test_a_store_that_answers_nobody_holds_up_neither_siren_nor_alarm(tmp_path: Path, hub: TestHub) -> None:
+    run = Site(tmp_path / "g", hub.url).start(readings=20)
+    enrolled(hub, run)
+    wait_until(lambda: len(hub.blocks) >= 2, "blocks, and receipts on their way")
+    with run.gateway.store._lock:  # as while a transaction waits for its disk
+        run.leak()
+        wait_until(lambda: run.siren, "the siren")
+        wait_until(lambda: bool(hub.alarms), "the alarm")
+    (alarm,) = hub.alarms.values()
+    assert alarm.mark == UNRECORDED
+    wait_until(lambda: run.gateway.store.last_ordinal() == 1, "the row")
     wait_until(lambda: not run.gateway.store.unacknowledged("hub"), "the acknowledgement")
     run.stop()
 
