@@ -18,7 +18,7 @@ from gateway.config import ContractsTable
 from gateway.contracts.errors import ContractError
 from gateway.contracts.library import template
 from gateway.decider import ContractSet
-from gateway.errors import ConfigError, StoreFull
+from gateway.errors import ConfigError, StoreError
 from gateway.store import Store
 
 __all__ = ["GRANT", "configured_contracts", "first_contracts"]
@@ -53,7 +53,7 @@ def first_contracts(table: ContractsTable, where: str, store: Store) -> Contract
         if parsed == digest:
             return ContractSet.decode(documents, 0)
     contracts = _parse(texts)
-    with contextlib.suppress(StoreFull):  # then they are parsed once more at the next start
+    with contextlib.suppress(StoreError):  # then they are parsed once more at the next start
         store.put({_PARSED: encode([digest, list(contracts.documents)])})
     return contracts
 

@@ -26,7 +26,7 @@ from gateway.contracts.errors import ContractError
 from gateway.control import Control
 from gateway.decider import ContractSet, Decider
 from gateway.enrol import Trust, load_key, load_trust
-from gateway.errors import ConfigError, GatewayError, OutputError, SensorError, StoreFull
+from gateway.errors import ConfigError, GatewayError, OutputError, SensorError, StoreError
 from gateway.herald import Herald, check_birth
 from gateway.keeper import Identity, Keeper
 from gateway.logbook import Logbook
@@ -45,6 +45,7 @@ __all__ = ["Gateway", "make_hardware", "software"]
 _log = logging.getLogger(__name__)
 
 _END_S: Final = 5.0
+_NO_ROOM: Final = 100_000  # per mille of the quota: as full as a heartbeat can say
 
 
 class Gateway:
@@ -76,7 +77,7 @@ class Gateway:
         self._owes_listings = False
         try:
             self._keep_listings(contracts)
-        except StoreFull as error:
+        except StoreError as error:
             _log.error("the catalogue cannot be stored yet: %s", error)
             self._owes_listings = True
         self.keeper = Keeper(
@@ -200,7 +201,7 @@ class Gateway:
             heartbeat_ms=self._config.gateway.heartbeat_s * 1000,
             software=software(),
             faults=lambda: self.recorder.faults,
-            fill=lambda: self.pruner.fill,
+            fill=lambda: self.pruner.fill if self.store.is_writable else _NO_ROOM,
         )
         return Membership(
             self._config,
@@ -274,8 +275,12 @@ class Gateway:
             "head": [head.epoch, head.height],
             "publishing": self.keeper.is_confirmed,
             "hubs": [hub.is_connected for hub in self.hubs],
-            "troubles": [hub.trouble for hub in self.hubs if hub.trouble],
+            "troubles": self._troubles(),
         }
+
+    def _troubles(self) -> list[str]:
+        worn = [] if self.store.is_writable else ["the data directory cannot be written: nothing is recorded"]
+        return [*worn, *(hub.trouble for hub in self.hubs if hub.trouble)]
 
 
 def make_hardware(

@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -23,28 +24,38 @@ from gateway.schema import VERSION, migrate
 
 __all__ = ["Database"]
 
+_log = logging.getLogger(__name__)
+
 _FULL: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+_SETTINGS: Final = ("meta", "listings")
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Database:
     """An open database of the present schema. Methods may be called from any thread.
 
+    Args:
+        writable: where False, the file is left alone: what it says is copied to memory as far as it can be read,
+            and every write fails. For a disk that cannot be written any more.
+
     Attributes:
         is_new: there was no file.
-        recovered_whole: False where a damaged one was set aside.
+        recovered_whole: False where a damaged one was set aside, or the file is left alone.
 
     Raises (all methods):
         StoreFull: the disk is full.
         StoreError: the database cannot be read or written, or is of a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
         self._path = path
         self._lock = threading.RLock()
         self.is_new = not path.exists()
-        self.recovered_whole = True
+        self.is_writable = self.recovered_whole = writable
         with self._translated():
+            if not writable:
+                self._connection = self._open_aside()
+                return
             try:
                 self._connection = self._open()
             except sqlite3.DatabaseError as error:
@@ -110,6 +121,18 @@ class Database:
         except BaseException:
             connection.close()
             raise
+        return connection
+
+    def _open_aside(self) -> sqlite3.Connection:
+        connection = sqlite3.connect("file::memory:", uri=True, isolation_level=None, check_same_thread=False)
+        migrate(connection)
+        try:
+            connection.execute("ATTACH ? AS old", (f"{self._path.absolute().as_uri()}?mode=ro&immutable=1",))
+            for table in _SETTINGS:
+                connection.execute(f"INSERT INTO {table} SELECT * FROM old.{table}")
+        except sqlite3.Error as error:
+            _log.error("%s cannot be read either: %s", self._path, error)
+        connection.execute("PRAGMA query_only = ON")
         return connection
 
     def _set_aside(self) -> None:

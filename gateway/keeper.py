@@ -53,9 +53,9 @@ class Keeper:
         self._identity = identity
         self._store = store
         self._lock = threading.RLock()
-        if not whole:
+        if not whole and store.is_writable:
             store.put({"whole": b"\0"})
-        self._whole = store.get("whole") != b"\0"
+        self._whole = whole and store.get("whole") != b"\0"
         self._epoch = int.from_bytes(store.get("epoch") or b"\1", "big")
         self._change = _read_change(store.get("change"))
         self._base = _read_position(store.get("base"))
@@ -125,8 +125,8 @@ class Keeper:
             goes on (`is_confirmed`), or when nothing may be sent because the gateway is not in good standing.
         """
         with self._lock:
-            if answer.standing != GOOD:
-                self._confirmed = False
+            if answer.standing != GOOD or not self._store.is_writable:
+                self._confirmed = False  # what cannot be kept is not signed either
                 return None
             if self._is_in_force(answer):
                 self._adopt(answer)
@@ -137,8 +137,9 @@ class Keeper:
                 return None
             self._confirmed = False
             if self._change is None or not self._fits(self._change, answer):
-                self._change = self._sign_change(answer, reason)
-                self._store.put({"change": self._change.encode()})
+                change = self._sign_change(answer, reason)
+                self._store.put({"change": change.encode()})
+                self._change = change
             return self._change
 
     def _reason(self, answer: Answer) -> int | None:

@@ -11,6 +11,8 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from gateway.chain.alarm import Transition as TransitionRecord
 from gateway.chain.errors import ChainError
 from gateway.chain.reading import Series
 from gateway.clock import Clock
-from gateway.errors import ConfigError, StoreFull
+from gateway.errors import ConfigError, JournalError, StoreError, StoreFull
 from gateway.feed import Feed
 from gateway.journal import Journal
 from gateway.openblock import Draft, Opening, recover
@@ -33,6 +35,7 @@ __all__ = ["Found", "open_data"]
 
 _log = logging.getLogger(__name__)
 
+_WORN: Final = {errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT}
 _JOURNALS: Final = ("open-0.journal", "open-1.journal")
 
 
@@ -69,12 +72,47 @@ class _Left:
 def open_data(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, clock: Clock) -> Found:
     """Open a gateway's database and journals, and store what its last boot had open.
 
+    Where the disk takes nothing any more, a store that cannot be written and no journals: pins and alarms go on.
+
     Raises:
-        StoreError, JournalError: they cannot be opened or written, or another process has them.
+        ConfigError: the directory is of another chain.
+        StoreError, JournalError: another process has them, or they are of a newer version.
     """
-    store = _open_store(directory)
+    try:
+        return _open_writable(directory, genesis, gateway, bound_ms, clock)
+    except (StoreError, JournalError) as error:
+        if not _is_worn(error):
+            raise
+        _log.critical("%s; nothing is recorded until this disk is replaced: alarms go on", error)
+    store = Store(directory / "gateway.db", writable=False)
     _check_chain(store, genesis, directory)
-    journals = [Journal(directory / name, loss_bound_ms=bound_ms, clock=clock) for name in _JOURNALS]
+    return Found(store, (), (), (), False, 1, store.get("engine"))
+
+
+def _is_worn(error: StoreError | JournalError) -> bool:
+    """Whether it is the disk that refuses, and not another process or version."""
+    if isinstance(error, JournalError):
+        return error.errno in _WORN
+    return error.__cause__ is not None
+
+
+def _open_writable(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, clock: Clock) -> Found:
+    with contextlib.ExitStack() as opened_here:
+        store = _open_store(directory)
+        opened_here.callback(store.close)
+        _check_chain(store, genesis, directory)
+        journals = []
+        for name in _JOURNALS:
+            journals.append(Journal(directory / name, loss_bound_ms=bound_ms, clock=clock))
+            opened_here.callback(journals[-1].close)
+        found = _recover(store, journals, genesis, gateway, clock)
+        opened_here.pop_all()
+    return found
+
+
+def _recover(
+    store: Store, journals: Sequence[Journal], genesis: bytes, gateway: bytes, clock: Clock
+) -> Found:
     whole, opened, last = store.recovered_whole, list[_Left](), store.last_number()
     for journal in journals:
         found = journal.recover()
@@ -117,7 +155,8 @@ def _check_chain(store: Store, genesis: bytes, directory: Path) -> None:
     """Check that a data directory is of this chain. Raises ConfigError: what it holds is refused in any other."""
     kept = store.get("genesis")
     if kept is None:
-        store.put({"genesis": genesis})
+        if store.is_writable:
+            store.put({"genesis": genesis})
     elif kept != genesis:
         store.close()
         raise ConfigError(

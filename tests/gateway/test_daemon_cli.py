@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,4 +190,39 @@ def test_a_deadline_is_met_without_a_sample(tmp_path: Path) -> None:
     run.gateway._samplers.stop()
     wait_until(lambda: run.gateway.recorder.conditions()["gas-ch4"][1] == ("gas:missing",), "the fault")
     assert run.siren
+    run.stop()
+
+
+@contextlib.contextmanager
+def read_only(directory: Path) -> Iterator[None]:
+    """A disk that has become read-only, as worn cards do."""
+    done = subprocess.run(["mount", "--bind", directory, directory], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted: {done.stderr.decode().strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", directory], check=False)
+
+
+def test_on_a_read_only_disk_a_gateway_starts_with_its_identity_and_its_alarm(tmp_path: Path) -> None:
+    site = Site(tmp_path / "g")
+    run = site.start(readings=10)
+    run.leak()
+    wait_until(lambda: run.siren, "the alarm")
+    wait_until(lambda: run.gateway.store.last_number() > 2, "blocks")
+    first = run.id
+    run.stop()
+    with read_only(site.directory):
+        run = site.start(readings=10)
+        assert run.id == first
+        assert run.siren  # the latched alarm, before any sample
+        assert "nothing is recorded" in run.gateway.status()["troubles"][0]
+        run.calm()
+        wait_until(lambda: len(run.gateway.writer.unwritten()) > 0, "an alarm that no row holds")
+        assert {row.mark for row in run.gateway.writer.unwritten()} == {1}
+        run.stop()
+    run = site.start(readings=10)
+    assert run.gateway.keeper.whole
     run.stop()
