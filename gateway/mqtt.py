@@ -1,4 +1,4 @@
-"""The gateway's link to one broker: MQTT 3.1.1, the only module of this package that knows paho.
+"""A link to one broker: MQTT 3.1.1, the only module that knows paho. Gateways and hubs use the same.
 
 Owned: the connection, its TLS, back-off, persistent session, subscriptions and last will, the bounded ways
 in and out. Not owned: topics, what a payload means, whether to trust it, and what is to be sent again: a
@@ -11,8 +11,6 @@ Invariants:
 - Neither way is unbounded: `publish` waits for room in the window and then fails; what does not fit the
   inbox is left to the broker, and asked for by a new connection once the inbox is empty.
 - Callbacks run one at a time in the link's own thread, where they may block; paho's thread never waits.
-
-The hub has a twin of this file, because it may not import this one; a test keeps the two alike.
 """
 
 from __future__ import annotations
@@ -52,15 +50,19 @@ _CLOSE_SECONDS: Final = 5.0
 _MESSAGE_OVERHEAD: Final = 1024  # what a queued message costs beside its payload, roughly
 
 
-class LinkDown(TransportError):
+class LinkError(TransportError):
+    """A link failed, or was used wrongly."""
+
+
+class LinkDown(LinkError):
     """There is no connection, or it takes no more: keep the message and send it later."""
 
 
-class LinkUrlError(TransportError, ValueError):
+class LinkUrlError(LinkError, ValueError):
     """The broker's URL, or a file it needs, cannot be used; the message says what to write instead."""
 
 
-class PayloadTooLarge(TransportError, ValueError):
+class PayloadTooLarge(LinkError, ValueError):
     """The payload exceeds `MAX_PAYLOAD` and would be refused by every reader."""
 
 

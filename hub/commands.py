@@ -20,7 +20,7 @@ from gateway.chain.keys import COMMAND, Signed, digest
 from gateway.chain.messages import Command
 from hub.core import Core, Refusals
 from hub.enrolment import Refused
-from hub.errors import LinkError
+from hub.errors import BrokerError
 from hub.outbox import Outbox
 
 _ACTIONS: Final = {1: "reset of", 2: "silence for", 3: "new epoch"}
@@ -46,7 +46,7 @@ class Commands:
 
         Raises:
             Refused: the command breaks a rule.
-            LinkError: the broker cannot be reached now.
+            BrokerError: the broker cannot be reached now.
             StoreError: it cannot be put on record.
         """
         try:
@@ -57,7 +57,9 @@ class Commands:
             self._refusals.note(_NOBODY, error, payload)
             raise Refused(type(error).__name__, str(error)) from error
         if not self._is_connected():
-            raise LinkError("the broker cannot be reached now: give the command again once /healthz is well")
+            raise BrokerError(
+                "the broker cannot be reached now: give the command again once /healthz is well"
+            )
         self._note(digest(COMMAND, signed.body), command, signer)
         self._outbox.say_command(command.gateway, signed)
         return command.gateway

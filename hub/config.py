@@ -23,9 +23,9 @@ from gateway.chain.errors import ChainError, UnknownSigner
 from gateway.chain.genesis import Genesis, Hub
 from gateway.chain.keys import SigningKey
 from gateway.contracts.tables import TableError, loads_toml, read_table
+from gateway.mqtt import LinkConfig, Will
 from hub.broker_config import BrokerConfig
 from hub.errors import ConfigError
-from hub.mqtt import LinkConfig, Will
 
 __all__ = [
     "ApiTable",
@@ -88,7 +88,7 @@ class BrokerTable:
     """`[broker]`: an embedded broker at `host` and `port` (0: any), or, with `url`, another one.
 
     Attributes:
-        url: `mqtt://` or `mqtts://`, see `hub.mqtt.LinkConfig`, as are the files.
+        url: `mqtt://` or `mqtts://`, see `gateway.mqtt.LinkConfig`, as are the files.
         advertise: the address told to gateways at their enrolment; the broker's own by default.
     """
 

@@ -2,16 +2,12 @@
 
     HubError
     ├── AuditError                      an audit cannot be made at all (what it finds is in its report)
-    ├── BrokerError                     the embedded broker cannot be configured, started or reloaded
+    ├── BrokerError                     the broker cannot be configured, started, reloaded or reached
     ├── ConfigError                     hub.toml, a key or the genesis beside it cannot be used
     ├── ConsensusError                  the engine or the ledger cannot go on as they are
     │   ├── ConsensusFull               too many transactions wait already
     │   └── ConsensusStopped            the engine is not running
-    ├── StoreError                      the hub's database cannot be opened, read or written
-    └── LinkError                       the link to the broker
-        ├── LinkDown (hub.mqtt)         not connected, or no room for another message on the way
-        ├── LinkUrlError (hub.mqtt, ValueError)
-        └── PayloadTooLarge (hub.mqtt, ValueError)
+    └── StoreError                      the hub's database cannot be opened, read or written
 
 Foreign exceptions are translated once, where they enter the package. A message names the thing and
 what to do about it: it is shown to people as it stands.
@@ -27,7 +23,6 @@ __all__ = [
     "ConsensusFull",
     "ConsensusStopped",
     "HubError",
-    "LinkError",
     "StoreError",
 ]
 
@@ -41,15 +36,11 @@ class AuditError(HubError):
 
 
 class BrokerError(HubError):
-    """The embedded broker cannot be configured, started or reloaded."""
+    """The broker cannot be configured, started, reloaded or reached."""
 
 
 class ConfigError(HubError):
     """The hub's configuration, its key or its genesis cannot be used."""
-
-
-class LinkError(HubError):
-    """The link to the broker failed, or was used wrongly."""
 
 
 class ConsensusError(HubError):

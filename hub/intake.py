@@ -8,11 +8,12 @@ record; a full lane of blocks holds the broker back, not the alarms.
 
 from __future__ import annotations
 
+from gateway.mqtt import Link, LinkUrlError, Will
 from hub.alarms import AlarmLane
 from hub.blocks import BlockLane
 from hub.config import Config
+from hub.errors import ConfigError
 from hub.hails import HailLane
-from hub.mqtt import Link, Will
 from hub.outbox import Outbox
 from hub.topics import URGENT, Topics
 
@@ -27,7 +28,7 @@ class Intake:
         outbox: Outbox,
         lanes: tuple[AlarmLane, HailLane, BlockLane],
     ) -> None:
-        """Prepare both. Raises LinkUrlError where the broker's address or files cannot be used."""
+        """Prepare both. Raises ConfigError where the broker's address or files cannot be used."""
         self._topics, self._outbox = Topics(config.hub.region), outbox
         self._alarms, self._hails, self._blocks = lanes
         name, topics = config.hub.name, self._topics
@@ -35,8 +36,11 @@ class Intake:
         will = Will(topics.state(name), outbox.farewell(), retain=True)
         urgent = config.link(url, f"hub-{name}", tuple(map(topics.every, URGENT)), will)
         bulk = config.link(url, f"hub-{name}-blocks", (topics.every("block"),), None)
-        self.urgent = Link(urgent, self.sort, on_up=self._up)
-        self.bulk = Link(bulk, self.sort)
+        try:
+            self.urgent = Link(urgent, self.sort, on_up=self._up)
+            self.bulk = Link(bulk, self.sort)
+        except LinkUrlError as error:
+            raise ConfigError(str(error)) from error
 
     @property
     def connected(self) -> bool:

@@ -22,7 +22,6 @@ from gateway.chain.messages import HubState
 from gateway.chain.ordered import NOWHERE
 from hub.config import load_config
 from hub.errors import ConfigError
-from hub.mqtt import LinkUrlError
 from hub.service import Service
 
 
@@ -285,7 +284,7 @@ def test_what_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
     file = hub.directory / "hub.toml"
     whole = file.read_text()
     for wrong, error in (
-        (whole.replace("[broker]\nport = 0", '[broker]\nurl = "ftp://x"'), LinkUrlError),
+        (whole.replace("[broker]\nport = 0", '[broker]\nurl = "ftp://x"'), ConfigError),
         (whole.replace("[api]\n", '[api]\ncert_file = "none"\nkey_file = "none"\n'), ConfigError),
     ):
         file.write_text(wrong)
