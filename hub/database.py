@@ -100,17 +100,18 @@ class Database:
 
     def _open_writer(self) -> Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connect(f"file:{_quoted(self.path)}?mode=rwc")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        migrations.apply(sqlite_utils.Database(connection))
+        with _closed_on_failure(self._connect(f"file:{_quoted(self.path)}?mode=rwc")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            migrations.apply(sqlite_utils.Database(connection))
         return connection
 
     def _connect(self, uri: str) -> Connection:
         connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
         )
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        with _closed_on_failure(connection):
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return connection
 
     def _take(self) -> Connection:
@@ -136,6 +137,15 @@ class Database:
             raise StoreError(
                 f"{self.path}: {error}; check the disk's space and run tocsin-hub audit"
             ) from error
+
+
+@contextmanager
+def _closed_on_failure(connection: Connection) -> Iterator[Connection]:
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _quoted(path: Path) -> str:
