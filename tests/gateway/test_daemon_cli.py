@@ -44,13 +44,22 @@ def start(config: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE)
     path = config.parent / "data" / "control.sock"
-    wait_until(path.exists, "the control socket")
+    try:
+        wait_until(path.exists, "the control socket")
+    except AssertionError:
+        child.kill()
+        child.communicate()
+        raise
     return child
 
 
 def end(child: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> str:
     child.send_signal(number)
-    _, errors = child.communicate(timeout=20)
+    try:
+        _, errors = child.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        _, errors = child.communicate()
     assert child.returncode == 0, errors.decode()
     return errors.decode()
 

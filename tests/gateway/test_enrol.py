@@ -90,7 +90,9 @@ def test_an_enrolment_is_signed_by_ticket_and_key_and_spends_the_ticket(desk: De
     assert (ticket.region, body.name, body.key) == (REGION, "flat 3", key.public)
     assert enrolled_id(enrolment) == gateway_id(key.public)
     assert load_trust(_hash_file(tmp_path), tmp_path).genesis == GENESIS
-    assert (tmp_path / "ticket").exists(), "only what is noted may make the ticket go: a crash may come between"
+    assert (tmp_path / "ticket").exists(), (
+        "only what is noted may make the ticket go: a crash may come between"
+    )
     erase_ticket(tmp_path / "ticket")
     assert not (tmp_path / "ticket").exists()
     erase_ticket(tmp_path / "ticket")
