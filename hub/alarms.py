@@ -9,17 +9,18 @@ Invariants:
 - What came before its gateway's enrolment was final is judged then, as if it had come after it.
 - A receipt is given only for what is on disk under its gateway's signature. What the disk does not take, or what
   nobody can check, is shown all the same, and gets none.
+- Gateways take turns: none's alarm waits behind another's flood, and a flood is stored many at a time.
 - Only good alarms are offered to consensus, and again until they are final.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.chain.alarm import CONDITIONS, RECORDED, UNRECORDED, Alarm, Transition
@@ -29,51 +30,61 @@ from gateway.chain.ordered import ALARMS, Alarms, LogLeaf, encode_transaction
 from gateway.chain.verify import check_alarm_signature, read_transition
 from hub.core import Core, Misdirected, Refusals
 from hub.errors import StoreError
+from hub.fairqueue import FairQueue
 from hub.outbox import Outbox
 from hub.store import BAD_SIGNATURE, UNKNOWN_GATEWAY, UNPROVEN, StoredAlarm
 from hub.view import View
+from hub.worker import Worker
 
 _log = logging.getLogger(__name__)
 
-_QUEUE: Final = 1024
+_QUEUE: Final = 4096
+_DRAIN: Final = 64
 _OFFER_AGAIN_SECONDS: Final = 2.0
 _PAGE: Final = 500
 _STRANGERS: Final = 60  # alarms of unknown gateways that are taken in a minute, of all together
 _BATCH: Final = 12  # alarms in one transaction: each has at most 4 KiB
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """An alarm of its gateway, with its flaw, empty for a good one."""
+
+    gateway: bytes
+    alarm: Alarm
+    transition: Transition
+    flaw: str
+
+
 class AlarmLane:
-    """Takes alarms in. `offer` and `final` are for any thread, everything else for the lane's own (or a test's)."""
+    """Takes alarms in. `offer`, `enrolled` and `final` are for any thread, the rest for the lane's own."""
 
     def __init__(self, core: Core, outbox: Outbox, refusals: Refusals, view: View) -> None:
         self._core, self._outbox, self._refusals, self._view = core, outbox, refusals, view
-        self._queue: queue.Queue[tuple[bytes, bytes | None] | None] = queue.Queue(_QUEUE)
-        self._thread: threading.Thread | None = None
+        self._queue = FairQueue(_QUEUE)
+        self.worker = Worker("alarms", self._run, self._queue.close)
         self._lock = threading.Lock()
         self._waiting: dict[bytes, Alarm] = {}  # guarded by _lock: good ones that are not final
-        self._unjudged: set[bytes] = set()  # gateways that were enrolled after they had sent something
+        self._unjudged: set[bytes] = (
+            set()
+        )  # guarded by _lock: gateways enrolled after they had sent something
         self._strangers: Counter[int] = Counter()
 
     def start(self) -> None:
         """Offer what waits on disk, then begin to work."""
         self._load()
-        self._thread = threading.Thread(target=self._run, name="alarms", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish what is queued and end. Idempotent."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+        self.worker.start()
 
     def offer(self, gateway: bytes, payload: bytes) -> None:
-        """Queue an alarm from its gateway's topic."""
-        self._queue.put((gateway, payload))
+        """Queue an alarm from its gateway's topic. In a flood, whoever floods loses: it is not acknowledged."""
+        if not self._queue.put(gateway, payload):
+            self._refusals.note_named(gateway, "Flood", f"{_QUEUE} alarms wait already", payload)
 
     def enrolled(self, gateway: bytes) -> None:
-        """Queue the judgement of what a gateway sent before it was known."""
-        self._queue.put((gateway, None))
+        """Take up that what a gateway sent before it was known can be judged."""
+        with self._lock:
+            self._unjudged.add(gateway)
+        self._queue.wake()
 
     def final(self, identity: bytes) -> None:
         """Take up that an alarm is final: it need not be offered again."""
@@ -84,55 +95,59 @@ class AlarmLane:
         again = time.monotonic() + _OFFER_AGAIN_SECONDS
         while True:
             try:
-                item = self._queue.get(timeout=max(again - time.monotonic(), 0.0))
-                if item is None:
+                batch = self._queue.take(_DRAIN, max(again - time.monotonic(), 0.0))
+                if batch is None:
                     return
-                gateway, payload = item
-                if payload is not None:
-                    self.take_in(gateway, payload)
-                else:
-                    self._unjudged.add(gateway)
-                    self.judge_again()
-            except queue.Empty:
+                self.take_in(batch)
                 self.judge_again()
-                self.offer_waiting()
-                again = time.monotonic() + _OFFER_AGAIN_SECONDS
+                if time.monotonic() >= again:
+                    again = time.monotonic() + _OFFER_AGAIN_SECONDS
+                    self.offer_waiting()
             except Exception:
-                _log.exception("an alarm is lost to a defect; its gateway will send it again")
+                _log.exception("alarms are lost to a defect; their gateways will send them again")
 
-    def take_in(self, gateway: bytes, payload: bytes) -> None:
-        """Judge, store, acknowledge, show and offer one alarm from its gateway's topic."""
-        core = self._core
+    def take_in(self, batch: Iterable[tuple[bytes, bytes]]) -> None:
+        """Judge, store, acknowledge, show and offer alarms, given as (gateway of the topic, payload)."""
+        judged = [each for gateway, payload in batch if (each := self._judged(gateway, payload))]
+        if not judged:
+            return
+        received = self._core.now_ms()
+        try:
+            new = self._core.store.add_alarms([(e.gateway, e.alarm, e.flaw) for e in judged], received)
+        except StoreError as error:
+            _log.error("%d alarms are shown but not stored: %s", len(judged), error)
+            for each in judged:
+                self._show(each.alarm, each.transition, (each.flaw, "unstored"), received)
+            return
+        fresh = [each for each, is_new in zip(judged, new, strict=True) if is_new]
+        self._offer_new([each.alarm for each in fresh if not each.flaw])
+        for each in judged:
+            self._acknowledge(each.alarm, each.gateway, each.flaw)
+        for each in fresh:
+            self._show(each.alarm, each.transition, (each.flaw,), received)
+
+    def _judged(self, gateway: bytes, payload: bytes) -> _Judged | None:
         try:
             alarm = Alarm.decode(payload)
-            transition = read_transition(alarm, core.genesis)
-            flaw = self._judge(gateway, alarm, transition)
+            transition = read_transition(alarm, self._core.genesis)
+            return _Judged(gateway, alarm, transition, self._judge(gateway, alarm, transition))
         except ChainError as error:
             self._refusals.note(gateway, error, payload)
-            return
-        received = core.now_ms()
-        try:
-            is_new = core.store.add_alarm(alarm, gateway, flaw, received)
-        except StoreError as error:
-            _log.error("an alarm of %s is shown but not stored: %s", gateway.hex(), error)
-            self._show(alarm, transition, (flaw, "unstored"), received)
-            return
-        if is_new and not flaw:
-            self._offer_new(alarm)
-        self._acknowledge(alarm, gateway, flaw)
-        if is_new:
-            self._show(alarm, transition, (flaw,), received)
+            return None
 
     def judge_again(self) -> None:
         """Judge, show and offer what is on disk of gateways that were unknown when it came and are known now."""
-        for gateway in tuple(self._unjudged):
+        with self._lock:
+            waiting = tuple(self._unjudged)
+        for gateway in waiting:
             try:
                 for stored in self._stored(gateway=gateway, flaw=UNKNOWN_GATEWAY):
                     self._judge_stored(gateway, stored)
             except StoreError as error:
                 _log.error("alarms of %s are still to be judged: %s", gateway.hex(), error)
             else:
-                self._unjudged.discard(gateway)
+                with self._lock:
+                    self._unjudged.discard(gateway)
 
     def _judge_stored(self, gateway: bytes, stored: StoredAlarm) -> None:
         transition = Transition.decode(stored.alarm.transition)
@@ -143,7 +158,7 @@ class AlarmLane:
             flaw = BAD_SIGNATURE
         self._core.store.judge_alarm(stored, flaw)
         if not flaw:
-            self._offer_new(stored.alarm)
+            self._offer_new([stored.alarm])
         self._acknowledge(stored.alarm, gateway, flaw)
         self._show(stored.alarm, transition, (flaw,), stored.received)
 
@@ -152,10 +167,14 @@ class AlarmLane:
         if flaw not in UNPROVEN:
             self._outbox.say_alarm_receipt(gateway, (alarm.hash,))
 
-    def _offer_new(self, alarm: Alarm) -> None:
+    def _offer_new(self, alarms: Sequence[Alarm]) -> None:
         with self._lock:
-            self._waiting[alarm.hash] = alarm
-        self._core.offer(encode_transaction(Alarms((alarm,))))
+            self._waiting |= {alarm.hash: alarm for alarm in alarms}
+        self._offer(alarms)
+
+    def _offer(self, alarms: Sequence[Alarm]) -> None:
+        for at in range(0, len(alarms), _BATCH):
+            self._core.offer(encode_transaction(Alarms(tuple(alarms[at : at + _BATCH]))))
 
     def _judge(self, gateway: bytes, alarm: Alarm, transition: Transition) -> str:
         """Return an alarm's flaw, empty for a good one. Raises ChainError for what is no alarm of its gateway."""
@@ -191,8 +210,7 @@ class AlarmLane:
         """Offer every good alarm that is not final."""
         with self._lock:
             waiting = list(self._waiting.values())
-        for at in range(0, len(waiting), _BATCH):
-            self._core.offer(encode_transaction(Alarms(tuple(waiting[at : at + _BATCH]))))
+        self._offer(waiting)
 
     def _load(self) -> None:
         """Find on disk what is not final yet, and what was not judged before the stop."""

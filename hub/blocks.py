@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -41,13 +40,14 @@ from gateway.chain.ordered import (
 )
 from gateway.chain.reading import Segment, segment_hash
 from gateway.chain.verify import check_standing, check_successor, open_block
-from hub.core import Core, Misdirected, Refusals
+from hub.core import Core, Misdirected, Refusals, check_region
 from hub.errors import StoreError
 from hub.ledger import Committed
 from hub.library import claimed_classes
 from hub.outbox import Outbox
 from hub.store import NewBlock, StoredHeader
 from hub.view import View
+from hub.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class BlockLane:
     def __init__(self, core: Core, outbox: Outbox, refusals: Refusals, view: View) -> None:
         self._core, self._outbox, self._refusals, self._view = core, outbox, refusals, view
         self._queue: queue.Queue[tuple[bytes, bytes] | None] = queue.Queue(_QUEUE)
-        self._thread: threading.Thread | None = None
+        self.worker = Worker("blocks", self._run, lambda: self._queue.put(None))
         self._committed: Committed | None = None
         self._entries: dict[bytes, GatewayEntry | None] = {}
         self._tips: dict[bytes, GatewayEntry] = {}
@@ -73,15 +73,7 @@ class BlockLane:
     def start(self) -> None:
         """Offer what waits on disk, then begin to work."""
         self.offer_waiting()
-        self._thread = threading.Thread(target=self._run, name="blocks", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish what is queued and end. Idempotent."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+        self.worker.start()
 
     def offer(self, gateway: bytes, payload: bytes) -> None:
         """Queue a block from its gateway's topic; waits while the queue is full, which holds the broker back."""
@@ -144,7 +136,8 @@ class BlockLane:
                 repeats.setdefault((completed.gateway, completed.epoch), []).append(completed.height)
             self._offer([each.block.signed for each in taken])
         for (gateway, epoch), heights in repeats.items():
-            self._outbox.say_receipts(gateway, epoch, min(heights), max(heights))
+            for first, last in _runs(heights):
+                self._outbox.say_receipts(gateway, epoch, first, last)
 
     def _judge(self, gateway: bytes, block: Block, taken: Sequence[NewBlock]) -> NewBlock | Position:
         """Return a block that may be stored, or the position of one that is stored already. Raises ChainError."""
@@ -155,6 +148,7 @@ class BlockLane:
         entry = self._entry(gateway)
         if entry is None:
             raise UnknownGateway(f"gateway {gateway.hex()[:16]} was never enrolled in this chain")
+        check_region(entry, core.region)
         at, tip = Position(header.epoch, header.height, identity), self._tip(gateway, entry)
         if header.height <= tip.head.height or header.epoch < entry.epoch:
             others = self._stored(gateway, header, taken)
@@ -306,6 +300,17 @@ def _promise(new: NewBlock, keep_until: int) -> Promise:
     header, pairs = new.header, zip(new.block.segments, new.header.segments, strict=True)
     classes = sum(1 << head.klass for data, head in pairs if data)
     return Promise(header.gateway, header.epoch, header.height, new.block.hash, classes, keep_until)
+
+
+def _runs(heights: Iterable[int]) -> list[tuple[int, int]]:
+    """Return heights as runs (first, last): a gateway that repeats two gets receipts for two, not for all between."""
+    runs: list[tuple[int, int]] = []
+    for height in sorted(set(heights)):
+        if runs and runs[-1][1] == height - 1:
+            runs[-1] = (runs[-1][0], height)
+        else:
+            runs.append((height, height))
+    return runs
 
 
 def _batches(headers: Iterable[Signed]) -> Iterator[tuple[Signed, ...]]:

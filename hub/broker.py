@@ -129,8 +129,11 @@ class EmbeddedBroker:
         if self._thread:
             raise BrokerError("the broker was started already")
         server = find_server()
-        self._config.data_dir.mkdir(parents=True, exist_ok=True)
-        self._write_config()
+        try:
+            self._config.data_dir.mkdir(parents=True, exist_ok=True)
+            self._write_config()
+        except OSError as error:
+            raise BrokerError(f"{self._config.data_dir} cannot be written: {error}") from error
         first: Future[None] = Future()
         # The kernel takes the forking *thread's* end for the parent's, so the thread that starts the
         # server is the one that lives as long as it does.

@@ -20,6 +20,7 @@ from gateway.chain.errors import ChainError, UnknownGateway
 from gateway.chain.finality import Checkpoint
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey
+from hub.clock import wall_ms
 from hub.config import Identity
 from hub.consensus.base import Consensus
 from hub.errors import ConsensusError, StoreError
@@ -33,13 +34,14 @@ _MAX_NOTED: Final = 4096
 _DETAIL: Final = 300
 
 
-def wall_ms() -> int:
-    """Return this machine's time in Unix ms."""
-    return time.time_ns() // 1_000_000
-
-
 class Misdirected(ChainError):
-    """A message came on another gateway's topic than its own."""
+    """A message came on another gateway's topic than its own, or to another region's hub."""
+
+
+def check_region(entry: GatewayEntry, region: str) -> None:
+    """Check that a gateway is of the region that a hub serves. Raises Misdirected."""
+    if entry.region != region:
+        raise Misdirected(f"the gateway is of region {entry.region}, this hub serves {region}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from hub.errors import HubError
+from hub.errors import ConfigError, HubError
 
 ENDPOINTS: Final = "endpoints.json"
 
 
 @contextlib.contextmanager
 def announced(directory: Path, api: str, broker: str) -> Iterator[None]:
-    """Keep the file with this process's addresses while the block runs."""
+    """Keep the file with this process's addresses while the block runs. Raises ConfigError."""
     path, draft = directory / ENDPOINTS, directory / f"{ENDPOINTS}.new"
-    draft.write_text(json.dumps({"pid": os.getpid(), "api": api, "broker": broker}) + "\n", encoding="utf-8")
-    draft.replace(path)
+    text = json.dumps({"pid": os.getpid(), "api": api, "broker": broker}) + "\n"
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error}") from error
     try:
         yield
     finally:

@@ -11,14 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.chain.errors import ChainError, WrongShape
+from gateway.chain.errors import BadRecord, ChainError, WrongShape
 from gateway.chain.ordered import (
     Enrol,
     Enrolment,
+    EnrolmentBody,
     EpochOrder,
     Grant,
     Revoke,
     Rotate,
+    Ticket,
     decode_transaction,
     encode_transaction,
 )
@@ -72,6 +74,7 @@ class Registry:
         try:
             enrolment = Enrolment.decode(payload)
             gateway = enrolled_id(enrolment)
+            self._check_region(enrolment)
         except ChainError as error:
             raise self._refused(_NOBODY, error, payload) from error
         self._order(gateway, encode_transaction(Enrol(enrolment)))
@@ -79,6 +82,14 @@ class Registry:
         assert entry is not None, "an enrolment that was accepted is in the state"
         core = self._core
         return Enrolled(gateway, entry.region, self._broker(), core.genesis.encode(), core.identity.hub.name)
+
+    def _check_region(self, enrolment: Enrolment) -> None:
+        """Check that a ticket was issued for the region that this hub serves. Raises ChainError."""
+        region = Ticket.decode(EnrolmentBody.decode(enrolment.body).ticket.body).region
+        if region != self._core.region:
+            raise BadRecord(
+                f"the ticket is for region {region}, this hub serves {self._core.region}: ask a hub of {region}"
+            )
 
     def record(self, payload: bytes) -> bytes:
         """Order a transaction of kind 4, 5, 6 or 8 and return the gateway that it is about. Raises as `enrol`."""

@@ -45,6 +45,7 @@ from hub.errors import HubError
 from hub.hails import HailLane
 from hub.outbox import Outbox
 from hub.view import View
+from hub.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Finality:
     def __init__(self, core: Core, outbox: Outbox, alarms: AlarmLane, hails: HailLane, view: View) -> None:
         self._core, self._outbox, self._alarms, self._hails, self._view = core, outbox, alarms, hails, view
         self._queue: queue.SimpleQueue[tuple[FinalEvent, int] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self.worker = Worker("finality", self._run, lambda: self._queue.put(None))
         self._lock = threading.Lock()
         self._futures: dict[bytes, Future[TxResult]] = {}
         self._told: dict[bytes, Position] = {}
@@ -69,15 +70,7 @@ class Finality:
         for gateway in self._core.store.gateways():
             if entry := self._core.entry(gateway):
                 self._told[gateway] = entry.head
-        self._thread = threading.Thread(target=self._run, name="finality", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish what is queued and end. Idempotent."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+        self.worker.start()
 
     def order(self, tx: bytes, seconds: float) -> TxResult:
         """Submit a transaction and return what became of it. Raises ConsensusError, TooLarge, TimeoutError."""

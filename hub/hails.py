@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,11 +31,12 @@ from gateway.chain.ordered import (
     encode_transaction,
 )
 from gateway.chain.verify import verify_epoch_change, verify_rotation
-from hub.core import Core, Misdirected, Refusals
+from hub.core import Core, Misdirected, Refusals, check_region
 from hub.errors import StoreError
 from hub.outbox import Outbox
 from hub.topics import read_record
 from hub.view import View
+from hub.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -60,20 +60,12 @@ class HailLane:
     def __init__(self, core: Core, outbox: Outbox, refusals: Refusals, view: View) -> None:
         self._core, self._outbox, self._refusals, self._view = core, outbox, refusals, view
         self._queue: queue.Queue[tuple[bytes, str, bytes] | None] = queue.Queue(_QUEUE)
-        self._thread: threading.Thread | None = None
+        self.worker = Worker("hails", self._run, lambda: self._queue.put(None))
         self._boots: dict[bytes, _Boot] = {}
 
     def start(self) -> None:
         """Begin to work."""
-        self._thread = threading.Thread(target=self._run, name="hails", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish what is queued and end. Idempotent."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+        self.worker.start()
 
     def offer(self, gateway: bytes, kind: str, payload: bytes) -> None:
         """Queue a message from a gateway's topic of this kind."""
@@ -114,10 +106,11 @@ class HailLane:
         birth = Birth.decode(signed.body)
         core.genesis.require(birth.genesis, "the birth")
         self._check_own(gateway, birth.gateway)
-        entry = core.entry(gateway)
-        if entry is None:
+        try:
+            entry = _known(core, gateway)
+        except UnknownGateway:
             self._outbox.say_answer(gateway, birth.boot, birth.version)
-            raise UnknownGateway(f"gateway {gateway.hex()[:16]} was never enrolled in this chain")
+            raise
         _verify(signed, BIRTH, entry, birth.head.height + 1)
         if not self._is_current(gateway, birth.boot, birth.version):
             _log.debug("an old birth of %s is passed over", gateway.hex())
@@ -125,7 +118,7 @@ class HailLane:
         received = core.now_ms()
         core.store.library.add_catalogue(birth.catalogue)
         core.store.library.add_contracts(birth.contracts)
-        core.store.library.set_birth(gateway, signed, received)
+        core.store.library.set_birth(gateway, signed, received, self._boots[gateway].earlier)
         self._view.born(gateway, birth, received)
         self._outbox.say_answer(gateway, birth.boot, birth.version)
         if (grant := self._granted(gateway)) is not None:
@@ -160,7 +153,8 @@ class HailLane:
         try:
             entry = _known(core, gateway)
             if isinstance(record, EpochChange):
-                now = core.now_ms()
+                # A chain whose time is ahead of the clock, for a clock that was, must still change epochs.
+                now = max(core.now_ms(), core.ledger.committed.time + 1)
                 self._check_own(gateway, EpochChangeBody.decode(record.body).gateway)
                 self._check_epoch_change(gateway, record, entry, now)
                 core.offer(encode_transaction(EpochOrder(record, now)))
@@ -201,7 +195,7 @@ class HailLane:
         if found is None:
             return None
         birth = Birth.decode(found[0].body)
-        return _Boot(birth.boot, birth.version)
+        return _Boot(birth.boot, birth.version, -1, self._core.store.library.earlier_boots(gateway))
 
     @staticmethod
     def _check_own(gateway: bytes, named: bytes) -> None:
@@ -213,6 +207,7 @@ def _known(core: Core, gateway: bytes) -> GatewayEntry:
     entry = core.entry(gateway)
     if entry is None:
         raise UnknownGateway(f"gateway {gateway.hex()[:16]} was never enrolled in this chain")
+    check_region(entry, core.region)
     return entry
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gateway.chain.alarm import contract_hash
@@ -57,12 +57,16 @@ class Library:
         found = [self.contract(hashes[at : at + 32]) for at in range(0, len(hashes), 32)]
         return [each for each in found if each is not None]
 
-    def set_birth(self, gateway: bytes, birth: Signed, received: int) -> None:
-        """Keep a gateway's latest birth."""
+    def set_birth(self, gateway: bytes, birth: Signed, received: int, earlier: Sequence[bytes] = ()) -> None:
+        """Keep a gateway's latest birth, and the boots that were before it, latest first."""
         with self._db.write() as db:
-            sql = "INSERT INTO births VALUES (?, ?, ?) ON CONFLICT (gateway) DO UPDATE SET"
-            sql += " received = excluded.received, birth = excluded.birth"
-            db.execute(sql, (gateway, received, birth.encode()))
+            values = (gateway, received, birth.encode(), b"".join(earlier))
+            db.execute("INSERT OR REPLACE INTO births VALUES (?, ?, ?, ?)", values)
+
+    def earlier_boots(self, gateway: bytes) -> tuple[bytes, ...]:
+        """Return the boots before a gateway's latest birth, as far as they are remembered."""
+        boots = self._db.value("SELECT earlier FROM births WHERE gateway = ?", (gateway,)) or b""
+        return tuple(boots[at : at + 8] for at in range(0, len(boots), 8))
 
     def birth(self, gateway: bytes) -> tuple[Signed, int] | None:
         """Return a gateway's latest birth and its arrival (Unix ms)."""

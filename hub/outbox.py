@@ -32,6 +32,7 @@ from gateway.chain.ordered import HEADERS, NOWHERE, LogLeaf
 from gateway.mqtt import LinkError
 from hub.core import Core
 from hub.topics import Topics, alarm_receipt_payload, answer_payload, receipts_payload
+from hub.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class Outbox:
     def __init__(self, core: Core) -> None:
         self._core, self._topics = core, Topics(core.region)
         self._queue: queue.Queue[tuple[str, bytes, bool] | None] = queue.Queue(_WAITING)
-        self._thread: threading.Thread | None = None
+        self._link: Publisher | None = None
+        self.worker = Worker("outbox", self._run, self._wake)
         self._stopping = False
         self._lock = threading.Lock()
         self._version = self._started = 0
@@ -64,27 +66,28 @@ class Outbox:
 
     def start(self, link: Publisher) -> None:
         """Begin to publish."""
-        self._thread = threading.Thread(target=self._run, args=(link,), name="outbox", daemon=True)
-        self._thread.start()
+        self._link = link
+        self.worker.start()
 
-    def stop(self) -> None:
-        """Publish what waits, as far as the connection takes it, and end. Idempotent."""
-        if self._thread is not None:
-            self._stopping = True
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
+    def _wake(self) -> None:
+        """Publish what waits, as far as the connection takes it, and end."""
+        self._stopping = True
+        self._queue.put(None)
 
-    def _run(self, link: Publisher) -> None:
+    def _run(self) -> None:
+        assert self._link is not None, "started with a connection"
         while (message := self._queue.get()) is not None:
             topic, payload, retain = message
             try:
-                link.publish(topic, payload, retain=retain, timeout=0.2 if self._stopping else 5.0)
+                self._link.publish(topic, payload, retain=retain, timeout=0.2 if self._stopping else 5.0)
             except LinkError as error:
                 self.dropped += 1
                 if self._stopping:
                     return
                 _log.debug("not said: %s: %s", topic, error)
+            except Exception:
+                self.dropped += 1
+                _log.exception("a defect in saying %s", topic)
 
     def _say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         try:

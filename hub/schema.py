@@ -58,7 +58,9 @@ CREATE TABLE promises (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX promises_by_position ON promises (gateway, epoch, height);
 
-CREATE TABLE births (gateway BLOB PRIMARY KEY, received INTEGER NOT NULL, birth BLOB NOT NULL) STRICT;
+CREATE TABLE births (
+    gateway BLOB PRIMARY KEY, received INTEGER NOT NULL, birth BLOB NOT NULL, earlier BLOB NOT NULL
+) STRICT;
 CREATE TABLE refusals (
     id INTEGER PRIMARY KEY, at INTEGER NOT NULL, gateway BLOB NOT NULL, kind TEXT NOT NULL,
     detail TEXT NOT NULL, item BLOB NOT NULL

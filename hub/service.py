@@ -20,16 +20,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from gateway.chain.verify import CLOCK_TOLERANCE
 from hub.alarms import AlarmLane
 from hub.api.app import create_app
 from hub.api.backend import Backend
 from hub.api.server import ApiServer
 from hub.blocks import BlockLane
 from hub.broker import EmbeddedBroker
+from hub.clock import HeldClock, wall_ms
 from hub.commands import Commands
 from hub.config import Config, load_identity
 from hub.consensus.embedded import Embedded
-from hub.core import Core, Refusals, wall_ms
+from hub.core import Core, Refusals
 from hub.endpoints import announced
 from hub.enrolment import Registry
 from hub.errors import ConfigError
@@ -40,6 +42,7 @@ from hub.intake import Intake
 from hub.ledger import Ledger
 from hub.loading import load_view
 from hub.outbox import Outbox
+from hub.reached import Reached
 from hub.store import Store
 from hub.view import View
 
@@ -50,9 +53,9 @@ class Service:
     """A running hub. Use it as a context manager; `now_ms` replaces the clock in tests."""
 
     def __init__(self, config: Config, now_ms: Callable[[], int] = wall_ms) -> None:
-        self._config, self._now_ms = config, now_ms
+        self._config, self._now_ms = config, HeldClock(now_ms)
         self._stack = contextlib.ExitStack()
-        self._started_ms = now_ms()
+        self._started_ms = self._now_ms()
 
     def __enter__(self) -> Self:
         """Start everything. Raises HubError; nothing is left running then."""
@@ -83,14 +86,14 @@ class Service:
         parts = (self._core, outbox, refusals, view)
         alarms, hails, blocks = AlarmLane(*parts), HailLane(*parts), BlockLane(*parts)
         finality = Finality(self._core, outbox, alarms, hails, view)
-        self._engine.start()
-        stack.callback(self._engine.stop)
+        self._start_engine(stack)
         load_view(self._core, view)
         self._broker_url = config.broker.url or self._start_broker(stack)
         self._intake = Intake(config, self._broker_url, outbox, (alarms, hails, blocks))
         for lane in (finality, alarms, hails, blocks):
             lane.start()
-            stack.callback(lane.stop)
+            stack.callback(lane.worker.stop)
+        self._workers = [lane.worker for lane in (finality, alarms, hails, blocks, outbox)]
         self._start_links(stack, outbox)
         self._view, self._refusals, self._outbox = view, refusals, outbox
         registry = Registry(self._core, finality, refusals, self._advertised)
@@ -106,6 +109,15 @@ class Service:
         self._engine = Embedded(ledger, store.chain, identity.genesis, identity.key, wall_ms=self._now_ms)
         return Core(identity, config.hub.region, store, ledger, self._engine, config.keep_ms, self._now_ms)
 
+    def _start_engine(self, stack: contextlib.ExitStack) -> None:
+        """Start the engine, unless it would seal anew what it has sealed before."""
+        core, reached = self._core, Reached(self._config.directory, self._core.genesis)
+        reached.check(core.ledger.committed.height)
+        self._engine.subscribe(lambda event: reached.note(event.block.height))
+        self._engine.start()
+        stack.callback(lambda: reached.note(core.ledger.committed.height, at_once=True))
+        stack.callback(self._engine.stop)
+
     def _start_broker(self, stack: contextlib.ExitStack) -> str:
         settings = self._config.embedded_broker()
         assert settings is not None, "no other broker is named"
@@ -116,7 +128,7 @@ class Service:
         outbox.start(self._intake.urgent)
         self._intake.start()
         stack.callback(self._intake.stop)
-        stack.callback(outbox.stop)
+        stack.callback(outbox.worker.stop)
         stack.callback(lambda: outbox.say_state(online=False))
 
     def _start_api(self, stack: contextlib.ExitStack, registry: Registry, commands: Commands) -> None:
@@ -141,15 +153,22 @@ class Service:
         return self._config.broker.advertise or self._broker_url
 
     def health(self) -> dict[str, Any]:
-        """Return whether the parts work. `ok` is false where alarms could not come in or become final."""
+        """Return whether the parts work.
+
+        `ok` is false where alarms could not come in or become final, or where their times would be false.
+        """
         connected, running = self._intake.connected, self._engine.running
-        committed = self._core.ledger.committed
+        committed, now = self._core.ledger.committed, self._now_ms()
+        ended = [worker.name for worker in self._workers if not worker.is_alive]
+        is_timely = not self._now_ms.is_held and committed.time - now <= CLOCK_TOLERANCE
         return {
-            "ok": connected and running,
+            "ok": connected and running and is_timely and not ended,
             "broker_up": connected,
             "consensus": running,
+            "clock": is_timely,
+            "ended": ended,
             "final_height": committed.height,
-            "final_age_ms": max(self._now_ms() - committed.time, 0),
+            "final_age_ms": now - committed.time,
         }
 
     def status(self) -> dict[str, Any]:

@@ -217,13 +217,16 @@ class Store:
 
     # alarms
 
-    def add_alarm(self, alarm: Alarm, gateway: bytes, flaw: str, received: int) -> bool:
-        """Store an alarm with its flaw (empty: none) and tell whether these bytes are new."""
-        data = alarm.encode()
-        values = (sha256(data).digest(), alarm.hash, gateway, flaw, received, data)
+    def add_alarms(self, alarms: Sequence[tuple[bytes, Alarm, str]], received: int) -> list[bool]:
+        """Store alarms, each with its gateway and flaw (empty: none), and tell of each whether its bytes are new."""
+        sql = "INSERT OR IGNORE INTO alarms VALUES (NULL, ?, ?, ?, ?, ?, ?)"
+        items = [(gateway, alarm, flaw, alarm.encode()) for gateway, alarm, flaw in alarms]
         with self.database.write() as db:
-            sql = "INSERT OR IGNORE INTO alarms VALUES (NULL, ?, ?, ?, ?, ?, ?)"
-            return db.execute(sql, values).rowcount > 0
+            return [
+                db.execute(sql, (sha256(data).digest(), alarm.hash, gateway, flaw, received, data)).rowcount
+                > 0
+                for gateway, alarm, flaw, data in items
+            ]
 
     def judge_alarm(self, stored: StoredAlarm, flaw: str) -> None:
         """Give an alarm whose gateway was unknown the flaw that it has now, empty for none."""

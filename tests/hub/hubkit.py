@@ -91,7 +91,7 @@ class Hub:
         """Keep alarms and make them final."""
         for alarm in alarms:
             gateway = read_transition(alarm, self.fleet.genesis).gateway
-            self.store.add_alarm(alarm, gateway, "", self.fleet.now)
+            self.store.add_alarms([(gateway, alarm, "")], self.fleet.now)
         return self.order(self.fleet.order_alarms(*alarms))
 
     @property

@@ -87,6 +87,7 @@ UNSIGNED = {
     ("blocks", "received"),
     ("births", "received"),
     ("births", "gateway"),
+    ("births", "earlier"),
     ("sheddings", "at"),
     ("sheddings", "block"),
     *(
@@ -463,7 +464,7 @@ def test_a_good_alarm_that_is_kept_as_a_strangers_is_a_finding(hub: Hub) -> None
     own, forged = gateway.alarm(), gateway.alarm()
     gateway.pending.clear()
     for alarm in (own, replace(forged, signature=bytes(64))):
-        hub.store.add_alarm(alarm, gateway.id, "UnknownGateway", hub.fleet.now)
+        hub.store.add_alarms([(gateway.id, alarm, "UnknownGateway")], hub.fleet.now)
     hub.close()
     (finding,) = audit(hub.directory).findings
     assert finding.startswith(f"alarm {own.hash.hex()[:16]}… of gateway {gateway.id.hex()[:16]}… is its own")

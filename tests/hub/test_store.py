@@ -129,9 +129,9 @@ def test_alarms_are_kept_once_by_their_bytes_and_marked(hub: Hub) -> None:
     (gateway,) = hub.enrol("a")
     alarm = gateway.alarm()
     forged = replace(alarm, signature=bytes(64))
-    assert hub.store.add_alarm(forged, gateway.id, "BadSignature", 1)
-    assert hub.store.add_alarm(alarm, gateway.id, "", 2)
-    assert not hub.store.add_alarm(alarm, gateway.id, "", 3)
+    assert hub.store.add_alarms([(gateway.id, forged, "BadSignature")], 1) == [True]
+    assert hub.store.add_alarms([(gateway.id, alarm, ""), (gateway.id, alarm, "")], 2) == [True, False]
+    assert hub.store.add_alarms([(gateway.id, alarm, "")], 3) == [False]
     assert [(each.flaw, each.alarm) for each in hub.store.alarms(transition=alarm.hash)] == [
         ("BadSignature", forged),
         ("", alarm),
@@ -157,8 +157,9 @@ def test_the_latest_birth_replaces_the_one_before(hub: Hub) -> None:
     first, second = gateway.birth(), gateway.birth()
     assert hub.store.library.birth(gateway.id) is None
     hub.store.library.set_birth(gateway.id, first, 1)
-    hub.store.library.set_birth(gateway.id, second, 2)
+    hub.store.library.set_birth(gateway.id, second, 2, (b"boot-two", b"boot-one"))
     assert hub.store.library.birth(gateway.id) == (second, 2)
+    assert hub.store.library.earlier_boots(gateway.id) == (b"boot-two", b"boot-one")
     assert hub.store.gateways() == [gateway.id]
 
 
@@ -291,7 +292,7 @@ def test_summaries_count_and_survive_packing(readings: list[tuple[int, int]]) ->
 
 def test_an_alarm_is_judged_anew_where_its_gateway_was_unknown_and_only_there(hub: Hub) -> None:
     (gateway,) = hub.enrol("a")
-    hub.store.add_alarm(gateway.alarm(), gateway.id, "UnknownGateway", 1)
+    hub.store.add_alarms([(gateway.id, gateway.alarm(), "UnknownGateway")], 1)
     (stored,) = hub.store.alarms(gateway=gateway.id)
     hub.store.judge_alarm(stored, "")
     assert [each.flaw for each in hub.store.alarms(gateway=gateway.id)] == [""]
@@ -302,11 +303,11 @@ def test_an_alarm_is_judged_anew_where_its_gateway_was_unknown_and_only_there(hu
 def test_latest_alarms_are_not_crowded_out_by_what_nobody_vouches_for(hub: Hub) -> None:
     (gateway,) = hub.enrol("a")
     own = gateway.alarm()
-    hub.store.add_alarm(own, gateway.id, "", 1)
+    hub.store.add_alarms([(gateway.id, own, "")], 1)
     for flaw in ("UnknownGateway", "BadSignature"):
         for number in range(5):
             forged = replace(gateway.alarm(), signature=bytes([number]) * 64)
-            hub.store.add_alarm(forged, gateway.id, flaw, 2)
+            hub.store.add_alarms([(gateway.id, forged, flaw)], 2)
     assert [each.hash for each in hub.store.latest_alarms(gateway.id, 2)] == [own.hash]
     assert len(hub.store.latest_alarms(limit=4, proven=False)) == 4
 

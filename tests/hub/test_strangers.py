@@ -65,7 +65,7 @@ def test_a_crash_between_enrolment_and_judgement_loses_no_alarm(tmp_path: Path) 
         gateway = hub.enrol("a")
         alarm = gateway.alarm()
         store = hub.service._core.store
-        store.add_alarm(alarm, gateway.id, "UnknownGateway", hub.fleet.now)
+        store.add_alarms([(gateway.id, alarm, "UnknownGateway")], hub.fleet.now)
     with hub:
         eventually(lambda: shown(hub, alarm).get("final_ms"), "its finality")
         assert "UnknownGateway" not in shown(hub, alarm)["marks"]
@@ -113,7 +113,7 @@ def test_strangers_cannot_crowd_alarms_out_of_what_is_shown(hub: RunningHub) -> 
     core, stranger = hub.service._core, hub.fleet.gateway("stranger")
     for number in range(KEPT_UNPROVEN + 20):
         noise = replace(stranger.alarm(), signature=bytes([number % 256]) * 64)
-        core.store.add_alarm(noise, stranger.id, "UnknownGateway", hub.fleet.now)
+        core.store.add_alarms([(stranger.id, noise, "UnknownGateway")], hub.fleet.now)
     view = View()
     load_view(core, view)
     listed = view.alarms(limit=10_000)
