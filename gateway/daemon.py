@@ -3,12 +3,13 @@
 Owns wiring and lifecycle. What the parts do is theirs. The order of starting is that of importance: pins and
 contracts first, then samples, then disk, then network, then enrolment.
 
-Invariant: only a broken configuration or an unusable data directory keeps a gateway from starting; no hub, no
-disk space, no sensor does.
+Invariant: only a broken configuration, a missing key, or another process on its data keeps a gateway from starting;
+no hub, no disk, no sensor does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -32,7 +33,7 @@ from gateway.keeper import Identity, Keeper
 from gateway.logbook import Logbook
 from gateway.membership import Membership
 from gateway.outputs import Outputs
-from gateway.pruning import Pruner
+from gateway.pruning import Pruner, takes_data
 from gateway.recorder import Recorder
 from gateway.recovery import open_data
 from gateway.sampler import Samplers
@@ -62,16 +63,25 @@ class Gateway:
 
     def __init__(self, config: Config, where: str, hardware: Hardware | None = None) -> None:
         self._config, self._where = config, where
-        directory = _directory(config.data)
         self.catalogue = make_catalogue(config.sensors, where)
+        with contextlib.ExitStack() as opened:
+            self._assemble(_directory(config.data), hardware, opened)
+            self._opened = opened.pop_all()
+
+    def _assemble(self, directory: Path, hardware: Hardware | None, opened: contextlib.ExitStack) -> None:
+        """Make the parts; `opened` takes what must be closed, whether all of them could be made or not."""
+        config, where = self._config, self._where
         self.hardware, self._speed = make_hardware(config, self.catalogue, hardware)
+        opened.callback(self.hardware.close)
         clock = self.hardware.clock
         key, is_new = load_key(directory)
         trust = load_trust(Path(config.gateway.trust), directory)
         self.identity = Identity(trust.hash, gateway_id(key.public), key, secrets.token_bytes(8))
         found = open_data(directory, trust.hash, self.identity.gateway, config.gateway.bound_ms, clock)
         self.store = found.store
-        self._journals = (*found.journals, *(journal for _, journal in found.left))
+        for journal in (*found.journals, *(journal for _, journal in found.left)):
+            opened.callback(journal.close)
+        opened.callback(self.store.close)
         contracts = first_contracts(config.contracts, where, self.store)
         check_birth(self.catalogue.series, contracts.documents)
         self._owes_listings = False
@@ -83,7 +93,7 @@ class Gateway:
         self.keeper = Keeper(
             self.identity, self.store, whole=found.whole and (is_new or not self.store.is_new)
         )
-        self.decider = self._make_decider(contracts, clock)
+        self.decider = self._make_decider(contracts, clock, opened)
         self.pruner = Pruner(
             self.store,
             directory,
@@ -117,7 +127,7 @@ class Gateway:
     def start(self) -> None:
         """Begin: outputs and contracts, samples, then all else."""
         self.writer.start()
-        self.recorder.start(self._state, [row.body for row in self.store.loose_transitions()])
+        self.recorder.start(self._state, self._loose())
         self._samplers.start()
         self._ticker.start()
         self.membership.start()
@@ -136,14 +146,15 @@ class Gateway:
         self.recorder.end()
         self.writer.stop()
         self.membership.stop()
-        try:
-            self.outputs.close()
-        except OutputError as error:
-            _log.error("%s", error)
-        self.store.close()
-        for journal in self._journals:
-            journal.close()
-        self.hardware.close()
+        self._opened.close()
+
+    @property
+    def is_mended(self) -> bool:
+        """Whether the disk, which took nothing at the start, does now, and no alarm is in the way of a restart."""
+        if self.store.is_writable or self.outputs.active:
+            return False
+        is_calm = all(condition == "normal" for condition, _ in self.recorder.conditions().values())
+        return is_calm and takes_data(self._config.data)
 
     @property
     def hubs(self) -> tuple[Any, ...]:
@@ -152,11 +163,12 @@ class Gateway:
 
     # parts
 
-    def _make_decider(self, contracts: ContractSet, clock: Clock) -> Decider:
+    def _make_decider(self, contracts: ContractSet, clock: Clock, opened: contextlib.ExitStack) -> Decider:
         config = self._config
         try:
             pins = self.hardware.pins() if config.outputs else None
             self.outputs = Outputs(config.outputs, pins, clock)
+            opened.callback(self._close_outputs)
             kinds = {each.name: each.kind for each in config.outputs}
             decider = Decider(contracts, self.catalogue.infos, self.outputs, kinds, clock.monotonic_ms())
         except SensorError as error:
@@ -224,12 +236,28 @@ class Gateway:
         self.store.add_listing(self.catalogue.listing.root, series)
         self.store.add_listing(contracts.listing.root, contracts.documents)
 
+    def _loose(self) -> list[bytes]:
+        """Return the bodies of transitions that stand in no block, as far as the store can be read."""
+        try:
+            return [row.body for row in self.store.loose_transitions()]
+        except StoreError as error:
+            _log.error("%s", error)
+            return []
+
     def _care(self) -> None:
         """Look after the store's room; on a full disk this start may still owe it something."""
+        if not self.store.is_writable:
+            return
         self.pruner.care()
         if self._owes_listings:
             self._keep_listings(self.recorder.contracts)
             self._owes_listings = False
+
+    def _close_outputs(self) -> None:
+        try:
+            self.outputs.close()
+        except OutputError as error:
+            _log.error("%s", error)
 
     # threads
 

@@ -167,6 +167,14 @@ def test_a_second_gateway_object_is_refused_too(tmp_path: Path) -> None:
     run.stop()
 
 
+def test_a_gateway_that_cannot_be_made_holds_nothing(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        site.start(more='[[contracts.templates]]\ntemplate = "gas-ch4"\nnames = { series = "attic.ch4" }')
+    assert "attic.ch4" in str(refused.value)
+    site.start().stop()  # though the error still holds the frames, its journals and pins are free
+
+
 def test_the_control_socket_takes_no_nonsense(tmp_path: Path) -> None:
     run = Site(tmp_path).start()
     path = tmp_path / "data" / "control.sock"
