@@ -145,13 +145,17 @@ class Membership:
     def _enrolled(self) -> Genesis | None:
         """Return the genesis of the chain, once this gateway is enrolled there; None at the end or for want of one."""
         table = self._config.enrolment
-        if table is not None and not self._store.get(_ENROLLED):
+        if table is not None and not self._store.get(_ENROLLED) and not self._was_enrolled(table):
             return self._enrol(table)
         if table is not None:  # a crash may have come between the note and the erasing
             erase_ticket(Path(table.ticket))
         if self._trust.genesis is None:
             _log.error("%s: the trust file holds a hash only; give the genesis, or [enrolment]", self._where)
         return self._trust.genesis
+
+    def _was_enrolled(self, table: EnrolmentTable) -> bool:
+        """Whether a database that was lost had noted it: the ticket is spent, and what it bought is here."""
+        return not Path(table.ticket).exists() and (self._config.data / "genesis.cbor").exists()
 
     def _enrol(self, table: EnrolmentTable) -> Genesis | None:
         gateway, attempt = self._config.gateway, 0

@@ -120,11 +120,11 @@ class AlarmLane:
                 self._show(each.alarm, each.transition, (each.flaw, "unstored"), received)
             return
         fresh = [each for each, is_new in zip(judged, new, strict=True) if is_new]
+        for each in fresh:  # before it is offered: once it is final, it must be there to be shown so
+            self._show(each.alarm, each.transition, (each.flaw,), received)
         self._offer_new([each.alarm for each in fresh if not each.flaw])
         for each in judged:
             self._acknowledge(each.alarm, each.gateway, each.flaw)
-        for each in fresh:
-            self._show(each.alarm, each.transition, (each.flaw,), received)
 
     def _judged(self, gateway: bytes, payload: bytes) -> _Judged | None:
         try:
@@ -157,10 +157,10 @@ class AlarmLane:
             self._refusals.note(gateway, error, stored.alarm.encode())
             flaw = BAD_SIGNATURE
         self._core.store.judge_alarm(stored, flaw)
+        self._show(stored.alarm, transition, (flaw,), stored.received)
         if not flaw:
             self._offer_new([stored.alarm])
         self._acknowledge(stored.alarm, gateway, flaw)
-        self._show(stored.alarm, transition, (flaw,), stored.received)
 
     def _acknowledge(self, alarm: Alarm, gateway: bytes, flaw: str) -> None:
         """Say that an alarm is on disk. A receipt names it by its transition alone, which anyone may have copied."""
