@@ -169,11 +169,16 @@ class BlockLane:
         return new
 
     def _completed(self, block: Block, header: Header, at: Position) -> NewBlock | None:
-        """Return a stored block with the segments that it brings and that were withheld before, None without any."""
-        held = self._core.store.block(header.gateway, at)
-        if held is None or not any(
-            data and not here for data, here in zip(block.segments, held.segments, strict=False)
-        ):
+        """Return a stored block to be kept again, None where there is no need.
+
+        There is where it brings segments that were withheld before, or where a crash came before its promise.
+        """
+        store = self._core.store
+        held = store.block(header.gateway, at)
+        if held is None:
+            return None
+        brings = any(data and not here for data, here in zip(block.segments, held.segments, strict=False))
+        if not brings and store.custody.receipts(header.gateway, at.epoch, at.height, at.height):
             return None
         segments = self._open(block, header)
         whole = tuple(here or data for data, here in zip(block.segments, held.segments, strict=True))

@@ -40,7 +40,6 @@ def survive(directory: Path, kills: int, seed: int) -> None:
         check_region(region.hub.directory, a, b)
 
 
-@pytest.mark.xfail(reason="hub.blocks stores blocks and promises in two transactions", strict=True)
 def test_a_block_whose_promise_a_crash_prevented_is_promised_when_it_comes_again(tmp_path: Path) -> None:
     with Region(tmp_path) as region:
         caller = region.call("a")
