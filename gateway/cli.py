@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -28,6 +28,9 @@ __all__ = ["main"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
+
+_LOOK_S: Final = 30.0
+_AGAIN: Final = 75  # EX_TEMPFAIL: the service is started anew
 
 
 def _config_option(function: _Command) -> _Command:
@@ -90,9 +93,13 @@ def run(path: Path, verbose: bool) -> None:
     sys.setswitchinterval(0.001)
     gateway = Gateway(load_config(path), str(path))
     gateway.start()
-    ending.wait()
+    while not ending.wait(_LOOK_S) and not gateway.is_mended:
+        pass
     _log.info("ending")
     gateway.stop()
+    if not ending.is_set():
+        _log.critical("the disk takes data again: the gateway ends, to be started anew with it")
+        sys.exit(_AGAIN)
 
 
 def _end_with_thread(failure: threading.ExceptHookArgs) -> None:
@@ -163,6 +170,8 @@ def status(path: Path, as_json: bool) -> None:
     click.echo(
         f"outputs acting: {', '.join(answer['outputs']) or 'none'}; series in fault: {answer['faults']}"
     )
+    for trouble in answer["troubles"]:
+        click.echo(f"trouble: {trouble}", err=True)
 
 
 @main.command()

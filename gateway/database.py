@@ -27,7 +27,7 @@ __all__ = ["Database"]
 _log = logging.getLogger(__name__)
 
 _FULL: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
-_SETTINGS: Final = ("meta", "listings")
+_NEWEST: Final = "SELECT count(*) FROM blocks WHERE number = (SELECT max(number) FROM blocks)"
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -35,12 +35,12 @@ class Database:
     """An open database of the present schema. Methods may be called from any thread.
 
     Args:
-        writable: where False, the file is left alone: what it says is copied to memory as far as it can be read,
-            and every write fails. For a disk that cannot be written any more.
+        writable: False on a disk that cannot be written: the file is read as it lies there, with what was written
+            last as far as that can be had, and every write fails. Where it cannot be read, nothing is in it.
 
     Attributes:
         is_new: there was no file.
-        recovered_whole: False where a damaged one was set aside, or the file is left alone.
+        recovered_whole: False where a damaged one was set aside, or the file is not written.
 
     Raises (all methods):
         StoreFull: the disk is full.
@@ -54,7 +54,7 @@ class Database:
         self.is_writable = self.recovered_whole = writable
         with self._translated():
             if not writable:
-                self._connection = self._open_aside()
+                self._connection = self._open_as_it_lies()
                 return
             try:
                 self._connection = self._open()
@@ -117,21 +117,29 @@ class Database:
                 )
             if version < VERSION:
                 migrate(connection)
-            connection.execute("SELECT count(*) FROM blocks WHERE number = (SELECT max(number) FROM blocks)")
+            connection.execute(_NEWEST)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _open_aside(self) -> sqlite3.Connection:
-        connection = sqlite3.connect("file::memory:", uri=True, isolation_level=None, check_same_thread=False)
+    def _open_as_it_lies(self) -> sqlite3.Connection:
+        # Immutable leaves out the log, where the newest rows may stand, but needs no file beside the database.
+        for how in ("mode=ro", "mode=ro&immutable=1"):
+            connection = None
+            try:
+                connection = _connect(f"{self._path.absolute().as_uri()}?{how}")
+                if connection.execute("PRAGMA user_version").fetchone() != (VERSION,):
+                    raise sqlite3.DatabaseError("it is of another version")
+                connection.execute("SELECT name, value FROM meta").fetchall()
+                connection.execute(_NEWEST)
+                return connection
+            except sqlite3.Error as error:
+                _log.error("%s cannot be read (%s): %s", self._path, how, error)
+                if connection is not None:
+                    connection.close()
+        connection = _connect("file::memory:")
         migrate(connection)
-        try:
-            connection.execute("ATTACH ? AS old", (f"{self._path.absolute().as_uri()}?mode=ro&immutable=1",))
-            for table in _SETTINGS:
-                connection.execute(f"INSERT INTO {table} SELECT * FROM old.{table}")
-        except sqlite3.Error as error:
-            _log.error("%s cannot be read either: %s", self._path, error)
         connection.execute("PRAGMA query_only = ON")
         return connection
 
@@ -149,8 +157,14 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error.strerror}") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0)
             if code in _FULL or code & 0xFF == sqlite3.SQLITE_FULL:
                 raise StoreFull(f"{self._path}: the disk is full; free some space") from error
             raise StoreError(f"{self._path}: {error}") from error
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)

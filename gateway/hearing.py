@@ -45,6 +45,7 @@ class Heard:
         online: what the hub's state says.
         received: numbers of blocks that now have a receipt.
         alarms: hashes of transitions that the hub has on its disk.
+        forgotten: that could not be kept in the store.
         resend: heights asked for again.
         rebirth: a birth is asked for.
     """
@@ -53,6 +54,7 @@ class Heard:
     online: bool | None = None
     received: Sequence[int] = ()
     alarms: Sequence[bytes] = ()
+    forgotten: bool = False
     resend: tuple[int, int] | None = None
     rebirth: bool = False
 
@@ -142,6 +144,7 @@ class Hearing:
             self._store.acknowledge(self._hub.name, receipt.alarms)
         except StoreError as error:  # on a full disk they are sent once more after a restart, no worse
             _log.error("acknowledgement of %d alarms cannot be kept: %s", len(receipt.alarms), error)
+            return Heard(alarms=receipt.alarms, forgotten=True)
         return Heard(alarms=receipt.alarms)
 
     def _state(self, signed: Signed) -> Heard:

@@ -178,6 +178,21 @@ def open_file(path: Path, size: int) -> tuple[int, Slot, bool]:
     return create_file(path, first), first, True
 
 
+def read_records(path: Path) -> tuple[bytes, ...]:
+    """Return the records of a journal that cannot be written, as far as they are whole.
+
+    Raises:
+        OSError: it cannot be read; a JournalError without `errno` where it is in use, or is no journal of ours.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(file, path)
+        slot = _choose(path, read_start(file, DATA))
+        return () if slot is None else read_generation(read_start(file, slot.size), slot).records
+    finally:
+        os.close(file)
+
+
 def _choose(path: Path, heads: bytes) -> Slot | None:
     """The newest readable slot; None if both were ours once and are damaged."""
     pages = heads[:PAGE], heads[PAGE:]

@@ -25,7 +25,7 @@ from gateway.clock import Clock
 from gateway.holdings import Holdings
 from gateway.store import Store
 
-__all__ = ["BALLAST", "Pruner"]
+__all__ = ["BALLAST", "Pruner", "takes_data"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ _CALM_MS: Final = 600_000
 _BATCH: Final = 200
 _LOW_BYTES: Final = 8 << 20  # on a disk with less than this free, there is none
 _BALLAST_BYTES: Final = 1 << 20
+_UNKNOWN_QUOTA: Final = 1 << 30
 _SUMMARIES, _QUIET, _OLDEST = 1, 2, 3
 
 
@@ -63,7 +64,7 @@ class Pruner:
         self._store, self._holdings = store, Holdings(store)
         self._directory, self._clock = directory, clock
         self._retain_ms, self._custodians, self._note = retain_h * _HOUR_MS, custodians, note
-        self.quota = quota or shutil.disk_usage(directory).total // 2
+        self.quota = quota or _half_of(directory)
         # To delete rows takes room in the log, too: on a full disk this file makes way for it.
         self._ballast = directory / BALLAST
 
@@ -118,3 +119,26 @@ class Pruner:
             return
         with contextlib.suppress(OSError), self._ballast.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, _BALLAST_BYTES)
+
+
+def takes_data(directory: Path) -> bool:
+    """Whether a file of some size can be written there now."""
+    probe = directory / "probe"
+    try:
+        with probe.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _BALLAST_BYTES)
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return True
+
+
+def _half_of(directory: Path) -> int:
+    try:
+        return shutil.disk_usage(directory).total // 2
+    except OSError as error:  # no reason not to start
+        _log.error("%s: its size is not known: %s", directory, error)
+        return _UNKNOWN_QUOTA

@@ -12,7 +12,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from gateway.clock import Clock
 from gateway.errors import ConfigError, JournalError, StoreError, StoreFull
 from gateway.feed import Feed
 from gateway.journal import Journal
+from gateway.journal_file import read_records
 from gateway.openblock import Draft, Opening, recover
 from gateway.pruning import BALLAST
 from gateway.store import Store, Transition
@@ -35,7 +35,6 @@ __all__ = ["Found", "open_data"]
 
 _log = logging.getLogger(__name__)
 
-_WORN: Final = {errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT}
 _JOURNALS: Final = ("open-0.journal", "open-1.journal")
 
 
@@ -83,17 +82,37 @@ def open_data(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, cl
     except (StoreError, JournalError) as error:
         if not _is_worn(error):
             raise
-        _log.critical("%s; nothing is recorded until this disk is replaced: alarms go on", error)
-    store = Store(directory / "gateway.db", writable=False)
-    _check_chain(store, genesis, directory)
-    return Found(store, (), (), (), False, 1, store.get("engine"))
+        _log.critical("%s; nothing is recorded until this disk takes data again: alarms go on", error)
+    return _open_worn(directory, genesis, gateway)
 
 
 def _is_worn(error: StoreError | JournalError) -> bool:
     """Whether it is the disk that refuses, and not another process or version."""
     if isinstance(error, JournalError):
-        return error.errno in _WORN
+        return error.errno is not None
     return error.__cause__ is not None
+
+
+def _open_worn(directory: Path, genesis: bytes, gateway: bytes) -> Found:
+    """Read what lies there: the contracts' state, and what was decided without finding its way to a row."""
+    store = Store(directory / "gateway.db", writable=False)
+    _check_chain(store, genesis, directory)
+    opened = []
+    for name in _JOURNALS:
+        try:
+            found = recover(read_records(directory / name), None, genesis, gateway)
+        except (OSError, ChainError) as error:
+            if isinstance(error, JournalError) and not _is_worn(error):
+                store.close()
+                raise
+            _log.error("%s cannot be read: %s", directory / name, error)
+        else:
+            opened += [found] if found else []
+    state, unwritten = store.get("engine"), list[Transition]()
+    for _, after, bodies in sorted(opened, key=lambda each: each[0].number):
+        if rows := [row for row in _rows(bodies, UNRECORDED) if not store.has_transition(row.hash)]:
+            state, unwritten = after or state, [*unwritten, *rows]
+    return Found(store, (), (), tuple(unwritten), False, store.last_number() + 1, state)
 
 
 def _open_writable(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, clock: Clock) -> Found:
@@ -133,7 +152,7 @@ def _recover(
         store,
         tuple(Feed(each, clock) for each in empty),
         tuple((each.draft, Feed(each.journal, clock)) for each in left),
-        tuple(row for each in left for row in _rows(each, UNRECORDED)),
+        tuple(row for each in left for row in _rows(each.transitions, UNRECORDED)),
         whole,
         number,
         next((each.state for each in reversed(left) if each.state), None) or store.get("engine"),
@@ -147,7 +166,8 @@ def _open_store(directory: Path) -> Store:
         return Store(path)
     except StoreFull as error:
         _log.error("%s", error)
-        (directory / BALLAST).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (directory / BALLAST).unlink()
         return Store(path)
 
 
@@ -178,7 +198,7 @@ def _open_block(
 
 def _keep(store: Store, left: _Left) -> bool:
     """Store a block that was open; False where there is no room for it now."""
-    rows = _rows(left, RECORDED)
+    rows = _rows(left.transitions, RECORDED)
     # A transition's state is newer than what the store has only where its row is missing.
     lost = any(not store.has_transition(row.hash) for row in rows)
     state = {"engine": left.state} if lost and left.state else {}
@@ -192,8 +212,7 @@ def _keep(store: Store, left: _Left) -> bool:
     return True
 
 
-def _rows(left: _Left, mark: int) -> list[Transition]:
+def _rows(bodies: Sequence[bytes], mark: int) -> list[Transition]:
     return [
-        Transition(transition_hash(body), body, mark, TransitionRecord.decode(body).wall)
-        for body in left.transitions
+        Transition(transition_hash(body), body, mark, TransitionRecord.decode(body).wall) for body in bodies
     ]

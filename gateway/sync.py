@@ -13,6 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -181,6 +182,8 @@ class HubSync:
             self._window.received(heard.received)
             for each in heard.alarms:
                 self._alarms.pop(each, None)
+                if heard.forgotten:  # the store goes on to name it: not again on this connection
+                    self._alarms[each] = math.inf
             if heard.resend:
                 self._window.request(*heard.resend)
             if heard.rebirth:  # for the blocks that it was sent last

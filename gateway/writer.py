@@ -180,7 +180,7 @@ class Writer:
             self._state = decisions[-1][1].state
             late = time.monotonic() - _PATIENCE_S  # what is published already
             rows = [_row(each, UNRECORDED if at <= late else RECORDED) for at, each in decisions]
-            written = self._try_write(rows)
+            written = self._try_write(rows, logging.ERROR)
         finally:
             with self._wake:
                 del self._decisions[: len(decisions)]
@@ -188,11 +188,11 @@ class Writer:
                     self._unwritten += [_row(each, UNRECORDED) for _, each in decisions]
         self._announce()
 
-    def _try_write(self, rows: Sequence[Transition]) -> bool:
+    def _try_write(self, rows: Sequence[Transition], level: int) -> bool:
         try:
             self._store.add_transitions(rows, self._values(self._state))
         except Exception as error:  # whatever keeps them from the disk must not keep them from the hub
-            _log.error("transitions cannot be recorded, and are published all the same: %s", error)
+            _log.log(level, "transitions cannot be recorded, and are published all the same: %s", error)
             return False
         return True
 
@@ -200,7 +200,7 @@ class Writer:
         """Write the rows that are missing; False where they cannot be written yet."""
         with self._wake:
             late = list(self._unwritten)
-        if late and not self._try_write(late):
+        if late and not self._try_write(late, logging.DEBUG):
             return False
         with self._wake:
             del self._unwritten[: len(late)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from gateway.config import SealTable, SensorTable, SeriesTable
 from gateway.contracts.library import template
 from gateway.contracts.source import read_contract
 from gateway.decider import ContractSet, Decider
-from gateway.errors import SensorError, SensorErrorKind
+from gateway.errors import SensorError, SensorErrorKind, StoreError
 from gateway.keeper import Identity, Keeper
 from gateway.logbook import Logbook
 from gateway.outputs import OutputOptions, Outputs
@@ -79,10 +80,12 @@ class Rig:
         self.clock = clock or SimulatedClock(speed=0, start_wall_ms=START_MS)
         self.identity = Identity(genesis, gateway_id(KEY.public), KEY, boot.to_bytes(8, "big"))
         self.catalogue: Catalogue = make_catalogue(tuple(sensors), "test")
+        directory.mkdir(exist_ok=True)
         self.found = found = open_data(directory, genesis, self.identity.gateway, bound_ms, self.clock)
         self.store = found.store
         listing = self.catalogue.listing
-        self.store.add_listing(listing.root, [each.encode() for each in self.catalogue.series])
+        with contextlib.suppress(StoreError):  # on a worn disk
+            self.store.add_listing(listing.root, [each.encode() for each in self.catalogue.series])
         self.keeper = Keeper(self.identity, self.store, whole=found.whole)
         self.pins = MockFactory()
         self.outputs = Outputs([siren, VALVE], self.pins, self.clock)
