@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from brokers import Broker, BrokerFactory, Mosquitto, Nats
+from certificates import Authority
 
 import gateway.mqtt
 from hub.broker_config import BrokerTls, BrokerUser, gateway_user, hub_user
@@ -388,21 +389,6 @@ def test_a_wrong_password_is_refused(start_broker: BrokerFactory, connect: Any, 
     client.up()  # the file is read again at every attempt
 
 
-def _certificates(directory: Path, program: Path) -> None:
-    def openssl(*arguments: str) -> None:
-        subprocess.run([str(program), *arguments], cwd=directory, check=True, capture_output=True)
-
-    def key(name: str) -> list[str]:
-        return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{name}.key"]
-
-    openssl("req", "-x509", *key("ca"), "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2")
-    for name in ("server", "client"):
-        (directory / "san").write_text("subjectAltName=IP:127.0.0.1")
-        openssl("req", *key(name), "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "san")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *sign)
-
-
 @pytest.mark.filterwarnings(
     "ignore:unclosed <ssl.SSLSocket:ResourceWarning"
 )  # paho's, when a handshake fails
@@ -410,13 +396,13 @@ def _certificates(directory: Path, program: Path) -> None:
 def test_tls_proves_both_ends(
     start_broker: BrokerFactory, connect: Any, tmp_path: Path, require: Callable[[str], Path]
 ) -> None:
-    _certificates(tmp_path, require("openssl"))
-    tls = BrokerTls(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "ca.pem")
-    broker = start_broker(tls=tls)
-    own = {"cert_file": tmp_path / "client.pem", "key_file": tmp_path / "client.key"}
+    authority = Authority(tmp_path, require("openssl"))
+    cert, key = authority.certify("client")
+    own = {"cert_file": cert, "key_file": key}
+    broker = start_broker(tls=BrokerTls(*authority.certify("server"), authority.file))
     unknown_authority = connect(broker, "x", **own)
-    no_certificate = connect(broker, "y", ca_file=tmp_path / "ca.pem")
-    reader = connect(broker, "reader", "t/#", ca_file=tmp_path / "ca.pem", **own).up()
+    no_certificate = connect(broker, "y", ca_file=authority.file)
+    reader = connect(broker, "reader", "t/#", ca_file=authority.file, **own).up()
     reader.link.publish("t/1", b"sealed")
     assert reader.next() == ("t/1", b"sealed")
     assert unknown_authority.events.empty()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -23,14 +24,13 @@ class Site:
     """A broker with the shipped configuration, and an authority that makes certificates for it."""
 
     def __init__(self, directory: Path, openssl: Path) -> None:
-        self.directory, self._openssl = directory, openssl
+        self.directory, self._authority = directory, Authority(directory, openssl)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        self._run("req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=authority", "-days", "2",
-                  "-keyout", "ca.key", "-out", "tocsin-ca.pem")  # fmt: skip
         for name in ("broker", GATEWAY, OTHER, HUB):
-            self._certify(name)
+            self._authority.certify(name)
+        self._authority.file.rename(directory / "tocsin-ca.pem")
         acl = directory / "tocsin.acl"
         acl.write_text((SHIPPED / "tocsin.acl").read_text())
         acl.chmod(0o600)
@@ -38,17 +38,6 @@ class Site:
         text = text.replace("/etc/mosquitto/certs", str(directory)).replace("/etc/mosquitto", str(directory))
         text = text.replace("listener 8883", f"listener {self.port} 127.0.0.1")
         (directory / "mosquitto.conf").write_text(f"user root\n{text}")
-
-    def _run(self, *arguments: str) -> None:
-        subprocess.run([self._openssl, *arguments], cwd=self.directory, check=True, capture_output=True)
-
-    def _certify(self, name: str) -> None:
-        names = self.directory / f"{name}.ext"
-        names.write_text("subjectAltName=IP:127.0.0.1\n")
-        self._run("req", "-newkey", "ed25519", "-nodes", "-subj", f"/CN={name}",
-                  "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
-        self._run("x509", "-req", "-in", f"{name}.csr", "-CA", "tocsin-ca.pem", "-CAkey", "ca.key", "-days", "2",
-                  "-CAcreateserial", "-extfile", names.name, "-out", f"{name}.pem")  # fmt: skip
 
     def tls(self, name: str | None) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.directory / "tocsin-ca.pem"))
