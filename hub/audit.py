@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import sqlite_utils
 
@@ -17,6 +17,7 @@ from gateway.chain.custody import Receipt
 from gateway.chain.errors import BadProof, ChainError, FormatError
 from gateway.chain.finality import Checkpoint
 from gateway.chain.genesis import EMBEDDED, Genesis
+from gateway.chain.keys import Signed
 from gateway.chain.messages import Receipts
 from hub.database import Connection, Database
 from hub.errors import AuditError, StoreError
@@ -28,6 +29,7 @@ from hub.wal import lost_commits
 
 DATABASE: Final = "ledger.db"
 GENESIS: Final = "genesis.cbor"
+Kept: TypeAlias = Checkpoint | Receipt | Receipts | Signed
 
 
 def audit(
@@ -37,8 +39,8 @@ def audit(
 ) -> Report:
     """Re-verify a hub's directory and return the report.
 
-    `against` is the bytes of a `Checkpoint`, `Receipt` or `Receipts` that was kept elsewhere. `progress` is told
-    (final blocks done, in all). Raises AuditError when there is nothing to audit.
+    `against` is the bytes of a `Checkpoint`, `Receipt`, `Receipts` or signed `AlarmReceipt` that was kept
+    elsewhere. `progress` is told (final blocks done, in all). Raises AuditError when there is nothing to audit.
     """
     report, begun = Report(), time.monotonic()
     genesis, document = _read_genesis(directory / GENESIS)
@@ -63,15 +65,18 @@ def audit(
     return report
 
 
-def read_kept(data: bytes) -> Checkpoint | Receipt | Receipts:
-    """Return the checkpoint or the custody receipts of a file kept elsewhere. Raises AuditError."""
-    kinds: tuple[type[Checkpoint | Receipt | Receipts], ...] = (Checkpoint, Receipt, Receipts)
+def read_kept(data: bytes) -> Kept:
+    """Return the checkpoint or the receipts of a file kept elsewhere. Raises AuditError.
+
+    A `Signed` is taken for an alarm receipt.
+    """
+    kinds: tuple[type[Kept], ...] = (Checkpoint, Receipt, Receipts, Signed)
     for kind in kinds:
         try:
             return kind.decode(data)
         except FormatError:
             continue
-    raise AuditError("the file to audit against is no checkpoint and no custody receipt")
+    raise AuditError("the file to audit against is no checkpoint and no receipt")
 
 
 def _read_genesis(path: Path) -> tuple[Genesis, bytes]:
@@ -105,9 +110,7 @@ def _summarise(db: Connection, replay: Replay, report: Report) -> None:
     report.gateways = db.execute("SELECT count(DISTINCT gateway) FROM blocks").fetchone()[0]
 
 
-def _check_against(
-    kept: Checkpoint | Receipt | Receipts, holdings: Holdings, genesis: Genesis, report: Report
-) -> None:
+def _check_against(kept: Kept, holdings: Holdings, genesis: Genesis, report: Report) -> None:
     before = len(report.faults)
     with report.at("what was kept elsewhere"):
         match kept:
@@ -115,6 +118,8 @@ def _check_against(
                 check_checkpoint(kept, holdings.replay, genesis)
             case Receipt():
                 holdings.promises.check_receipt(kept)
+            case Signed():
+                holdings.check_alarm_receipt(kept)
             case Receipts(custody=receipts, finality=finality):
                 for receipt in receipts:
                     holdings.promises.check_receipt(receipt)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gateway.chain.alarm import RECORDED, UNRECORDED, Alarm, contract_hash
 from gateway.chain.block import Block, Header, list_catalogue, listing
+from gateway.chain.entries import GOOD
 from gateway.chain.errors import (
     BadHeader,
     BadProof,
@@ -23,7 +24,8 @@ from gateway.chain.errors import (
     UnknownGateway,
 )
 from gateway.chain.genesis import Genesis
-from gateway.chain.keys import BIRTH, NO_HASH, Signed
+from gateway.chain.keys import ALARM_RECEIPT, BIRTH, NO_HASH, Signed
+from gateway.chain.messages import AlarmReceipt
 from gateway.chain.ordered import ALARMS, LogLeaf
 from gateway.chain.reading import Segment
 from gateway.chain.trees import leaf_hash
@@ -214,12 +216,26 @@ class Holdings:
                     raise BadProof("its bytes are not those of its hash")
                 if not flaw:
                     self._check_alarm(alarm, gateway)
+                elif flaw == "RevokedKey" and self._replay.standing(gateway) in (GOOD, None):
+                    raise BadProof("it was taken as one of a revoked key, which no final block revokes")
                 elif flaw in UNPROVEN and self._is_signed(alarm, gateway):
                     self._report.finding(
                         f"alarm {short(identity)} of gateway {short(gateway)} is its own, but was taken as"
                         f" {flaw} and never offered"
                     )
                 self._report.alarms += 1
+
+    def check_alarm_receipt(self, signed: Signed) -> None:
+        """Check that the alarms of a signed AlarmReceipt kept elsewhere are here. Raises ChainError."""
+        receipt = AlarmReceipt.decode(signed.body)
+        self._genesis.require(receipt.genesis, "it")
+        signed.verify(ALARM_RECEIPT, self._genesis.hub(receipt.hub).key)
+        for identity in receipt.alarms:
+            sql = "SELECT 1 FROM alarms WHERE hash = ? AND gateway = ?"
+            if self._db.execute(sql, (identity, receipt.gateway)).fetchone() is None:
+                raise BadProof(
+                    f"alarm {short(identity)} of gateway {short(receipt.gateway)} was on this hub's disk and is not now"
+                )
 
     def _is_signed(self, alarm: Alarm, gateway: bytes) -> bool:
         try:

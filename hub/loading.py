@@ -7,23 +7,32 @@ from gateway.chain.messages import Birth
 from gateway.chain.ordered import ENROL, Enrol, EnrolmentBody, decode_transaction
 from hub.alarms import alarm_index
 from hub.core import Core
+from hub.store import StoredAlarm
 from hub.view import KEPT_ALARMS, KEPT_UNPROVEN, View
 
 
 def load_view(core: Core, view: View) -> None:
     """Take up gateways, their latest births and values, and the latest alarms. Raises StoreError."""
     view.loaded(core.store.count_blocks())
-    for gateway in core.store.gateways():
-        if core.entry(gateway) is not None:
-            _load_gateway(core, view, gateway)
-    unproven = core.store.latest_alarms(limit=KEPT_UNPROVEN, proven=False)
-    for stored in sorted(unproven + core.store.latest_alarms(limit=KEPT_ALARMS), key=lambda each: each.id):
+    known = [gateway for gateway in core.store.gateways() if core.entry(gateway) is not None]
+    for gateway in known:
+        _load_gateway(core, view, gateway)
+    for stored in _latest_alarms(core, known):
         transition = Transition.decode(stored.alarm.transition)
         document = core.store.library.contract(transition.contract_hash)
         flaws = (stored.flaw,) if stored.flaw else ()
         view.alarmed(stored.alarm, transition, flaws, stored.received, document)
         if (at := _final_at(core, stored.gateway, stored.hash)) is not None:
             view.alarm_final(stored.hash, at)
+
+
+def _latest_alarms(core: Core, known: list[bytes]) -> list[StoredAlarm]:
+    """Return the latest alarms, oldest first: of all, of each gateway its share, of strangers a few."""
+    found = core.store.latest_alarms(limit=KEPT_UNPROVEN, proven=False)
+    found += core.store.latest_alarms(limit=KEPT_ALARMS)
+    for gateway in known:
+        found += core.store.latest_alarms(gateway, max(KEPT_ALARMS // len(known), 1))
+    return [stored for _, stored in sorted({stored.id: stored for stored in found}.items())]
 
 
 def _load_gateway(core: Core, view: View, gateway: bytes) -> None:

@@ -92,6 +92,11 @@ class Replay:
         begun = [(first, public) for first, public in self._keys.get(gateway, []) if first <= height]
         return max(begun)[1] if begun else None
 
+    def standing(self, gateway: bytes) -> int | None:
+        """Return a gateway's standing after the last final block, None where it was never enrolled."""
+        entry = self.ledger.committed.entry(gateway)
+        return None if entry is None else entry.standing
+
     def sealed(self, height: int) -> Sealed | None:
         """Return the seal of a final block as kept, None where there is none. Raises ChainError."""
         row = self._db.execute("SELECT seal FROM seals WHERE height = ?", (height,)).fetchone()

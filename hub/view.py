@@ -11,7 +11,7 @@ fill the memory.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -45,7 +45,7 @@ class View:
         self._shows = shows
         self._lock = threading.Lock()
         self._gateways: dict[bytes, GatewayState] = {}
-        self._alarms: OrderedDict[bytes, AlarmState] = OrderedDict()
+        self._alarms: dict[bytes, AlarmState] = {}
         self._conditions: defaultdict[bytes, Conditions] = defaultdict(Conditions)
         self._catalogues: dict[bytes, bytes] = {}  # roots of those in force, by the latest births
         self._arrivals: dict[bytes, dict[int, int]] = {}
@@ -225,8 +225,9 @@ class View:
             others = [each for each, state in self._alarms.items() if not UNPROVEN.isdisjoint(state.marks)]
             if len(others) > KEPT_UNPROVEN:
                 del self._alarms[others[0]]
-        if len(self._alarms) > KEPT_ALARMS:
-            self._alarms.popitem(last=False)
+        if len(self._alarms) > KEPT_ALARMS:  # whoever has the most loses the oldest of it
+            (most, _) = Counter(state.gateway for state in self._alarms.values()).most_common(1)[0]
+            del self._alarms[next(each for each, state in self._alarms.items() if state.gateway == most)]
 
     def alarm_final(self, identity: bytes, at: int) -> None:
         """Take up that an alarm is final since `at`."""

@@ -26,6 +26,7 @@ from gateway.chain.messages import AlarmReceipt, Answer, Receipts, Request
 from gateway.chain.ordered import HEADERS, LogLeaf
 from gateway.chain.record import Record
 from gateway.mqtt import Link, LinkConfig
+from hub.clock import wall_ms
 from hub.config import Config, load_config
 from hub.endpoints import read_endpoints
 from hub.service import Service
@@ -189,14 +190,16 @@ class Caller:
 class RunningHub:
     """A hub with its fleet, in this process. Its directory outlives it."""
 
-    def __init__(self, directory: Path, fleet: Fleet | None = None) -> None:
+    def __init__(
+        self, directory: Path, fleet: Fleet | None = None, now_ms: Callable[[], int] = wall_ms
+    ) -> None:
         self.fleet = fleet or new_fleet()
-        self.directory = directory
+        self.directory, self.now_ms = directory, now_ms
         self.config = make_directory(directory, self.fleet)
         self.callers: list[Caller] = []
 
     def __enter__(self) -> Self:
-        self.service = Service(self.config)
+        self.service = Service(self.config, self.now_ms)
         self.service.__enter__()
         self.rest = Rest(self.service.api_url)
         eventually(lambda: self.rest.status_of("/healthz") == 200, "health")

@@ -10,6 +10,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from hub.api.connection import Connection
 from hub.config import ApiTable
 from hub.errors import ConfigError, HubError
 
@@ -29,8 +30,9 @@ class ApiServer:
             raise ConfigError(f"the API cannot listen on {table.host} port {table.port}: {error}") from error
         config = uvicorn.Config(
             app,
+            http=Connection,
             log_config=None,
-            log_level="warning",
+            log_level="error",
             access_log=False,
             lifespan="off",
             ssl_certfile=table.cert_file or None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from gateway.chain.genesis import Genesis
 from gateway.chain.messages import HeaderFinality
 from gateway.chain.ordered import ALARMS, HEADERS, LogLeaf
 from gateway.chain.trees import check_consistency
+from hub.api import connection
 
 
 @dataclass
@@ -186,6 +189,41 @@ def test_a_number_that_no_place_can_have_is_422_and_no_defect(site: Site, path: 
 )
 def test_what_cannot_be_meant_is_422(site: Site, path: str) -> None:
     assert site.hub.rest.status_of(path) == 422
+
+
+def test_requests_that_never_end_do_not_take_the_interface_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 1.0)
+    host, _, port = site.hub.rest.url.removeprefix("http://").rpartition(":")
+    halves = [
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ",
+        b"POST /v1/records HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n",
+    ]
+    with contextlib.ExitStack() as stack:
+        lorises = []
+        for number in range(connection.MAX_CONNECTIONS + 20):
+            loris = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+            with contextlib.suppress(OSError):
+                loris.sendall(halves[number % 2])
+            lorises.append(loris)
+        whole = halves[0] + b"y\r\n\r\n"
+        second = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+
+        def ended(loris: socket.socket) -> bool:
+            try:
+                return loris.recv(1) == b""
+            except ConnectionError:
+                return True
+
+        assert all(map(ended, lorises))
+        second = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        second.sendall(whole)
+        assert second.recv(4096).startswith(b"HTTP/1.1 200")
+        second.sendall(halves[0])
+        while not ended(second):  # what is left of the answer, then the end
+            continue
+    assert site.hub.rest.status_of("/healthz") == 200
 
 
 def test_the_interface_describes_itself_without_the_network(site: Site) -> None:

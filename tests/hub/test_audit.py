@@ -16,8 +16,8 @@ from hubkit import Hub, lived
 from gateway.chain.block import Header
 from gateway.chain.custody import CustodyBatch, Receipt
 from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Seal
-from gateway.chain.keys import CUSTODY, NO_HASH
-from gateway.chain.messages import HeaderFinality, Receipts
+from gateway.chain.keys import ALARM_RECEIPT, CUSTODY, NO_HASH, Signed
+from gateway.chain.messages import AlarmReceipt, HeaderFinality, Receipts
 from gateway.chain.ordered import HEADERS, LogLeaf, Position
 from gateway.chain.reading import reading_leaf
 from gateway.chain.verify import open_block
@@ -383,7 +383,7 @@ def rewritten(hub: Hub, directory: Path, heights: int) -> Hub:
     return other
 
 
-def against(directory: Path, kept: Checkpoint | Receipt) -> Report:
+def against(directory: Path, kept: Checkpoint | Receipt | Signed) -> Report:
     report = audit(directory, kept.encode())
     assert AGAINST in {fault.kind for fault in report.faults}
     return report
@@ -491,6 +491,30 @@ def test_a_gateway_that_contradicts_a_catalogue_it_tells_later_does_not_make_the
     assert "BadSegment" in audit(hub.directory).verdict
 
 
+def test_an_alarm_taken_away_is_found_by_the_receipt_that_its_gateway_kept(hub: Hub) -> None:
+    fleet, gateway = hub.fleet, hub.fleet.gateway("a")
+    alarm = gateway.alarm()
+    gateway.pending.clear()
+    hub.store.add_alarms([(gateway.id, alarm, "")], fleet.now)
+    hub.close()
+    body = AlarmReceipt(fleet.genesis.hash, fleet.hub_key.public, gateway.id, (alarm.hash,))
+    kept = fleet.hub_key.signed(ALARM_RECEIPT, body.encode())
+    assert audit(hub.directory, kept.encode()).verdict == "ok"
+    change(hub.directory, ("DELETE FROM alarms WHERE hash = ?", (alarm.hash,)))
+    assert audit(hub.directory).verdict == "ok", "alone, it contradicts nothing"
+    assert "was on this hub's disk and is not now" in against(hub.directory, kept).verdict
+    forged = gateway.key.signed(ALARM_RECEIPT, body.encode())
+    assert "BadSignature" in against(hub.directory, forged).verdict
+
+
+def test_a_good_gateways_alarm_that_is_kept_as_a_revoked_ones_is_a_fault(hub: Hub) -> None:
+    gateway = hub.fleet.gateway("a")
+    hub.store.add_alarms([(gateway.id, gateway.alarm(), "RevokedKey")], hub.fleet.now)
+    gateway.pending.clear()
+    hub.close()
+    assert "which no final block revokes" in audit(hub.directory).verdict
+
+
 def test_a_promise_given_and_not_kept_is_found_by_its_receipt(hub: Hub, tmp_path: Path) -> None:
     receipt = hub.store.custody.receipts(hub.fleet.gateway("a").id, 1, 1, 1)[0]
     other = rewritten(hub, tmp_path / "other", 1)
@@ -512,7 +536,7 @@ def test_what_cannot_be_audited_is_said(hub: Hub, tmp_path: Path) -> None:
     hub.close()
     with pytest.raises(AuditError, match=r"genesis\.cbor"):
         audit(tmp_path / "nowhere")
-    with pytest.raises(AuditError, match="no checkpoint and no custody receipt"):
+    with pytest.raises(AuditError, match="no checkpoint and no receipt"):
         audit(hub.directory, b"noise")
     (hub.directory / "ledger.db").unlink()
     with pytest.raises(AuditError, match=r"ledger\.db"):

@@ -55,6 +55,14 @@ def test_a_ticket_that_ran_out_or_is_nobodys_is_refused(hub: RunningHub) -> None
     assert hub.rest.post("/v1/enrolment", forged.encode())[1]["error"] == "UnknownSigner"
 
 
+def test_a_ticket_is_good_in_its_own_region_only(hub: RunningHub) -> None:
+    south = Fleet(hub.fleet.seed, region="south")
+    south.now = hub.fleet.now
+    status, answer = hub.rest.post("/v1/enrolment", south.gateway("southern").enrol().encode())
+    assert (status, answer["error"]) == (422, "BadRecord")
+    assert "for region south, this hub serves north" in answer["detail"]
+
+
 def test_another_chains_enrolment_is_refused(hub: RunningHub) -> None:
     other = Fleet(7).gateway("elsewhere").enrol()
     assert hub.rest.post("/v1/enrolment", other.encode())[1]["error"] == "WrongChain"

@@ -118,6 +118,31 @@ def test_a_replayed_block_is_answered_with_its_receipt_again(joined: tuple[Fleet
     assert receipts.finality.position.height == 2
 
 
+def test_repeats_far_apart_are_answered_for_themselves_alone(
+    hub: RunningHub, joined: tuple[FleetGateway, Caller]
+) -> None:
+    gateway, caller = joined
+    lane = hub.service._intake._blocks
+    lane.take_in([(gateway.id, gateway.replay(height).encode()) for height in (3, 1)])
+    heard = [caller.receipts() for _ in range(2)]
+    assert [[each.promise.height for each in receipts.custody] for receipts in heard] == [[1], [3]]
+
+
+def test_a_birth_of_an_earlier_boot_is_known_as_such_after_a_restart_too(tmp_path: Path) -> None:
+    running = RunningHub(tmp_path / "hub")
+    with running:
+        gateway, caller = running.join("a")
+        old = gateway.birth()
+        gateway.reboot()
+        caller.birth()
+    with running:
+        caller = running.call(gateway)
+        caller.say("birth", old.encode())
+        caller.birth()
+        assert running.rest.json(f"/v1/gateways/{gateway.id.hex()}")["boot"] == gateway.boot.hex()
+        assert caller.queue("receipt2").empty()
+
+
 def test_a_gap_is_asked_for_and_filled(hub: RunningHub, joined: tuple[FleetGateway, Caller]) -> None:
     gateway, caller = joined
     lost = [gateway.block() for _ in range(3)]

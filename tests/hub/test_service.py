@@ -21,7 +21,7 @@ from gateway.chain.keys import HUB_STATE, Signed
 from gateway.chain.messages import HubState
 from gateway.chain.ordered import NOWHERE
 from hub.config import load_config
-from hub.errors import ConfigError
+from hub.errors import ConfigError, HubError
 from hub.service import Service
 
 
@@ -277,6 +277,39 @@ def test_the_interface_over_tls(tmp_path: Path, require: Callable[[str], Path]) 
                 return False
 
         eventually(healthy, "health")
+
+
+def test_a_chain_whose_ledger_was_lost_is_not_begun_anew_by_chance(tmp_path: Path) -> None:
+    hub = RunningHub(tmp_path / "hub")
+    with hub:
+        hub.enrol("a")
+        height = hub.rest.json("/healthz")["final_height"]
+    ledger = hub.directory / "ledger.db"
+    ledger.rename(tmp_path / "kept.db")
+    with pytest.raises(ConfigError, match=f"final block 0, but this hub has sealed {height}"):
+        hub.__enter__()
+    ledger.unlink()
+    (tmp_path / "kept.db").rename(ledger)
+    with hub:
+        assert hub.rest.json("/healthz")["final_height"] >= height
+
+
+def test_health_names_what_has_ended(hub: RunningHub) -> None:
+    assert hub.rest.json("/healthz")["ended"] == []
+    hub.service._workers[0].stop()
+    assert hub.rest.status_of("/healthz") == 503
+    assert hub.service.health()["ended"] == ["finality"]
+
+
+@pytest.mark.parametrize("name", ["endpoints.json", "broker", "reached.json"])
+def test_a_file_in_the_way_is_named(tmp_path: Path, name: str) -> None:
+    hub = RunningHub(tmp_path / "hub")
+    if name == "broker":
+        (hub.directory / name).write_text("in the way")
+    else:
+        (hub.directory / name).mkdir()
+    with pytest.raises(HubError, match=name):
+        hub.__enter__()
 
 
 def test_what_cannot_start_leaves_nothing_behind(tmp_path: Path) -> None:
