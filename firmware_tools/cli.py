@@ -31,7 +31,10 @@ class Tools(click.Group):
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 @click.version_option(package_name="tocsin")
 def main(debug: bool) -> None:
-    """Tocsin's workbench: try it, verify evidence, measure it."""
+    """Tocsin's workbench: try it, verify evidence, measure it.
+
+    Example: tocsin-tools demo
+    """
 
 
 @main.command()
@@ -155,7 +158,7 @@ def revoke(
 ) -> None:
     """Sign the end of a gateway's keys after one last block.
 
-    Example: tocsin-tools authority revoke --dir authority --gateway 4c3a… --epoch 1 --height 17 --hash 9b… \\
+    Example: tocsin-tools authority revoke --dir authority --gateway 4c3a… --epoch 1 --height 17 --hash 9b…
     --reason "card stolen" -o flat-3.revocation
     """
     from firmware_tools.authority import open_desk

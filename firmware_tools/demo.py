@@ -170,9 +170,8 @@ def run_demo(
     with ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="tocsin-demo-")))
-        elif directory.exists() and any(directory.iterdir()):
-            raise ToolError(f"{directory} is not empty; name a new directory")
-        directory.mkdir(parents=True, exist_ok=True)
+        else:
+            _make_empty(directory)
         region = Region(directory, plan, stack)
         board = Board(load_scenario(scenario).title, seconds)
         with _drawing(board, console, headless) as draw, _interruptible() as interrupted:
@@ -180,6 +179,17 @@ def run_demo(
         outcome.audit = _audit(directory / "hub", outcome)
         _judge(outcome, plan, complete=not interrupted())
     return outcome
+
+
+def _make_empty(directory: Path) -> None:
+    """Make a directory for a run. Raises ToolError where it cannot be made or holds something."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        taken = any(directory.iterdir())
+    except OSError as error:
+        raise ToolError(f"{directory} cannot be used: {error.strerror}; name a new directory") from error
+    if taken:
+        raise ToolError(f"{directory} is not empty; name a new directory")
 
 
 def _play(
