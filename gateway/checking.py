@@ -94,7 +94,7 @@ def _warnings(
         raw = {channel.quantity for channel in plan.channels if channel.calibration is None}
         for channel in plan.channels:
             if channel.calibration is not None and channel.quantity not in raw:
-                yield f"series {channel.series.name} is calibrated, and its raw {channel.quantity} is no series"
+                yield f"{plan.name}: only {channel.series.name} is recorded, not the {channel.quantity} it was made of"
     if not config.hubs:
         yield "no hub is configured: blocks stay here, and alarms are seen by nobody else"
     if config.enrolment and Path(config.enrolment.ticket).exists():

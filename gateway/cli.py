@@ -179,11 +179,13 @@ def status(path: Path, as_json: bool) -> None:
 @click.argument("contract")
 @_reported
 def reset(path: Path, contract: str) -> None:
-    """Reset a latched contract of the running gateway, by its id.
+    """Reset a latched contract of the running gateway, by its id. One that is still in alarm stays there.
 
     Example: tocsin-gateway reset --config gateway.toml gas-ch4
     """
-    _ask(load_config(path), {"do": "reset", "contract": contract})
+    config = load_config(path)
+    _ask(config, {"do": "reset", "contract": contract})
+    click.echo(f"{contract}: {_ask(config, {'do': 'status'})['contracts'][contract]['condition']}")
 
 
 @main.command()
@@ -196,6 +198,7 @@ def silence(path: Path, contract: str) -> None:
     Example: tocsin-gateway silence --config gateway.toml gas-ch4
     """
     _ask(load_config(path), {"do": "silence", "contract": contract})
+    click.echo(f"{contract}: silenced; the alarm stays")
 
 
 def _ask(config: Config, request: dict[str, str]) -> Any:

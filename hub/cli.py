@@ -107,7 +107,7 @@ def status(config: Path, as_json: bool) -> None:
     if as_json:
         _report(found, as_json, "")
     else:
-        _print_status(found, _ask(settings, "/v1/gateways"))
+        _print_status(found, _ask(settings, "/v1/gateways"), _ask(settings, "/v1/alarms?limit=10"))
     if not found["ok"]:
         raise HubError("the hub runs but is not well: see broker and consensus above, and its log")
 
@@ -317,9 +317,11 @@ def _report(found: dict[str, Any], as_json: bool, text: str) -> None:
         click.echo(text)
 
 
-def _print_status(status: dict[str, Any], gateways: list[dict[str, Any]]) -> None:
+def _print_status(
+    status: dict[str, Any], gateways: list[dict[str, Any]], alarms: list[dict[str, Any]]
+) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console()
     console.print(
@@ -328,14 +330,27 @@ def _print_status(status: dict[str, Any], gateways: list[dict[str, Any]]) -> Non
         f"broker {'up' if status['broker_up'] else 'DOWN'}, consensus {'up' if status['consensus'] else 'DOWN'}",
         soft_wrap=True,
     )
-    table = Table("gateway", "name", "standing", "epoch", "final", "stored", "lag ms")
+    table = Table(
+        Column("gateway", overflow="fold", min_width=32),
+        "name",
+        "standing",
+        "epoch",
+        "final",
+        "stored",
+        "lag ms",
+    )
     for each in gateways:
         lag = each["finality_lag_ms"]
         table.add_row(
             each["id"],
             each["name"],
             each["standing"],
-            *(str(each[key]) for key in ("epoch", "head", "stored")),
+            f"{each['epoch']}/{each['head']}",
+            str(each["stored"]),
             "" if lag is None else str(lag),
         )
     console.print(table)
+    for each in alarms:
+        final = "not final yet" if each["final_ms"] is None else "final"
+        line = f"{each['name']}: {each['contract']} {each['level']}, {final}: {each['hash']}"
+        console.print(line, soft_wrap=True, highlight=False)

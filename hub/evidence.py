@@ -113,7 +113,7 @@ def alarm_evidence(archive: Archive, identity: bytes) -> bytes:
             break
     else:
         raise NoEvidence(
-            f"alarm {identity.hex()} is not final: ask tocsin-hub status, or wait for its finality"
+            f"alarm {identity.hex()} is not final here: tocsin-hub status lists alarms by their hashes"
         )
     transition = Transition.decode(stored.alarm.transition)
     document = store.library.contract(transition.contract_hash) or b""
