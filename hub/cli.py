@@ -334,7 +334,6 @@ def _print_status(
         Column("gateway", overflow="fold", min_width=32),
         "name",
         "standing",
-        "epoch",
         "final",
         "stored",
         "lag ms",
