@@ -31,6 +31,7 @@ class ApiServer:
         config = uvicorn.Config(
             app,
             http=Connection,
+            backlog=64,  # as many are accepted at once, before the bound on connections sees them
             log_config=None,
             log_level="error",
             access_log=False,
