@@ -19,11 +19,13 @@ from firmware_tools.errors import BadFile
 from gateway.chain.alarm import contract_hash
 from gateway.chain.errors import ChainError
 from gateway.chain.genesis import EMBEDDED, REGULATOR, Authority, Genesis, Hub
-from gateway.chain.keys import GRANT, REVOCATION, SUITE, TICKET, Signed, SigningKey
+from gateway.chain.keys import COMMAND, GRANT, REVOCATION, SUITE, TICKET, Signed, SigningKey
+from gateway.chain.messages import Command
 from gateway.chain.ordered import ContractGrant, Position, Revocation, Ticket
 from gateway.contracts.source import read_contract
 
 DAY = 86_400_000
+ACTIONS = ("reset", "silence", "new-epoch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,14 @@ class Desk:
         now = int(time.time() * 1000)
         body = Revocation(self.genesis.hash, self.key.public, gateway, last, reason, now)
         return self.key.signed(REVOCATION, body.encode())
+
+    def command(self, gateway: bytes, boot: bytes, action: str, contract: str, minutes: int) -> Signed:
+        """Sign a command to a gateway: one of `ACTIONS`, good once, for one boot and so many minutes."""
+        not_after = int(time.time() * 1000) + minutes * 60_000
+        nonce = secrets.token_bytes(16)
+        number = ACTIONS.index(action) + 1
+        body = Command(self.genesis.hash, self.key.public, gateway, boot, nonce, number, contract, not_after)
+        return self.key.signed(COMMAND, body.encode())
 
 
 def write_ticket(desk: Desk, region: str, days: int, path: Path) -> None:

@@ -168,6 +168,33 @@ def revoke(
     _write(out, signed.encode())
 
 
+@authority.command()
+@_DIRECTORY
+@click.option("--gateway", required=True, type=Hex(16), help="The gateway's id.")
+@click.option(
+    "--boot", required=True, type=Hex(8), help="Its present boot, as the hub's /v1/gateways shows it."
+)
+@click.option(
+    "--action", required=True, type=click.Choice(["reset", "silence", "new-epoch"]), help="What to do."
+)
+@click.option("--contract", default="none", show_default=True, help="The contract to reset or silence.")
+@click.option(
+    "--minutes", default=10, show_default=True, type=click.IntRange(1, 1440), help="How long it is good."
+)
+@_OUT
+def command(
+    directory: Path, gateway: bytes, boot: bytes, action: str, contract: str, minutes: int, out: Path
+) -> None:
+    """Sign a command to a gateway; POST the file to the hub's /v1/commands, which hands it on.
+
+    Example: tocsin-tools authority command --dir authority --gateway 4c3a… --boot 0102… --action reset
+    --contract gas-ch4 -o reset.command
+    """
+    from firmware_tools.authority import open_desk
+
+    _write(out, open_desk(directory).command(gateway, boot, action, contract, minutes).encode())
+
+
 def _write(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)

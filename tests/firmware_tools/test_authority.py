@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 from firmware_tools.authority import found, read_key
 from firmware_tools.cli import main
 from gateway.chain.genesis import read_trust
-from gateway.chain.keys import Signed, SigningKey
+from gateway.chain.keys import COMMAND, Signed, SigningKey
+from gateway.chain.messages import Command
 from gateway.chain.ordered import NOWHERE
 from gateway.chain.verify import verify_grant, verify_revocation, verify_ticket
 
@@ -101,3 +102,26 @@ def test_a_key_file_of_the_wrong_kind_is_named(tmp_path: Path) -> None:
     result = run("authority", "ticket", "--dir", tmp_path, "--region", "north", "-o", tmp_path / "t")
     assert result.exit_code == 1
     assert "authority.key" in result.stderr
+
+
+def test_a_command_is_good_for_one_gateway_and_boot_once_and_not_for_long(tmp_path: Path) -> None:
+    desk = found(tmp_path, "city-fire", "North", "hub-1", HUB)
+    path = tmp_path / "reset.command"
+    arguments = (
+        "--gateway",
+        GATEWAY.hex(),
+        "--boot",
+        "0102030405060708",
+        "--action",
+        "reset",
+        "--contract",
+        "gas-ch4",
+    )
+    for _ in range(2):
+        assert run("authority", "command", "--dir", tmp_path, *arguments, "-o", path).exit_code == 0
+    command = Command.decode(Signed.decode(path.read_bytes()).verify(COMMAND, desk.key.public))
+    assert (command.genesis, command.signer) == (desk.genesis.hash, desk.key.public)
+    assert (command.gateway, command.boot) == (GATEWAY, bytes(range(1, 9)))
+    assert (command.action, command.contract) == (1, "gas-ch4")
+    assert 0 < command.not_after - desk.genesis.created < 700_000
+    assert desk.command(GATEWAY, command.boot, "reset", "gas-ch4", 1).body != path.read_bytes()
