@@ -135,14 +135,15 @@ def ticket(directory: Path, region: str, days: int, out: Path) -> None:
 @click.argument("contracts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_OUT
 def grant(directory: Path, gateway: bytes, version: int, contracts: tuple[Path, ...], out: Path) -> None:
-    """Sign a set of CONTRACTS (TOML) for a gateway; a hub orders it and hands it on.
+    """Sign a set of CONTRACTS (TOML) for a gateway; POST the file to the hub's /v1/records, which hands it on.
 
     Example: tocsin-tools authority grant --dir authority --gateway 4c3a… --version 2 ch4.toml -o flat-3.grant
     """
     from firmware_tools.authority import open_desk, read_contracts
+    from gateway.chain.ordered import Grant, encode_transaction
 
     signed = open_desk(directory).grant(gateway, version, read_contracts(contracts))
-    _write(out, signed.encode())
+    _write(out, encode_transaction(Grant(signed)))
 
 
 @authority.command()
@@ -156,16 +157,16 @@ def grant(directory: Path, gateway: bytes, version: int, contracts: tuple[Path, 
 def revoke(
     directory: Path, gateway: bytes, epoch: int, height: int, hash_: bytes, reason: str, out: Path
 ) -> None:
-    """Sign the end of a gateway's keys after one last block.
+    """Sign the end of a gateway's keys after one last block; POST the file to the hub's /v1/records.
 
     Example: tocsin-tools authority revoke --dir authority --gateway 4c3a… --epoch 1 --height 17 --hash 9b…
     --reason "card stolen" -o flat-3.revocation
     """
     from firmware_tools.authority import open_desk
-    from gateway.chain.ordered import Position
+    from gateway.chain.ordered import Position, Revoke, encode_transaction
 
     signed = open_desk(directory).revoke(gateway, Position(epoch, height, hash_), reason)
-    _write(out, signed.encode())
+    _write(out, encode_transaction(Revoke(signed)))
 
 
 @authority.command()
