@@ -39,10 +39,9 @@ def pack_summaries(segment: Segment | None) -> bytes:
     None, a segment that only another can open, has none.
     """
     flat: list[int | str] = []
-    for each in summaries_of(segment):
+    for row in _rows(segment):
         # A sum may exceed 64 bits where single values are near them: it then goes as text.
-        total = each.total if abs(each.total) <= INT_MAX else str(each.total)
-        flat += each.series, each.count, each.least, each.most, each.last, total
+        flat += row if abs(row[-1]) <= INT_MAX else (*row[:-1], str(row[-1]))
     return cbor2.dumps(flat)
 
 
@@ -75,10 +74,14 @@ def summarise(header: Header, index: int, data: bytes) -> list[Summary]:
 
 def summaries_of(segment: Segment | None) -> list[Summary]:
     """Return the summaries of a segment's readings, by series."""
+    return [Summary(*row) for row in _rows(segment)]
+
+
+def _rows(segment: Segment | None) -> list[tuple[int, ...]]:
+    """Return the fields of a segment's summaries; plain, because intake packs them for every block."""
     values: defaultdict[int, list[int]] = defaultdict(list)
     for series, value in zip(segment.series, segment.values, strict=True) if segment else ():
         values[series].append(value)
     return [
-        Summary(series, len(own), min(own), max(own), own[-1], sum(own))
-        for series, own in sorted(values.items())
+        (series, len(own), min(own), max(own), own[-1], sum(own)) for series, own in sorted(values.items())
     ]
