@@ -43,7 +43,7 @@ from hub.ledger import Ledger
 from hub.loading import load_view
 from hub.outbox import Outbox
 from hub.reached import Reached
-from hub.store import Store
+from hub.store import Store, ease_collector
 from hub.view import View
 
 _log = logging.getLogger(__name__)
@@ -197,6 +197,7 @@ def run(config: Config) -> None:
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
+    ease_collector()
     with Service(config):
         over.wait()
 
