@@ -127,9 +127,12 @@ def test_what_outgrows_the_queue_makes_the_block_one_to_be_sealed_soon(
     monkeypatch.setattr(gateway.feed, "_MAX_BYTES", 1000)
     rig = Rig(tmp_path, seal=SealTable(readings=4000, seconds=3600))
     device.hang()
+    rig.gas(0)
+    assert device.waits.wait(5)  # from here on nothing leaves the queue
     for value in range(200):
         rig.advance(0.001)
         rig.gas(value)
+    assert not rig.found.journals[0].is_whole
     assert rig.recorder.due_ms() <= rig.clock.monotonic_ms() + 1000
     rig.advance(1.1)
     rig.recorder.tick()
