@@ -86,20 +86,22 @@ class Site:
         text = text.replace('hold = "0s"', f'hold = "0s", max_age = "{max_age}"', 1)
         return parse_config(text, self.directory / "gateway.toml")
 
-    def start(self, config: Config | None = None, **options: Any) -> Started:
-        return Started(config or self.config(**options))
+    def start(self, config: Config | None = None, enrol_at: TestHub | None = None, **options: Any) -> Started:
+        return Started(config or self.config(**options), enrol_at)
 
 
 class Started:
     """A running gateway and the hand at its sensor."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, enrol_at: TestHub | None = None) -> None:
         self.simulation = Simulation(load_scenario("quiet"), SimulatedClock())
         for table in config.sensors:
             self.simulation.attach(table.name, table.driver, table.options)
         self.simulation.hold("gas", CALM)
         self.gateway = Gateway(config, "test", self.simulation)
         self.id = self.gateway.identity.gateway
+        if enrol_at:  # before its first word
+            enrolled(enrol_at, self)
         self.gateway.start()
 
     @property

@@ -69,6 +69,7 @@ REGION = "north"
 HUB_KEY = SigningKey(b"\1" * 32)
 AUTHORITY = SigningKey(b"\2" * 32)
 DAY_MS = 86_400_000
+PATIENCE = 60.0  # seconds; machines are slow at times; nothing waits that long on one that is well
 
 
 def make_genesis(**changes: object) -> Genesis:
@@ -104,6 +105,7 @@ class TestHub:
         self.heartbeats: list[Heartbeat] = []
         self.blocks: dict[tuple[int, int], Block] = {}
         self.arrivals: list[tuple[str, float]] = []
+        self.dropped: list[str] = []  # kinds that came while it was deaf
         self.alarms: dict[bytes, Alarm] = {}
         self.changes: list[EpochChange] = []
         self.equivocations: list[tuple[Header, Header]] = []
@@ -113,7 +115,8 @@ class TestHub:
         self._log, self._state, self._height = LogTree(), StateTree(), 0
         self._index: dict[bytes, int] = {}
         self._versions = 0
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # guards the chain, and the order of what it says of itself
+        self._is_up = threading.Event()
         self.link = self._make_link()
 
     def _make_link(self) -> Link:
@@ -123,24 +126,27 @@ class TestHub:
         return Link(LinkConfig(self.url, "hub", topics), self._take, on_up=self._say_state)
 
     def start(self) -> None:
+        """Connect; what tests say afterwards comes after the hub's own first word, which is that it is online."""
         self.link.start()
+        assert self._is_up.wait(PATIENCE), "the hub's connection"
 
     def stop(self) -> None:
         self.link.close()
 
     def enrol(self, gateway: bytes, key: bytes) -> None:
-        self._put(
-            gateway,
-            GatewayEntry(REGION, (KeySpan(key, 1),), 0, 1, NOWHERE, len(self._log), bytes(8), 0, 0, ()),
-        )
+        with self._lock:
+            opened = len(self._log)
+            entry = GatewayEntry(REGION, (KeySpan(key, 1),), 0, 1, NOWHERE, opened, bytes(8), 0, 0, ())
+            self._put(gateway, entry)
 
     # what tests say through it
 
     def say_state(self, *, online: bool) -> None:
-        self._versions += 1
-        body = HubState(self.genesis.hash, HUB_KEY.public, self._versions, int(online), self.checkpoint())
         topic = f"tocsin/v1/{REGION}/hub/hub/state"
-        self.link.publish(topic, HUB_KEY.signed(HUB_STATE, body.encode()).encode(), retain=True)
+        with self._lock:
+            self._versions += 1
+            body = HubState(self.genesis.hash, HUB_KEY.public, self._versions, int(online), self.checkpoint())
+            self.link.publish(topic, HUB_KEY.signed(HUB_STATE, body.encode()).encode(), retain=True)
 
     def say_request(self, gateway: bytes, boot: bytes, first: int, last: int) -> None:
         body = Request(self.genesis.hash, HUB_KEY.public, gateway, boot, first, last)
@@ -170,6 +176,7 @@ class TestHub:
     def _take(self, topic: str, payload: bytes) -> bool:
         name, _, kind = topic.removeprefix(f"tocsin/v1/{REGION}/").partition("/")
         if self.deaf:
+            self.dropped.append(kind)
             return True
         with self._lock:
             self.arrivals.append((kind, time.monotonic()))
@@ -280,8 +287,8 @@ class TestHub:
     # what it says
 
     def _say_state(self) -> None:
-        with self._lock:
-            self.say_state(online=True)
+        self.say_state(online=True)
+        self._is_up.set()
 
     def _answer(self, gateway: bytes, birth: Birth) -> None:
         entry = self.entry.get(gateway)
@@ -328,7 +335,7 @@ class TestHub:
         self.link.publish(f"tocsin/v1/{REGION}/{gateway.hex()}/{kind}", payload)
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what} did not come within {seconds:g} s"
