@@ -13,25 +13,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from hashlib import sha256
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.chain.finality import AppState, Checkpoint
-from gateway.chain.genesis import Validator
+
+DUPLICATE_VOTE: Final = 1
+LIGHT_CLIENT_ATTACK: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaviour:
+    """A validator's crime, proved to the engine: whose (address: first 20 bytes of the key's SHA-256), when, what.
+
+    `height` is the final block at which it was committed; `kind` is DUPLICATE_VOTE or LIGHT_CLIENT_ATTACK.
+    """
+
+    address: bytes
+    height: int
+    kind: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorUpdate:
+    """A voter's new power, in force two final blocks later. Power 0 removes it; a key stands once in a result."""
+
+    key: bytes
+    power: int
 
 
 @dataclass(frozen=True, slots=True)
 class FinalBlock:
     """A block of the consensus, not of a gateway. Heights count from 1; `time` is Unix ms and never goes back.
 
-    `misbehaviour` names validators that the engine caught, by public key.
+    `misbehaviour` is what voters were caught at, in the engine's order, the same on every hub.
     """
 
     height: int
     time: int
     hash: bytes
     txs: tuple[bytes, ...]
-    misbehaviour: tuple[bytes, ...] = ()
+    misbehaviour: tuple[Misbehaviour, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +78,7 @@ class Result:
 
     app: AppState
     tx_results: tuple[TxResult, ...]
-    validator_updates: tuple[Validator, ...] = ()
+    validator_updates: tuple[ValidatorUpdate, ...] = ()
 
     @property
     def app_hash(self) -> bytes:
@@ -81,6 +104,27 @@ class FinalEvent:
     block: FinalBlock
     result: Result
     checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """How the engine stands, for people.
+
+    Attributes:
+        height: the last final block that is sealed (0: none yet).
+        time: its time, Unix ms.
+        peers: the addresses of other hubs' engines that are connected (first 20 bytes of the hub key's SHA-256).
+        catching_up: whether final blocks that others have are still being fetched.
+        voters: the public keys that signed the seal of `height`.
+        standing: why no final block is made, in a sentence; empty while all is well.
+    """
+
+    height: int
+    time: int
+    peers: tuple[bytes, ...]
+    catching_up: bool
+    voters: tuple[bytes, ...]
+    standing: str
 
 
 class StateMachine(Protocol):
@@ -121,11 +165,62 @@ class StateMachine(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot of the machine after final block `height`, in chunks of at most 16 MB. The same on every hub."""
+
+    height: int
+    format: int
+    chunks: int
+    hash: bytes
+    metadata: bytes = b""
+
+
+class Applied(IntEnum):
+    """What became of a snapshot's chunk."""
+
+    ACCEPTED = 1
+    ABORTED = 2
+    AGAIN = 3
+    """This chunk is to be had again, from another hub."""
+    FROM_START = 4
+    REFUSED = 5
+    """The snapshot is worth nothing; another one is to be tried."""
+
+
+class SnapshotProvider(Protocol):
+    """Snapshots for hubs that join. One thread of the engine's calls it."""
+
+    def snapshots(self) -> list[SnapshotInfo]:
+        """Return what may be had here."""
+        ...
+
+    def chunk(self, height: int, form: int, index: int) -> bytes:
+        """Return one chunk of the snapshot of this height and format; empty where it is not kept any more."""
+        ...
+
+    def offer(self, info: SnapshotInfo, app_hash: bytes) -> bool:
+        """Tell whether to take a snapshot up. Only `app_hash` was verified; all else is a stranger's word."""
+        ...
+
+    def apply(self, index: int, chunk: bytes) -> Applied:
+        """Take in a chunk of the snapshot taken up; with the last one, become what it says, durably."""
+        ...
+
+
 class Consensus(Protocol):
     """One order of transactions. All methods are for any thread."""
 
+    @property
+    def running(self) -> bool:
+        """Whether final blocks are made or followed, as far as this hub can tell."""
+        ...
+
     def start(self) -> None:
-        """Bring the machine up to date with the final blocks on disk, then begin to make or follow new ones."""
+        """Bring the machine up to date with the final blocks on disk, then begin to make or follow new ones.
+
+        A federation's engine returns before there is a final block where too few others are there.
+        """
         ...
 
     def stop(self) -> None:
@@ -142,6 +237,17 @@ class Consensus(Protocol):
 
     def subscribe(self, callback: Callable[[FinalEvent], None]) -> None:
         """Call back for each final block, in order, from the engine's thread; the callback must be quick."""
+        ...
+
+    def subscribe_refusals(self, callback: Callable[[bytes, TxResult], None]) -> None:
+        """Call back with id and verdict of a submitted transaction that is refused before its order.
+
+        It may still become final when another hub offers it. The callback must be quick.
+        """
+        ...
+
+    def status(self) -> EngineStatus:
+        """Return how the engine stands; quick, and never an error."""
         ...
 
 

@@ -21,7 +21,7 @@ from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Seal
 from gateway.chain.genesis import EMBEDDED, Genesis
 from gateway.chain.keys import NO_HASH, SigningKey, digest
 from gateway.chain.ordered import MAX_TRANSACTION
-from hub.consensus.base import FinalBlock, FinalEvent, StateMachine, tx_id
+from hub.consensus.base import EngineStatus, FinalBlock, FinalEvent, StateMachine, TxResult, tx_id
 from hub.errors import ConsensusError, ConsensusFull, ConsensusStopped, StoreError
 
 DOMAIN: Final = "tocsin/final-block/v1"
@@ -112,6 +112,15 @@ class Embedded:
     def subscribe(self, callback: Callable[[FinalEvent], None]) -> None:
         """As the seam says."""
         self._callbacks.append(callback)
+
+    def subscribe_refusals(self, callback: Callable[[bytes, TxResult], None]) -> None:
+        """As the seam says: none comes, since whatever is submitted is ordered and judged then."""
+
+    def status(self) -> EngineStatus:
+        """As the seam says; the one voter is this hub."""
+        last = self._last or FinalBlock(0, 0, NO_HASH, ())
+        standing = "" if self._running else "the engine is not running"
+        return EngineStatus(last.height, last.time, (), False, (self._key.public,), standing)
 
     def _run(self) -> None:
         try:
