@@ -6,6 +6,8 @@ not own the file (`gateway.journal`) nor the thread that writes it (`gateway.wri
 Invariants:
 * `append` touches neither the disk nor a lock that is held over it.
 * Records reach the journal in the order of their appending. After one that does not, none follows until `reset`.
+* They reach it, and are durable in it, after all that was appended before to the journal that it follows: whatever
+  a crash takes is the end of what was recorded.
 * The queue is bounded; what exceeds it counts as a journal that is full.
 
 A record survives the death of the process once `tick` has handed it on, and of the machine once it was synced,
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.clock import Clock
@@ -38,11 +41,19 @@ class Feed:
         self._bytes = 0
         self._whole = True
         self._since_ms: int | None = None  # when the oldest record that waits for its sync was appended
+        self._earlier: Feed | None = None  # that holds the block before, until it is stored
+        self._later: Feed | None = None  # whose `_earlier` this is
 
     @property
     def is_whole(self) -> bool:
         """Whether every record since the last reset was taken; where not, the open block lives in memory alone."""
         return self._whole
+
+    def follow(self, earlier: Feed | None) -> None:
+        """Take over from the journal of the block before, to which nothing is appended any more; this one is empty."""
+        self._earlier = earlier
+        if earlier is not None:
+            earlier._later = self
 
     def append(self, record: bytes) -> None:
         """Hand one record over; `is_whole` says whether it counts."""
@@ -85,13 +96,20 @@ class Feed:
             try:
                 self._hand_on()
             finally:
-                self._journal.sync()
+                try:
+                    if self._earlier is not None:
+                        self._earlier.sync()
+                finally:
+                    self._journal.sync()
 
     def reset(self) -> None:
         """Forget the records: their block is stored. Raises JournalError."""
         with self._writing:
             with self._lock:
                 self._whole, self._queue, self._bytes, self._since_ms = False, [], 0, None
+            if self._later is not None:  # before this one is given out again, to follow that one
+                self._later._earlier = None
+            self._later = None
             self._journal.reset()
             self._whole = True
 
@@ -106,9 +124,16 @@ class Feed:
             with self._lock:
                 records, self._queue, self._bytes = self._queue, [], 0
             try:
-                for record in records:
-                    self._journal.append(record)
-            except JournalError:
-                with self._lock:
-                    self._whole, self._queue, self._bytes = False, [], 0
-                raise
+                if records and self._earlier is not None:
+                    self._earlier._hand_on()
+            finally:
+                self._write(records)
+
+    def _write(self, records: Sequence[bytes]) -> None:
+        try:
+            for record in records:
+                self._journal.append(record)
+        except JournalError:
+            with self._lock:
+                self._whole, self._queue, self._bytes = False, [], 0
+            raise

@@ -157,6 +157,8 @@ class Logbook:
         block = self._block
         self.not_before, self._last_seal, self._seal_at = block.latest, now, None
         self._block = self._next_block(self._free.pop(0) if self._free else None)
+        if self._block.journal is not None:
+            self._block.journal.follow(block.journal)
         self._shelf.sealed(block, self._state(now))
 
     def release(self, journal: Feed) -> None:

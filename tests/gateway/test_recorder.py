@@ -19,6 +19,8 @@ from gateway.clock import SimulatedClock, SystemClock
 from gateway.config import SealTable, SeriesTable
 from gateway.contracts.errors import MismatchError
 from gateway.errors import StoreFull
+from gateway.feed import Feed
+from gateway.journal import Journal
 from gateway.outputs import OutputOptions
 from gateway.store import Store, Stored
 
@@ -372,6 +374,32 @@ def test_what_was_open_at_a_kill_is_sealed_with_its_own_boot(tmp_path: Path) -> 
     assert values(again.store, 0) == [7]
     assert opened(again.store, stored)[1].values == (500,)
     again.stop()
+
+
+def test_what_follows_in_the_other_journal_is_never_found_without_what_went_before(tmp_path: Path) -> None:
+    clock = SimulatedClock(0)
+    journals = [Journal(tmp_path / name, loss_bound_ms=1000, clock=clock) for name in "ab"]
+    one, two = (Feed(journal, clock) for journal in journals)
+
+    def found() -> list[tuple[bytes, ...]]:
+        return [each.recover().records for each in journals]
+
+    one.append(b"1")
+    two.follow(one)
+    two.append(b"2")
+    two.tick()
+    assert found() == [(b"1",), (b"2",)]
+    two.sync()
+    assert [each.next_sync_ms for each in journals] == [None, None]
+    one.reset()
+    two.append(b"3")
+    one.follow(two)
+    one.append(b"4")
+    one.sync()
+    assert found() == [(b"4",), (b"2", b"3")]
+    assert [each.next_sync_ms for each in journals] == [None, None]
+    for each in journals:
+        each.close()
 
 
 CHILD = """
