@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,15 +55,21 @@ def main(directory: Path, point: str, nth: int) -> None:
         wall_ms=lambda: fleet.now,
     )
 
+    settled = threading.Event()
+
     def tell(event: FinalEvent) -> None:
         print(event.block.height, event.result.app_hash.hex(), flush=True)
+        settled.set()
 
     consensus.subscribe(tell)
     consensus.start()
     gateway = fleet.gateway("a")
-    consensus.submit(fleet.order_enrolment(gateway.enrol()))
-    for _ in range(200):
-        consensus.submit(fleet.order_headers(gateway.block(1)))
+    tx = fleet.order_enrolment(gateway.enrol())
+    for _ in range(nth + 1):  # each in a final block of its own, however slow the machine is
+        settled.clear()
+        consensus.submit(tx)
+        settled.wait()
+        tx = fleet.order_headers(gateway.block(1))
     consensus.stop()
 
 
