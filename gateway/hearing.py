@@ -18,9 +18,10 @@ from typing import Final
 
 from gateway.chain.errors import BadRecord, ChainError
 from gateway.chain.genesis import EMBEDDED, Genesis, Hub
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import ALARM_RECEIPT, ANSWER, HUB_STATE, REQUEST, Signed
+from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.messages import AlarmReceipt, Answer, HeaderFinality, HubState, Receipts, Request
-from gateway.chain.ordered import HEADERS, LogLeaf
 from gateway.errors import StoreError
 from gateway.holdings import Holdings, Receipt
 from gateway.keeper import Identity, Keeper
@@ -120,7 +121,7 @@ class Hearing:
     def _receipts(self, receipts: Receipts) -> Heard:
         rows = []
         for each in receipts.custody:
-            promise, hub = each.verify(self._genesis)
+            promise, hub = each.verify(self._genesis, founding_roster(self._genesis))
             stored = self._store.at(promise.height)
             if promise.gateway == self._identity.gateway and stored and stored.hash == promise.hash:
                 kept = promise.classes, promise.keep_until

@@ -16,6 +16,7 @@ from typing import Final
 
 from gateway.chain.errors import BadRecord, UnknownSigner
 from gateway.chain.genesis import Genesis
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import COMMAND, Signed, digest
 from gateway.chain.messages import Command
 from gateway.chain.reading import Outcome, Series
@@ -65,7 +66,7 @@ class Orders:
 
     def grant(self, signed: Signed) -> None:
         """Put a granted contract set in force. Raises ChainError, StoreError."""
-        grant = verify_grant(signed, self._genesis)
+        grant = verify_grant(signed, self._genesis, founding_roster(self._genesis))
         if grant.gateway != self._identity.gateway:
             raise BadRecord("a contract grant is for another gateway")
         if grant.version <= self._recorder.contracts.version:

@@ -26,7 +26,8 @@ from typing import Final
 from gateway.chain.alarm import CONDITIONS, RECORDED, UNRECORDED, Alarm, Transition
 from gateway.chain.entries import GOOD
 from gateway.chain.errors import ChainError, UnknownGateway
-from gateway.chain.ordered import ALARMS, Alarms, LogLeaf, encode_transaction
+from gateway.chain.leaf import ALARMS, LogLeaf
+from gateway.chain.ordered import Alarms, encode_transaction
 from gateway.chain.verify import check_alarm_signature, read_transition
 from hub.core import Core, Misdirected, Refusals
 from hub.errors import StoreError

@@ -29,7 +29,8 @@ from gateway.chain.evidence import (
 )
 from gateway.chain.finality import Checkpoint, FinalityProof
 from gateway.chain.genesis import Genesis
-from gateway.chain.ordered import ALARMS, ENROL, HEADERS, Enrol, LogLeaf, Position, decode_transaction
+from gateway.chain.leaf import ALARMS, ENROL, HEADERS, LogLeaf
+from gateway.chain.ordered import Enrol, Position, decode_transaction
 from gateway.chain.reading import PUBLIC, Segment, Status, leaf_hashes, open_segment, parse_leaf, salt
 from gateway.chain.trees import LogTree, leaf_hash
 from gateway.chain.verify import check_header_signature

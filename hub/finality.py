@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from gateway.chain.alarm import Transition
+from gateway.chain.leaf import NO_GATEWAY
 from gateway.chain.ordered import (
     NOWHERE,
     Alarms,
@@ -29,6 +30,7 @@ from gateway.chain.ordered import (
     Equivocate,
     Grant,
     Headers,
+    Import,
     Position,
     Revocation,
     Revoke,
@@ -188,3 +190,7 @@ def subject(core: Core, transaction: Transaction) -> bytes:
             return core.ledger.headers.read(transaction.headers[0])[0].gateway
         case Alarms():
             return Transition.decode(transaction.alarms[0].transition).gateway
+        case Import():
+            return transaction.gateway
+        case _:
+            return NO_GATEWAY

@@ -169,7 +169,9 @@ class HailLane:
     def _check_epoch_change(self, gateway: bytes, change: EpochChange, entry: GatewayEntry, now: int) -> None:
         """Check an epoch change, and note the signed blocks on disk that it does not own up to."""
         core = self._core
-        body = verify_epoch_change(change, core.genesis, entry, now)
+        body = verify_epoch_change(
+            change, core.genesis, core.ledger.committed.roster(core.genesis), entry, now
+        )
         known = core.store.headers_after(gateway, entry.epoch, entry.head.height)
         hidden = [each.position for each in known if each.position not in body.orphans]
         if hidden:

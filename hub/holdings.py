@@ -25,8 +25,8 @@ from gateway.chain.errors import (
 )
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import ALARM_RECEIPT, BIRTH, NO_HASH, Signed
+from gateway.chain.leaf import ALARMS, LogLeaf
 from gateway.chain.messages import AlarmReceipt
-from gateway.chain.ordered import ALARMS, LogLeaf
 from gateway.chain.reading import Segment
 from gateway.chain.trees import leaf_hash
 from gateway.chain.verify import open_block, read_transition

@@ -13,12 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.chain.entries import GatewayEntry, gateway_key
+from gateway.chain.entries import GatewayEntry, gateway_key, roster_key
 from gateway.chain.errors import ChainError
 from gateway.chain.finality import AppState, Checkpoint, Entry, FinalityProof
 from gateway.chain.genesis import Genesis
+from gateway.chain.governance import Roster, founding_roster
 from gateway.chain.keys import NO_HASH
-from gateway.chain.ordered import ALARMS, LogLeaf, decode_transaction
+from gateway.chain.leaf import ALARMS, LogLeaf
+from gateway.chain.ordered import decode_transaction
 from gateway.chain.state import StateTree
 from gateway.chain.trees import EMPTY_ROOT, LogTree, leaf_hash
 from hub.consensus.base import FinalBlock, Info, Result, TxResult
@@ -87,6 +89,11 @@ class Committed:
         """Return what the chain knows of a gateway, None where it was never enrolled."""
         value = self.tree.get(gateway_key(gateway))
         return None if value is None else GatewayEntry.decode(value)
+
+    def roster(self, genesis: Genesis) -> Roster:
+        """Return who belongs to the federation."""
+        value = self.tree.get(roster_key())
+        return founding_roster(genesis) if value is None else Roster.decode(value)
 
     def prove(self, key: bytes) -> Entry:
         """Return a state entry with the proof of its presence or absence under this state's root."""

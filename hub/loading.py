@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gateway.chain.alarm import Transition
+from gateway.chain.leaf import ENROL
 from gateway.chain.messages import Birth
-from gateway.chain.ordered import ENROL, Enrol, EnrolmentBody, decode_transaction
+from gateway.chain.ordered import Enrol, EnrolmentBody, decode_transaction
 from hub.alarms import alarm_index
 from hub.core import Core
 from hub.store import StoredAlarm

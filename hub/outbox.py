@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from gateway.chain.custody import Receipt
 from gateway.chain.keys import ALARM_RECEIPT, ANSWER, HUB_STATE, REQUEST, Signed
+from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.messages import (
     MAX_RECEIPTS,
     AlarmReceipt,
@@ -28,7 +29,7 @@ from gateway.chain.messages import (
     Receipts,
     Request,
 )
-from gateway.chain.ordered import HEADERS, NOWHERE, LogLeaf
+from gateway.chain.ordered import NOWHERE
 from gateway.mqtt import LinkError
 from hub.core import Core
 from hub.topics import Topics, alarm_receipt_payload, answer_payload, receipts_payload

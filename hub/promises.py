@@ -8,6 +8,7 @@ from gateway.chain.block import Header
 from gateway.chain.custody import CustodyBatch, Promise, Receipt
 from gateway.chain.errors import BadProof
 from gateway.chain.genesis import Genesis
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import CUSTODY, Signed
 from gateway.chain.trees import leaf_hash, root_of
 from hub.database import Connection
@@ -41,7 +42,7 @@ class Promises:
 
     def check_receipt(self, receipt: Receipt) -> None:
         """Check that a receipt kept elsewhere is one of those that this history gave. Raises ChainError."""
-        promise, _ = receipt.verify(self._genesis)
+        promise, _ = receipt.verify(self._genesis, founding_roster(self._genesis))
         self.check_promise(promise)
         sql = "SELECT 1 FROM promises p JOIN custody_batches c ON c.id = p.batch WHERE promise = ? AND c.batch = ?"
         if self._db.execute(sql, (promise.encode(), receipt.batch.encode())).fetchone() is None:

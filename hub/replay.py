@@ -16,7 +16,7 @@ from gateway.chain.errors import BadProof
 from gateway.chain.finality import AppState, Seal, Sealed, verify_seal
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import NO_HASH
-from gateway.chain.ordered import (
+from gateway.chain.leaf import (
     ALARMS,
     CHANGE_EPOCH,
     ENROL,

@@ -29,22 +29,27 @@ from gateway.chain.entries import (
     gateway_key,
     key_end_key,
     key_key,
+    roster_key,
     ticket_key,
 )
 from gateway.chain.errors import BadRecord, ChainError, UnknownGateway
 from gateway.chain.genesis import Genesis
+from gateway.chain.governance import Roster, founding_roster
 from gateway.chain.keys import NO_HASH, Signed, gateway_id
-from gateway.chain.ordered import (
+from gateway.chain.leaf import (
     ALARMS,
     CHANGE_EPOCH,
     ENROL,
     EQUIVOCATE,
     GRANT_CONTRACTS,
     HEADERS,
-    MAX_BATCH,
-    NOWHERE,
     REVOKE,
     ROTATE,
+    LogLeaf,
+)
+from gateway.chain.ordered import (
+    MAX_BATCH,
+    NOWHERE,
     Alarms,
     ContractGrant,
     Enrol,
@@ -54,7 +59,6 @@ from gateway.chain.ordered import (
     Equivocate,
     Grant,
     Headers,
-    LogLeaf,
     Position,
     Revocation,
     Revoke,
@@ -161,6 +165,12 @@ class View:
     def get(self, key: bytes) -> bytes | None:
         """Return a state entry other than a gateway's own."""
         return self._entries[key] if key in self._entries else self._tree.get(key)
+
+    @property
+    def roster(self) -> Roster:
+        """Who belongs to the federation now."""
+        value = self.get(roster_key())
+        return founding_roster(self.genesis) if value is None else Roster.decode(value)
 
     def put(self, key: bytes, value: Record) -> None:
         """Add or replace a state entry other than a gateway's own."""
@@ -299,7 +309,7 @@ def _enrol(view: View, transaction: Enrol, time: int) -> bool:
     leaf = LogLeaf(ENROL, gateway, 0, 0, enrolment.hash)
     if view.has(leaf):
         return False
-    ticket, body = verify_enrolment(enrolment, view.genesis, time)
+    ticket, body = verify_enrolment(enrolment, view.genesis, view.roster, time)
     if view.get(ticket_key(ticket.key)) is not None:
         raise BadRecord("the ticket was used already; ask the authority for another one")
     if view.has_gateway(gateway):
@@ -320,7 +330,7 @@ def _change_epoch(view: View, transaction: EpochOrder, time: int) -> bool:
     if view.has(leaf):
         return False
     check_ordered_time(transaction.time, time)
-    body = verify_epoch_change(change, view.genesis, entry, transaction.time)
+    body = verify_epoch_change(change, view.genesis, view.roster, entry, transaction.time)
     recent = [each for each in entry.epochs if each > transaction.time - view.genesis.epoch_window]
     epochs = (*recent, transaction.time)[-MAX_BATCH:]
     view.set_gateway(gateway, replace(entry, epoch=body.epoch, opened_at=view.add(leaf), epochs=epochs))
@@ -349,7 +359,7 @@ def _revoke(view: View, transaction: Revoke) -> bool:
     leaf = LogLeaf(REVOKE, gateway, 0, 0, transaction.hash)
     if view.has(leaf):
         return False
-    last = verify_revocation(transaction.revocation, view.genesis).last
+    last = verify_revocation(transaction.revocation, view.genesis, view.roster).last
     if last != NOWHERE and not view.has(LogLeaf(HEADERS, gateway, last.epoch, last.height, last.hash)):
         raise BadRecord(f"the revocation's last block {last.epoch}/{last.height} is not in the log")
     view.add(leaf)
@@ -399,7 +409,7 @@ def _grant(view: View, transaction: Grant) -> bool:
     leaf = LogLeaf(GRANT_CONTRACTS, gateway, 0, 0, transaction.hash)
     if view.has(leaf):
         return False
-    grant = verify_grant(transaction.grant, view.genesis)
+    grant = verify_grant(transaction.grant, view.genesis, view.roster)
     before = view.get(contracts_key(gateway))
     if before is not None and grant.version <= ContractsEntry.decode(before).version:
         raise BadRecord(f"contract set {grant.version} is not above the one granted last; versions only rise")

@@ -21,9 +21,10 @@ from fleet import Fleet, FleetGateway
 
 from gateway.chain.canonical import decode
 from gateway.chain.finality import Sealed
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import ALARM_RECEIPT, ANSWER, REQUEST, Signed
+from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.messages import AlarmReceipt, Answer, Receipts, Request
-from gateway.chain.ordered import HEADERS, LogLeaf
 from gateway.chain.record import Record
 from gateway.mqtt import Link, LinkConfig
 from hub.clock import wall_ms
@@ -159,7 +160,7 @@ class Caller:
         item = decode(self.queue("receipt1").get(timeout=PATIENCE))
         receipts = Receipts.from_item(item[1])  # type: ignore[index]
         for each in receipts.custody:
-            each.verify(self.fleet.genesis)
+            each.verify(self.fleet.genesis, founding_roster(self.fleet.genesis))
         self.finality(receipts)
         return receipts
 

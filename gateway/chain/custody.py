@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from gateway.chain.errors import BadProof
-from gateway.chain.genesis import Genesis, Hub
+from gateway.chain.genesis import Genesis
+from gateway.chain.governance import Member, Roster
 from gateway.chain.keys import CUSTODY, Signed, SigningKey
 from gateway.chain.record import GatewayId, Hash, Millis, PublicKey, Range, Record, UInt
 from gateway.chain.trees import LogTree, Path, leaf_hash, root_from_inclusion
@@ -52,11 +53,11 @@ class Receipt(Record):
     path: Path
     batch: Signed
 
-    def verify(self, genesis: Genesis) -> tuple[Promise, Hub]:
-        """Return the promise and the hub bound by it. Raises ChainError."""
+    def verify(self, genesis: Genesis, roster: Roster) -> tuple[Promise, Member]:
+        """Return the promise and the member bound by it. Raises ChainError."""
         batch = CustodyBatch.decode(self.batch.body)
         genesis.require(batch.genesis, "the custody receipt")
-        hub = genesis.hub(batch.hub)
+        hub = roster.hub(batch.hub)
         self.batch.verify(CUSTODY, hub.key)
         leaf = leaf_hash(self.promise.encode())
         if root_from_inclusion(leaf, self.index, batch.count, self.path) != batch.root:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from gateway.chain.canonical import encode
-from gateway.chain.ordered import ENROL, EQUIVOCATE, MAX_BATCH, ROTATE, Position
+from gateway.chain.leaf import ENROL, EQUIVOCATE, IMPORT, ROTATE
+from gateway.chain.ordered import MAX_BATCH, Position
 from gateway.chain.record import (
+    Blob,
     BootNonce,
     GatewayId,
     Hash,
@@ -53,6 +55,21 @@ def contracts_key(gateway: bytes) -> bytes:
     return encode([5, gateway])
 
 
+def roster_key() -> bytes:
+    """State key 6: the roster, `gateway.chain.governance.Roster`; absent while it is the genesis' own."""
+    return encode([6])
+
+
+def proposal_key(proposal: bytes) -> bytes:
+    """State key 7: a proposal by its hash, `ProposalEntry`."""
+    return encode([7, proposal])
+
+
+def summons_key(summons: bytes) -> bytes:
+    """State key 8: a summons by its hash, `SummonsEntry`."""
+    return encode([8, summons])
+
+
 @dataclass(frozen=True, slots=True)
 class KeySpan(Record):
     """A key of a gateway and the first block height that it signs."""
@@ -66,15 +83,15 @@ class GatewayEntry(Record):
     """A gateway as the chain knows it.
 
     `keys` are all it ever had, by rising `first`. `standing` is 0 while good, else the kind of transaction that
-    ended it first (6 or 7). `head` is its final head. `opened_at` is the log index of the record that opened its
-    epoch. `boot`, `mono` and `seen` are the head's boot nonce, end on its monotonic clock, and seen height: its
-    successor may not go behind them.
+    ended it first (6 or 7), or 16 from its import until the epoch change with which it moves. `head` is its final
+    head. `opened_at` is the log index of the record that opened its epoch. `boot`, `mono` and `seen` are the head's
+    boot nonce, end on its monotonic clock, and seen height: its successor may not go behind them.
     `epochs` are the times of the latest epoch changes, oldest first.
     """
 
     region: Name
     keys: Annotated[tuple[KeySpan, ...], Many(1, MAX_KEYS)]
-    standing: Annotated[int, Range(GOOD, EQUIVOCATE)]
+    standing: Annotated[int, Range(GOOD, IMPORT)]
     epoch: UInt
     head: Position
     opened_at: UInt
@@ -98,13 +115,13 @@ class GatewayEntry(Record):
 class KeyEntry(Record):
     """A key's beginning: the first height it signs, and the kind and hash of the record that began it.
 
-    Kind is 3 (enrolment; `first` is 1) or 5 (rotation).
+    Kind is 3 (enrolment; `first` is 1), 5 (rotation) or 16 (import from a chain taken over).
     """
 
     gateway: GatewayId
     key: PublicKey
     first: UInt
-    kind: Annotated[int, Range(ENROL, ROTATE)]
+    kind: Annotated[int, Range(ENROL, IMPORT)]
     record: Hash
 
 
@@ -133,3 +150,25 @@ class ContractsEntry(Record):
 
     version: UInt
     record: Hash
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalEntry(Record):
+    """An open or settled proposal: its `Signed` bytes, who approved it (hub keys, in order), 1 once it is in force."""
+
+    proposal: Blob
+    approvals: Annotated[tuple[PublicKey, ...], Many(1, 64)]
+    done: Annotated[int, Range(0, 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class SummonsEntry(Record):
+    """A summons: who was summoned (hub key), its ordered time, and what came of it.
+
+    `outcome` is 0 while open, 1 held, 2 lacked, 3 unanswered; `response` the hash of the response, all zero without.
+    """
+
+    hub: PublicKey
+    time: Millis
+    outcome: Annotated[int, Range(0, 3)]
+    response: Hash

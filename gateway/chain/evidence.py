@@ -19,8 +19,10 @@ from gateway.chain.entries import KeyEnd, KeyEntry, key_end_key, key_key
 from gateway.chain.errors import BadEvidence, BadProof, RevokedKey, WrongShape
 from gateway.chain.finality import Checkpoint, Entry, FinalityProof, Sealed
 from gateway.chain.genesis import Genesis
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import NO_HASH, Signed, gateway_id
-from gateway.chain.ordered import ALARMS, ENROL, HEADERS, ROTATE, Enrolment, LogLeaf
+from gateway.chain.leaf import ALARMS, ENROL, HEADERS, ROTATE, LogLeaf
+from gateway.chain.ordered import Enrolment
 from gateway.chain.reading import Event, Series, Status, check_class, parse_leaf
 from gateway.chain.record import Blob, Many, Maybe, Octets, PublicKey, Range, Record, UInt
 from gateway.chain.trees import Path, leaf_hash, root_from_inclusion
@@ -353,7 +355,8 @@ def _verify_begin(part: Standing, genesis: Genesis, gateway: bytes) -> tuple[Key
     enrolment = Enrolment.decode(part.enrolment)
     if enrolment.hash != entry.record or gateway_id(part.key) != gateway:
         raise BadEvidence("the enrolment beside the key is not the one that the state names")
-    ticket, body = verify_enrolment(enrolment, genesis, 0)  # that it was not late, consensus has checked
+    # That it was not late, consensus has checked.
+    ticket, body = verify_enrolment(enrolment, genesis, founding_roster(genesis), 0)
     if body.key != part.key:
         raise BadEvidence("the enrolment is of another key")
     return entry, Enrolled(body.name, genesis.authority(ticket.authority).name, ticket.region)

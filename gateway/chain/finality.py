@@ -14,7 +14,7 @@ from gateway.chain.cometbft import CometSeal, verify_comet_seal
 from gateway.chain.errors import BadProof
 from gateway.chain.genesis import COMETBFT, EMBEDDED, Genesis
 from gateway.chain.keys import APP, SEAL, Signed, SigningKey, digest
-from gateway.chain.ordered import LogLeaf
+from gateway.chain.leaf import LogLeaf
 from gateway.chain.record import Blob, Hash, Millis, Range, Record, UInt
 from gateway.chain.state import StateProof
 from gateway.chain.trees import Path, leaf_hash, root_from_inclusion

@@ -46,6 +46,18 @@ HEARTBEAT: Final = "tocsin/heartbeat/v1"
 HUB_STATE: Final = "tocsin/hub-state/v1"
 REQUEST: Final = "tocsin/request/v1"
 COMMAND: Final = "tocsin/command/v1"
+JOIN: Final = "tocsin/join/v1"
+PROPOSAL: Final = "tocsin/proposal/v1"
+APPROVAL: Final = "tocsin/approval/v1"
+SUSPENSION: Final = "tocsin/suspension/v1"
+MISBEHAVIOUR: Final = "tocsin/misbehaviour/v1"
+BODY_REQUEST: Final = "tocsin/body-request/v1"
+CHALLENGE: Final = "tocsin/challenge/v1"
+POSSESSION: Final = "tocsin/possession/v1"
+SUMMONS: Final = "tocsin/summons/v1"
+RESPONSE: Final = "tocsin/response/v1"
+BREACHED: Final = "tocsin/breach/v1"
+TRANSFER: Final = "tocsin/transfer/v1"
 
 
 def digest(domain: str, data: bytes) -> bytes:

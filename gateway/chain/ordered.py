@@ -1,8 +1,8 @@
 """What consensus orders: anchors and alarms in batches, and the records that change who may sign.
 
 A transaction is [kind, …] in at most 64 KiB. Each accepted header, alarm or record becomes one leaf of the log,
-`LogLeaf`, whose hash field is the item's identity. Times inside records are their author's word, except where
-`EpochOrder.time` says otherwise.
+`gateway.chain.leaf.LogLeaf`, whose hash field is the item's identity. Times inside records are their author's
+word, except where a transaction's own `time` says otherwise.
 """
 
 from __future__ import annotations
@@ -12,17 +12,43 @@ from typing import Annotated, Final
 
 from gateway.chain.alarm import MAX_CONTRACT, Alarm
 from gateway.chain.canonical import Item, decode, encode
+from gateway.chain.custody import Receipt
 from gateway.chain.errors import WrongShape
+from gateway.chain.finality import AppState, Entry
+from gateway.chain.governance import proposal_hash
 from gateway.chain.keys import (
+    APPROVAL,
+    BREACHED,
     ENROLMENT,
     EPOCH,
     EQUIVOCATION,
     GRANT,
     NO_HASH,
+    RESPONSE,
     REVOCATION,
     ROTATION,
+    SUMMONS,
+    SUSPENSION,
+    TRANSFER,
     Signed,
     digest,
+)
+from gateway.chain.leaf import (
+    ALARMS,
+    APPROVE,
+    BREACH,
+    CHANGE_EPOCH,
+    ENROL,
+    EQUIVOCATE,
+    GRANT_CONTRACTS,
+    HEADERS,
+    IMPORT,
+    PROPOSE,
+    RESPOND,
+    REVOKE,
+    ROTATE,
+    SUMMON,
+    SUSPEND,
 )
 from gateway.chain.record import (
     Blob,
@@ -45,29 +71,6 @@ from gateway.chain.record import (
 MAX_TRANSACTION: Final = 64 * 1024
 MAX_BATCH: Final = 512
 MAX_ORPHANS: Final = 256
-
-HEADERS: Final = 1
-ALARMS: Final = 2
-ENROL: Final = 3
-CHANGE_EPOCH: Final = 4
-ROTATE: Final = 5
-REVOKE: Final = 6
-EQUIVOCATE: Final = 7
-GRANT_CONTRACTS: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class LogLeaf(Record):
-    """One leaf of the log; kinds are those of transactions.
-
-    Epoch and height are a header's own (kind 1); for an alarm (kind 2) height is its mark; else both are zero.
-    """
-
-    kind: Annotated[int, Range(HEADERS, GRANT_CONTRACTS)]
-    gateway: GatewayId
-    epoch: UInt
-    height: UInt
-    hash: Hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,8 @@ class Revocation(Record):
 class EpochChangeBody(Record):
     """A gateway's change of epoch: closes the old one at its final head and owns up to what lies above it.
 
-    Reason 1: the store did not recover whole; 2: the chain knows what the store lacks; 3: asked by an operator.
+    Reason 1: the store did not recover whole; 2: the chain knows what the store lacks; 3: asked by an operator;
+    4: the gateway moves here from a chain that this one takes over.
     """
 
     genesis: Hash
@@ -166,7 +170,7 @@ class EpochChangeBody(Record):
     epoch: Annotated[int, Range(2, 0xFFFFFFFF)]
     closes: Position
     orphans: Annotated[tuple[Position, ...], Many(0, MAX_ORPHANS)]
-    reason: Annotated[int, Range(1, 3)]
+    reason: Annotated[int, Range(1, 4)]
 
     def check(self, where: str) -> None:
         places = [(orphan.height, orphan.hash) for orphan in self.orphans]
@@ -277,7 +281,119 @@ class Grant(Record):
         return digest(GRANT, self.grant.body)
 
 
-Transaction = Headers | Alarms | Enrol | EpochOrder | Rotate | Revoke | Equivocate | Grant
+@dataclass(frozen=True, slots=True)
+class Propose(Record):
+    """Transaction 9: a signed `ProposalBody` (domain `tocsin/proposal/v1`)."""
+
+    proposal: Signed
+
+    @property
+    def hash(self) -> bytes:
+        return proposal_hash(self.proposal)
+
+
+@dataclass(frozen=True, slots=True)
+class Approve(Record):
+    """Transaction 10: a signed `ApprovalBody` (domain `tocsin/approval/v1`)."""
+
+    approval: Signed
+
+    @property
+    def hash(self) -> bytes:
+        return digest(APPROVAL, self.approval.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend(Record):
+    """Transaction 11: a signed `SuspensionBody` (domain `tocsin/suspension/v1`)."""
+
+    suspension: Signed
+
+    @property
+    def hash(self) -> bytes:
+        return digest(SUSPENSION, self.suspension.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Summon(Record):
+    """Transaction 13: a signed `SummonsBody` (domain `tocsin/summons/v1`), ordered at `time`."""
+
+    summons: Signed
+    time: Millis
+
+    @property
+    def hash(self) -> bytes:
+        return digest(SUMMONS, self.summons.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Respond(Record):
+    """Transaction 14: a signed `ResponseBody` (domain `tocsin/response/v1`)."""
+
+    response: Signed
+
+    @property
+    def hash(self) -> bytes:
+        return digest(RESPONSE, self.response.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Breach(Record):
+    """Transaction 15: a promise of custody that was broken, shown in one of two ways.
+
+    Either `lack` is the signed `Possession` in which the hub of `receipt` says that it lacks the body, encoded,
+    and `summons` is empty; or `summons` is the hash of one whose deadline had passed unanswered at `time`.
+    """
+
+    receipt: Receipt
+    lack: Blob
+    summons: Annotated[bytes, Octets(0, 32)]
+    time: Millis
+
+    def check(self, where: str) -> None:
+        if (bool(self.lack), len(self.summons)) not in ((True, 0), (False, 32)):
+            raise WrongShape(f"{where}: a breach is shown by a signed lack or by a summons, not by both")
+
+    @property
+    def hash(self) -> bytes:
+        return digest(BREACHED, self.receipt.promise.encode() + self.receipt.batch.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Import(Record):
+    """Transaction 16: a gateway of a chain that the genesis takes over, by proofs under that chain's last state.
+
+    `takeover` is the old chain's genesis hash; `entry` is its state key 1 and `contracts` its state key 5.
+    """
+
+    takeover: Hash
+    app: AppState
+    gateway: GatewayId
+    entry: Entry
+    contracts: Entry
+
+    @property
+    def hash(self) -> bytes:
+        return digest(TRANSFER, encode([self.takeover, self.gateway]))
+
+
+Transaction = (
+    Headers
+    | Alarms
+    | Enrol
+    | EpochOrder
+    | Rotate
+    | Revoke
+    | Equivocate
+    | Grant
+    | Propose
+    | Approve
+    | Suspend
+    | Summon
+    | Respond
+    | Breach
+    | Import
+)
 KINDS: Final[dict[int, type[Transaction]]] = {
     HEADERS: Headers,
     ALARMS: Alarms,
@@ -287,6 +403,13 @@ KINDS: Final[dict[int, type[Transaction]]] = {
     REVOKE: Revoke,
     EQUIVOCATE: Equivocate,
     GRANT_CONTRACTS: Grant,
+    PROPOSE: Propose,
+    APPROVE: Approve,
+    SUSPEND: Suspend,
+    SUMMON: Summon,
+    RESPOND: Respond,
+    BREACH: Breach,
+    IMPORT: Import,
 }
 _NUMBERS = {record: kind for kind, record in KINDS.items()}
 

@@ -30,6 +30,7 @@ from gateway.chain.errors import (
     WrongEpoch,
 )
 from gateway.chain.genesis import Genesis
+from gateway.chain.governance import Roster
 from gateway.chain.keys import (
     BLOCK,
     ENROLMENT,
@@ -42,6 +43,7 @@ from gateway.chain.keys import (
     gateway_id,
     verify,
 )
+from gateway.chain.leaf import IMPORT
 from gateway.chain.ordered import (
     ContractGrant,
     Enrolment,
@@ -56,6 +58,7 @@ from gateway.chain.ordered import (
 )
 from gateway.chain.reading import Segment, Status, open_segment, parse_leaf, segment_hash
 
+MOVED = 4  # the reason of the epoch change with which a gateway comes from another chain
 CLOCK_TOLERANCE = 10 * 60_000  # how far a record's ordered time may lie from its final block's, in ms
 
 
@@ -72,8 +75,8 @@ def check_header_signature(signed: Signed, public: bytes) -> None:
 
 
 def check_standing(entry: GatewayEntry) -> None:
-    """Check that a gateway may still add to its chain. Raises RevokedKey."""
-    if entry.standing != GOOD:
+    """Check that a gateway may still sign for itself. Raises RevokedKey."""
+    if entry.standing not in (GOOD, IMPORT):
         how = "revoked" if entry.standing == 6 else "barred for equivocation"
         raise RevokedKey(f"the gateway's key was {how} after block {entry.head.epoch}/{entry.head.height}")
 
@@ -81,6 +84,8 @@ def check_standing(entry: GatewayEntry) -> None:
 def check_successor(header: Header, entry: GatewayEntry) -> None:
     """Check that a header follows its gateway's final head. Raises BadHeader by its kind."""
     at, head = f"block {header.epoch}/{header.height}", entry.head
+    if entry.standing == IMPORT:
+        raise WrongEpoch(f"{at}: the gateway comes from another chain and moves by an epoch change first")
     if header.epoch != entry.epoch:
         raise WrongEpoch(f"{at}: epoch {entry.epoch} is in force")
     if header.height <= head.height:
@@ -162,20 +167,22 @@ def read_transition(alarm: Alarm, genesis: Genesis) -> Transition:
     return transition
 
 
-def verify_ticket(signed: Signed, genesis: Genesis, time: int) -> Ticket:
-    """Return a ticket that an authority signed and that is valid at `time` (Unix ms)."""
+def verify_ticket(signed: Signed, genesis: Genesis, roster: Roster, time: int) -> Ticket:
+    """Return a ticket that an authority in office signed and that is valid at `time` (Unix ms)."""
     ticket = Ticket.decode(signed.body)
     genesis.require(ticket.genesis, "the ticket")
-    genesis.verify_authority(TICKET, ticket.authority, signed)
+    roster.verify_authority(TICKET, ticket.authority, signed)
     if time > ticket.not_after:
         raise BadRecord(f"the ticket of region {ticket.region} ran out at {ticket.not_after}, it is {time}")
     return ticket
 
 
-def verify_enrolment(enrolment: Enrolment, genesis: Genesis, time: int) -> tuple[Ticket, EnrolmentBody]:
+def verify_enrolment(
+    enrolment: Enrolment, genesis: Genesis, roster: Roster, time: int
+) -> tuple[Ticket, EnrolmentBody]:
     """Return the ticket and body of an enrolment that both keys signed, valid at `time` (Unix ms)."""
     body = EnrolmentBody.decode(enrolment.body)
-    ticket = verify_ticket(body.ticket, genesis, time)
+    ticket = verify_ticket(body.ticket, genesis, roster, time)
     verify(ticket.key, ENROLMENT, enrolment.suite, enrolment.body, enrolment.by_ticket)
     verify(body.key, ENROLMENT, enrolment.suite, enrolment.body, enrolment.by_gateway)
     if body.key == ticket.key:
@@ -208,16 +215,16 @@ def verify_rotation(rotation: Rotation, genesis: Genesis, entry: GatewayEntry) -
     return body
 
 
-def verify_revocation(signed: Signed, genesis: Genesis) -> Revocation:
+def verify_revocation(signed: Signed, genesis: Genesis, roster: Roster) -> Revocation:
     """Return a revocation that an authority signed; whether its last block is known is the ledger's to check."""
     body = Revocation.decode(signed.body)
     genesis.require(body.genesis, "the revocation")
-    genesis.verify_authority(REVOCATION, body.authority, signed)
+    roster.verify_authority(REVOCATION, body.authority, signed)
     return body
 
 
 def verify_epoch_change(
-    change: EpochChange, genesis: Genesis, entry: GatewayEntry, time: int
+    change: EpochChange, genesis: Genesis, roster: Roster, entry: GatewayEntry, time: int
 ) -> EpochChangeBody:
     """Return an epoch change that follows the epoch in force and closes it at the final head.
 
@@ -227,6 +234,10 @@ def verify_epoch_change(
     body = EpochChangeBody.decode(change.body)
     genesis.require(body.genesis, "the epoch change")
     check_standing(entry)
+    if (body.reason == MOVED) != (entry.standing == IMPORT):
+        raise BadRecord(
+            f"reason {body.reason}: a gateway moves once, after it was imported, for reason {MOVED}"
+        )
     if body.epoch != entry.epoch + 1:
         raise BadRecord(f"epoch {body.epoch} was asked for, {entry.epoch + 1} is next")
     if body.closes != entry.head:
@@ -238,7 +249,7 @@ def verify_epoch_change(
     verify(entry.key_at(entry.head.height + 1), EPOCH, change.suite, change.body, change.signature)
     recent = sum(1 for each in entry.epochs if each > time - genesis.epoch_window)
     if change.approver:
-        verify(genesis.authority(change.approver).key, EPOCH, change.suite, change.body, change.approval)
+        verify(roster.authority(change.approver).key, EPOCH, change.suite, change.body, change.approval)
     elif recent >= genesis.epoch_changes:
         raise BadRecord(f"{recent} epoch changes lie in the window; one more needs an authority's approval")
     return body
@@ -280,11 +291,11 @@ def check_alarm_signature(alarm: Alarm, entry: GatewayEntry) -> None:
     alarm.verify(latest)
 
 
-def verify_grant(signed: Signed, genesis: Genesis) -> ContractGrant:
+def verify_grant(signed: Signed, genesis: Genesis, roster: Roster) -> ContractGrant:
     """Return a contract set that an authority signed, its documents in the order of the header's root."""
     body = ContractGrant.decode(signed.body)
     genesis.require(body.genesis, "the contract grant")
-    genesis.verify_authority(GRANT, body.authority, signed)
+    roster.verify_authority(GRANT, body.authority, signed)
     return body
 
 

@@ -13,8 +13,8 @@ from fastapi import FastAPI, Header, Path, Query, Response
 
 from gateway.chain.block import Header as BlockHeader
 from gateway.chain.finality import Checkpoint
+from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
 from gateway.chain.messages import HeaderFinality
-from gateway.chain.ordered import ALARMS, HEADERS, LogLeaf
 from gateway.chain.reading import PUBLIC
 from hub.api.backend import CBOR, Backend, NotFound, identity
 from hub.evidence import alarm_evidence, reading_evidence

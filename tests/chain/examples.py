@@ -40,17 +40,13 @@ from gateway.chain.evidence import (
 from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Entry, FinalityProof, Seal, verify_seal
 from gateway.chain.genesis import AGENCY, COMETBFT, EMBEDDED, REGULATOR, Authority, Genesis, Hub, Validator
 from gateway.chain.keys import BLOCK, ENROLMENT, EPOCH, NO_HASH, SUITE, TICKET, SigningKey, gateway_id
+from gateway.chain.leaf import ALARMS, CHANGE_EPOCH, ENROL, HEADERS, LogLeaf
 from gateway.chain.ordered import (
-    ALARMS,
-    CHANGE_EPOCH,
-    ENROL,
-    HEADERS,
     NOWHERE,
     Enrolment,
     EnrolmentBody,
     EpochChange,
     EpochChangeBody,
-    LogLeaf,
     Position,
     Ticket,
 )

@@ -29,6 +29,7 @@ from gateway.chain.errors import BadEvidence, ChainError, RevokedKey
 from gateway.chain.evidence import AlarmPart, BlockPart, ContractPart, Evidence, Finding, verify_evidence
 from gateway.chain.finality import Checkpoint, EmbeddedSeal, Entry, Seal, verify_seal
 from gateway.chain.genesis import COMETBFT, REGULATOR, Authority, Genesis, Hub, Validator, read_trust
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import (
     BLOCK,
     ENROLMENT,
@@ -44,20 +45,14 @@ from gateway.chain.keys import (
     signing_input,
     verify,
 )
+from gateway.chain.leaf import ALARMS, ENROL, EQUIVOCATE, HEADERS, REVOKE, ROTATE, LogLeaf
 from gateway.chain.ordered import (
-    ALARMS,
-    ENROL,
-    EQUIVOCATE,
-    HEADERS,
     NOWHERE,
-    REVOKE,
-    ROTATE,
     ContractGrant,
     Enrolment,
     EnrolmentBody,
     EpochChange,
     EpochChangeBody,
-    LogLeaf,
     Position,
     Revocation,
     Rotation,
@@ -94,6 +89,7 @@ from gateway.chain.verify import (
 )
 
 DOC = examples.genesis()
+ROSTER = founding_roster(DOC)
 EXAMPLE = examples.build()
 THIEF = key("thief")
 CLASSES = [series.klass for series in CATALOGUE]
@@ -787,7 +783,7 @@ def test_the_enrolment_of_another_gateway_or_ticket_is_refused() -> None:
     ticket = Ticket(DOC.hash, AUTHORITY.public, key("ticket 2").public, "south", T0 + 86_400_000)
     body = EnrolmentBody(AUTHORITY.signed(TICKET, ticket.encode()), GATEWAY.public, "Elsewhere").encode()
     other = Enrolment(SUITE, body, key("ticket 2").sign(ENROLMENT, body), GATEWAY.sign(ENROLMENT, body))
-    verify_enrolment(other, DOC, T0)
+    verify_enrolment(other, DOC, ROSTER, T0)
     refused(replace(file, standing=replace(file.standing, enrolment=other.encode())))
 
 
@@ -870,7 +866,7 @@ def test_a_ticket_of_a_stranger_another_chain_or_a_past_day_enrols_nobody() -> N
         return Enrolment(SUITE, body, TICKET_KEY.sign(ENROLMENT, body), gateway.sign(ENROLMENT, body))
 
     good = Ticket(DOC.hash, AUTHORITY.public, TICKET_KEY.public, "north", T0)
-    verify_enrolment(enrolment(good), DOC, T0)
+    verify_enrolment(enrolment(good), DOC, ROSTER, T0)
     bad: list[tuple[Enrolment, int]] = [
         (enrolment(good), T0 + 1),
         (enrolment(good, THIEF), T0),
@@ -883,7 +879,7 @@ def test_a_ticket_of_a_stranger_another_chain_or_a_past_day_enrols_nobody() -> N
     ]
     for forged, time in bad:
         with pytest.raises(ChainError):
-            verify_enrolment(forged, DOC, time)
+            verify_enrolment(forged, DOC, ROSTER, time)
 
 
 def rotation(old: SigningKey, new: SigningKey, first: int, **changes: Any) -> Rotation:
@@ -980,7 +976,7 @@ def change(orphans: tuple[Position, ...] = (), by: SigningKey = GATEWAY, **chang
 
 
 def test_an_epoch_is_closed_at_its_final_head_by_its_own_gateway_only() -> None:
-    verify_epoch_change(change(), DOC, entry(), T0)
+    verify_epoch_change(change(), DOC, ROSTER, entry(), T0)
     for forged in (
         change(epoch=3),
         change(closes=NOWHERE),
@@ -991,30 +987,34 @@ def test_an_epoch_is_closed_at_its_final_head_by_its_own_gateway_only() -> None:
         change((Position(2, 5, b"\7" * 32),)),
     ):
         with pytest.raises(ChainError):
-            verify_epoch_change(forged, DOC, entry(), T0)
+            verify_epoch_change(forged, DOC, ROSTER, entry(), T0)
     with pytest.raises(ChainError):
-        verify_epoch_change(change(), DOC, entry(standing=EQUIVOCATE), T0)
+        verify_epoch_change(change(), DOC, ROSTER, entry(standing=EQUIVOCATE), T0)
 
 
 def test_one_orphan_is_not_owned_up_to_twice() -> None:
     orphan = Position(1, 2, b"\7" * 32)
     with pytest.raises(ChainError):
-        verify_epoch_change(change((orphan, orphan)), DOC, entry(), T0)
+        verify_epoch_change(change((orphan, orphan)), DOC, ROSTER, entry(), T0)
 
 
 def test_a_fourth_change_of_epoch_in_the_window_needs_an_authority() -> None:
     worn = entry(epochs=(T0 - 2, T0 - 1, T0))
     made = change()
     with pytest.raises(ChainError):
-        verify_epoch_change(made, DOC, worn, T0)
+        verify_epoch_change(made, DOC, ROSTER, worn, T0)
     for approver in (THIEF, HUB, GATEWAY):
         approved = replace(made, approver=approver.public, approval=approver.sign(EPOCH, made.body))
         with pytest.raises(ChainError):
-            verify_epoch_change(approved, DOC, worn, T0)
+            verify_epoch_change(approved, DOC, ROSTER, worn, T0)
     verify_epoch_change(
-        replace(made, approver=AUTHORITY.public, approval=AUTHORITY.sign(EPOCH, made.body)), DOC, worn, T0
+        replace(made, approver=AUTHORITY.public, approval=AUTHORITY.sign(EPOCH, made.body)),
+        DOC,
+        ROSTER,
+        worn,
+        T0,
     )
-    verify_epoch_change(made, DOC, worn, T0 + DOC.epoch_window)
+    verify_epoch_change(made, DOC, ROSTER, worn, T0 + DOC.epoch_window)
 
 
 def test_a_gateway_barred_or_revoked_adds_nothing() -> None:
@@ -1025,7 +1025,7 @@ def test_a_gateway_barred_or_revoked_adds_nothing() -> None:
 
 def test_only_an_authority_of_this_chain_revokes_or_grants() -> None:
     revocation = Revocation(DOC.hash, AUTHORITY.public, GID, NOWHERE, "stolen", T0)
-    verify_revocation(AUTHORITY.signed(REVOCATION, revocation.encode()), DOC)
+    verify_revocation(AUTHORITY.signed(REVOCATION, revocation.encode()), DOC, ROSTER)
     grant = ContractGrant(DOC.hash, AUTHORITY.public, GID, 1, (DOCUMENT,))
     tries: list[tuple[Callable[[Signed, Genesis], object], Signed]] = [
         (verify_revocation, THIEF.signed(REVOCATION, revocation.encode())),
@@ -1037,7 +1037,7 @@ def test_only_an_authority_of_this_chain_revokes_or_grants() -> None:
     ]
     for check, signed in tries:
         with pytest.raises(ChainError):
-            check(signed, DOC)
+            check(signed, DOC, ROSTER)
 
 
 # --- genesis, trust, custody -------------------------------------------------------------------------------
@@ -1101,7 +1101,7 @@ def test_a_custody_receipt_promises_what_its_hub_signed_and_no_more() -> None:
     promises = [Promise(GID, 1, n, bytes((n,)) * 32, 1, T0) for n in range(1, 6)]
     receipts = issue_receipts(HUB, DOC.hash, promises, T0)
     for receipt, promise in zip(receipts, promises, strict=True):
-        assert receipt.verify(DOC)[0] == promise
+        assert receipt.verify(DOC, ROSTER)[0] == promise
     good = receipts[4]
     stranger = issue_receipts(THIEF, DOC.hash, promises, T0)[4]
     foreign = issue_receipts(HUB, bytes(32), promises, T0)[4]
@@ -1122,14 +1122,14 @@ def test_a_custody_receipt_promises_what_its_hub_signed_and_no_more() -> None:
     ]
     for receipt in forged:
         with pytest.raises(ChainError):
-            receipt.verify(DOC)
+            receipt.verify(DOC, ROSTER)
     for index in range(5):
         assert index == 4 or not _receipt_holds(replace(good, index=index))
 
 
 def _receipt_holds(receipt: Receipt) -> bool:
     try:
-        receipt.verify(DOC)
+        receipt.verify(DOC, ROSTER)
     except ChainError:
         return False
     return True

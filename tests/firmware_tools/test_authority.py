@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from firmware_tools.authority import found, read_key
 from firmware_tools.cli import main
 from gateway.chain.genesis import read_trust
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import COMMAND, Signed, SigningKey
 from gateway.chain.messages import Command
 from gateway.chain.ordered import NOWHERE
@@ -65,7 +66,12 @@ def test_a_ticket_verifies_is_private_and_never_overwritten(tmp_path: Path) -> N
     path = tmp_path / "flat-3.ticket"
     assert run("authority", "ticket", "--dir", tmp_path, "--region", "north", "-o", path).exit_code == 0
     held = json.loads(path.read_text())
-    ticket = verify_ticket(Signed.decode(bytes.fromhex(held["ticket"])), desk.genesis, desk.genesis.created)
+    ticket = verify_ticket(
+        Signed.decode(bytes.fromhex(held["ticket"])),
+        desk.genesis,
+        founding_roster(desk.genesis),
+        desk.genesis.created,
+    )
     assert ticket.key == SigningKey(bytes.fromhex(held["seed"])).public
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     again = run("authority", "ticket", "--dir", tmp_path, "--region", "north", "-o", path)
@@ -84,9 +90,11 @@ def test_a_region_that_is_no_name_is_refused_by_the_field(tmp_path: Path) -> Non
 
 def test_grants_and_revocations_verify_under_the_genesis(tmp_path: Path) -> None:
     desk = found(tmp_path, "city-fire", "North", "hub-1", HUB)
-    grant = verify_grant(desk.grant(GATEWAY, 2, [b"\x01"]), desk.genesis)
+    grant = verify_grant(desk.grant(GATEWAY, 2, [b"\x01"]), desk.genesis, founding_roster(desk.genesis))
     assert (grant.gateway, grant.version, grant.documents) == (GATEWAY, 2, (b"\x01",))
-    revocation = verify_revocation(desk.revoke(GATEWAY, NOWHERE, "card stolen"), desk.genesis)
+    revocation = verify_revocation(
+        desk.revoke(GATEWAY, NOWHERE, "card stolen"), desk.genesis, founding_roster(desk.genesis)
+    )
     assert (revocation.last, revocation.reason) == (NOWHERE, "card stolen")
 
 

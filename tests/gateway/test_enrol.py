@@ -12,6 +12,7 @@ import pytest
 from gateway_site import Site
 from testhub import AUTHORITY, REGION, make_genesis, wait_until
 
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import TICKET, SigningKey, gateway_id
 from gateway.chain.ordered import Enrolment, Ticket
 from gateway.chain.verify import enrolled_id, verify_enrolment
@@ -86,7 +87,7 @@ def test_an_enrolment_is_signed_by_ticket_and_key_and_spends_the_ticket(desk: De
     write_ticket(tmp_path / "ticket")
     key = attempt(desk, tmp_path)
     enrolment = Enrolment.decode(desk.posted[0])
-    ticket, body = verify_enrolment(enrolment, GENESIS, 0)
+    ticket, body = verify_enrolment(enrolment, GENESIS, founding_roster(GENESIS), 0)
     assert (ticket.region, body.name, body.key) == (REGION, "flat 3", key.public)
     assert enrolled_id(enrolment) == gateway_id(key.public)
     assert load_trust(_hash_file(tmp_path), tmp_path).genesis == GENESIS

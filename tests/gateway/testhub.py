@@ -19,6 +19,7 @@ from gateway.chain.entries import GatewayEntry, KeySpan, gateway_key
 from gateway.chain.errors import BackDated, BadHeader, ChainError
 from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, FinalityProof, Seal
 from gateway.chain.genesis import EMBEDDED, REGULATOR, Authority, Genesis, Hub
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import (
     ALARM_RECEIPT,
     ANSWER,
@@ -32,6 +33,7 @@ from gateway.chain.keys import (
     Signed,
     SigningKey,
 )
+from gateway.chain.leaf import ALARMS, CHANGE_EPOCH, HEADERS, LogLeaf
 from gateway.chain.messages import (
     AlarmReceipt,
     Answer,
@@ -43,16 +45,7 @@ from gateway.chain.messages import (
     Receipts,
     Request,
 )
-from gateway.chain.ordered import (
-    ALARMS,
-    CHANGE_EPOCH,
-    HEADERS,
-    NOWHERE,
-    ContractGrant,
-    EpochChange,
-    LogLeaf,
-    Position,
-)
+from gateway.chain.ordered import NOWHERE, ContractGrant, EpochChange, Position
 from gateway.chain.state import StateTree
 from gateway.chain.trees import LogTree, leaf_hash
 from gateway.chain.verify import (
@@ -245,7 +238,7 @@ class TestHub:
         change, entry = EpochChange.from_item(item[1]), self.entry[gateway]
         now = time.time_ns() // 1_000_000
         try:
-            body = verify_epoch_change(change, self.genesis, entry, now)
+            body = verify_epoch_change(change, self.genesis, founding_roster(self.genesis), entry, now)
             self.changes.append(change)
             self._append(LogLeaf(CHANGE_EPOCH, gateway, 0, 0, change.hash))
             opened = len(self._log) - 1

@@ -16,8 +16,8 @@ from gateway.chain.block import Block, header_hash
 from gateway.chain.evidence import verify_evidence
 from gateway.chain.finality import Checkpoint, FinalityProof
 from gateway.chain.genesis import Genesis
+from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
 from gateway.chain.messages import HeaderFinality
-from gateway.chain.ordered import ALARMS, HEADERS, LogLeaf
 from gateway.chain.trees import check_consistency
 from hub.api import connection
 

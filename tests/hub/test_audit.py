@@ -17,8 +17,9 @@ from gateway.chain.block import Header
 from gateway.chain.custody import CustodyBatch, Receipt
 from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Seal
 from gateway.chain.keys import ALARM_RECEIPT, CUSTODY, NO_HASH, Signed
+from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.messages import AlarmReceipt, HeaderFinality, Receipts
-from gateway.chain.ordered import HEADERS, LogLeaf, Position
+from gateway.chain.ordered import Position
 from gateway.chain.reading import reading_leaf
 from gateway.chain.verify import open_block
 from hub.audit import audit

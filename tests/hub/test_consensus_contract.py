@@ -12,7 +12,7 @@ from hubkit import MemoryStore
 
 from gateway.chain.errors import TooLarge
 from gateway.chain.keys import SigningKey
-from gateway.chain.ordered import ALARMS, HEADERS, LogLeaf
+from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
 from hub.consensus.base import Consensus, FinalBlock, FinalEvent, Info, StateMachine, tx_id
 from hub.consensus.embedded import Embedded
 from hub.errors import ConsensusError, ConsensusStopped

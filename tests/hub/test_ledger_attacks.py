@@ -16,14 +16,8 @@ from gateway.chain.block import Block
 from gateway.chain.entries import KeyEnd, key_end_key
 from gateway.chain.errors import BadSegment
 from gateway.chain.keys import BLOCK, ENROLMENT, REVOCATION, Signed, SigningKey
-from gateway.chain.ordered import (
-    EQUIVOCATE,
-    NOWHERE,
-    REVOKE,
-    Position,
-    Revocation,
-    RotationBody,
-)
+from gateway.chain.leaf import EQUIVOCATE, REVOKE
+from gateway.chain.ordered import NOWHERE, Position, Revocation, RotationBody
 from gateway.chain.verify import open_block
 from hub.consensus.base import FinalBlock, TxResult
 from hub.ledger import Ledger

@@ -16,17 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.chain.block import Block, Header, list_catalogue
-from gateway.chain.ordered import (
-    CHANGE_EPOCH,
-    ENROL,
-    GRANT_CONTRACTS,
-    HEADERS,
-    NOWHERE,
-    Enrol,
-    LogLeaf,
-    Position,
-    decode_transaction,
-)
+from gateway.chain.governance import founding_roster
+from gateway.chain.leaf import CHANGE_EPOCH, ENROL, GRANT_CONTRACTS, HEADERS, LogLeaf
+from gateway.chain.ordered import NOWHERE, Enrol, Position, decode_transaction
 from gateway.chain.reading import Segment
 from gateway.chain.trees import leaf_hash
 from hub.errors import ConsensusError, StoreError
@@ -170,7 +162,7 @@ def test_receipts_come_back_with_paths_that_hold(hub: Hub) -> None:
     again = hub.promise(blocks[0])
     assert hub.store.custody.receipts(a.id, 1, 1, 2) == [given_out[0], *again, given_out[2]]
     for receipt in hub.store.custody.receipts(b.id, 1, 1, 9):
-        receipt.verify(hub.fleet.genesis)
+        receipt.verify(hub.fleet.genesis, founding_roster(hub.fleet.genesis))
 
 
 def test_the_hubs_notes_come_back_latest_last(hub: Hub) -> None:

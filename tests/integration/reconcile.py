@@ -13,7 +13,8 @@ from region import GatewayProcess, read_rows
 from gateway.chain.alarm import Transition
 from gateway.chain.block import Block, Header, header_hash
 from gateway.chain.custody import Receipt
-from gateway.chain.ordered import ALARMS, HEADERS, LogLeaf, Position
+from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
+from gateway.chain.ordered import Position
 from gateway.chain.reading import open_segment
 from hub.store import Store
 

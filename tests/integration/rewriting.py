@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.chain.finality import EmbeddedSeal, Seal
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import NO_HASH, SigningKey
-from gateway.chain.ordered import ALARMS, HEADERS, LogLeaf
+from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
 from hub.consensus.base import FinalBlock
 from hub.consensus.embedded import with_hash
 from hub.ledger import Ledger

@@ -12,7 +12,7 @@ from proving import run, run_audit
 from region import Region
 from rewriting import rewrite
 
-from gateway.chain.ordered import ALARMS
+from gateway.chain.leaf import ALARMS
 from hub.consensus.base import FinalBlock
 
 
