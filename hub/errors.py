@@ -6,7 +6,9 @@
     ├── ConfigError                     hub.toml, a key or the genesis beside it cannot be used
     ├── ConsensusError                  the engine or the ledger cannot go on as they are
     │   ├── ConsensusFull               too many transactions wait already
-    │   └── ConsensusStopped            the engine is not running
+    │   ├── ConsensusStopped            the engine is not running
+    │   ├── EngineRefusal               the engine's program answers that it will not
+    │   └── EngineSilent                the engine's program does not answer
     └── StoreError                      the hub's database cannot be opened, read or written
 
 Foreign exceptions are translated once, where they enter the package. A message names the thing and
@@ -22,6 +24,8 @@ __all__ = [
     "ConsensusError",
     "ConsensusFull",
     "ConsensusStopped",
+    "EngineRefusal",
+    "EngineSilent",
     "HubError",
     "StoreError",
 ]
@@ -53,6 +57,14 @@ class ConsensusFull(ConsensusError):
 
 class ConsensusStopped(ConsensusError):
     """The engine is not running."""
+
+
+class EngineRefusal(ConsensusError):
+    """The engine's program refuses what it was asked; its words are the message."""
+
+
+class EngineSilent(ConsensusError):
+    """The engine's program does not answer: it starts, has ended, or is stuck."""
 
 
 class StoreError(HubError):

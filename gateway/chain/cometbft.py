@@ -10,7 +10,7 @@ CometBFT's laxer rule took it, so that no single validator can spoil a proof.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated, Final
 
@@ -130,7 +130,7 @@ def verify_comet_seal(seal: CometSeal, genesis: Genesis) -> tuple[CometHeader, i
     """Return the sealing header and its time in Unix ms once it holds under the genesis. Raises ChainError."""
     name, current, below = chain_id(genesis.hash), in_order(genesis.validators), 0
     for step in seal.steps:
-        _check_header(step.header, step.commit, name, current, below)
+        check_header(step.header, step.commit, name, current, below)
         following = in_order(step.validators)
         if list(step.validators) != following or step.header.next_validators != validators_hash(following):
             raise BadProof(f"header {step.header.height} names another next validator set than the one shown")
@@ -139,13 +139,17 @@ def verify_comet_seal(seal: CometSeal, genesis: Genesis) -> tuple[CometHeader, i
         if following == current:
             raise BadProof(f"header {step.header.height} changes nothing in the validator set")
         current, below = following, step.header.height
-    _check_header(seal.header, seal.commit, name, current, below)
+    check_header(seal.header, seal.commit, name, current, below)
     return seal.header, seal.header.seconds * 1000 + seal.header.nanos // 1_000_000
 
 
-def _check_header(
-    header: CometHeader, commit: Commit, name: str, validators: Sequence[Validator], below: int
+def check_header(
+    header: CometHeader, commit: Commit, name: str, validators: Sequence[Validator], below: int = 0
 ) -> None:
+    """Check a header of the chain of this name, above height `below`, with its commit by the set given in order.
+
+    Raises BadProof or BadSignature.
+    """
     if header.chain_id != name:
         raise BadProof(f"a header of {header.chain_id!r} cannot seal in {name!r}")
     if header.height <= below:
@@ -153,6 +157,21 @@ def _check_header(
     if header.validators != validators_hash(validators):
         raise BadProof(f"header {header.height} is of another validator set than the one shown")
     _check_commit(header, commit, validators)
+
+
+def sound_commit(header: CometHeader, commit: Commit, validators: Sequence[Validator]) -> Commit:
+    """Return a commit without the precommits that do not verify: what a hub seals with."""
+    block_id = _block_id(header.hash, commit.parts, commit.parts_hash)
+
+    def is_sound(vote: Precommit) -> bool:
+        try:
+            signed = _vote(header, commit.round, block_id, vote)
+            _check_signature(validators[vote.validator].key, signed, vote.signature)
+        except (BadSignature, IndexError):
+            return False
+        return True
+
+    return replace(commit, precommits=tuple(filter(is_sound, commit.precommits)))
 
 
 def _check_commit(header: CometHeader, commit: Commit, validators: Sequence[Validator]) -> None:
