@@ -7,13 +7,14 @@ first, its effects (`commit`) second, its seal last; what a crash leaves out is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.chain.canonical import decode, encode
+from gateway.chain.cometbft import CometSeal, Step
 from gateway.chain.errors import FormatError, WrongShape
 from gateway.chain.finality import AppState, Checkpoint, Seal
-from gateway.chain.genesis import Genesis
+from gateway.chain.genesis import COMETBFT, Genesis
 from hub.consensus.base import FinalBlock
 from hub.database import Database
 from hub.errors import ConsensusError, StoreError
@@ -21,6 +22,7 @@ from hub.ledger import Commit
 
 _PAGE: Final = 4096
 _MAX_TXS: Final = 1 << 30
+_NO_HEIGHT: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,18 @@ class ChainStore:
         )
         return [(height, time, AppState.decode(app)) for height, time, app in rows]
 
+    # what a federation's engine needs
+
+    def add_step(self, step: Step) -> None:
+        """Keep a change of the voters, before any seal that rests on it; a repeat changes nothing."""
+        with self._db.write() as db:
+            db.execute("INSERT OR IGNORE INTO steps VALUES (?, ?)", (step.header.height, step.encode()))
+
+    def steps(self, below: int = _NO_HEIGHT) -> tuple[Step, ...]:
+        """Return the changes of the voters since genesis whose headers are below a height, in order."""
+        rows = self._db.rows("SELECT step FROM steps WHERE height < ? ORDER BY height", (below,))
+        return tuple(Step.decode(data) for (data,) in rows)
+
     # what is shown and proved
 
     def checkpoint(self, height: int | None = None) -> Checkpoint | None:
@@ -166,7 +180,14 @@ class ChainStore:
     def _checkpoint(self, where: str, values: tuple[int, ...]) -> Checkpoint | None:
         sql = f"SELECT app, seal FROM commits JOIN seals USING (height) {where} ORDER BY height DESC LIMIT 1"
         row = self._db.row(sql, values)
-        return None if row is None else Checkpoint(AppState.decode(row[0]), Seal.decode(row[1]))
+        return None if row is None else Checkpoint(AppState.decode(row[0]), self._whole(Seal.decode(row[1])))
+
+    def _whole(self, seal: Seal) -> Seal:
+        """Return a seal with the changes of the voters that it rests on; they are kept once, beside the seals."""
+        if seal.engine != COMETBFT:
+            return seal
+        kept = CometSeal.decode(seal.data)
+        return Seal(COMETBFT, replace(kept, steps=self.steps(kept.header.height)).encode())
 
 
 def split_txs(data: bytes) -> tuple[bytes, ...]:

@@ -112,6 +112,16 @@ def m001_ledger(database: Database) -> None:
         database.execute(statement)
 
 
+@migrations()
+def m002_steps(database: Database) -> None:
+    """Keep each change of a federation's voters once, not in every seal after it."""
+    script = "CREATE TABLE steps (height INTEGER PRIMARY KEY, step BLOB NOT NULL) STRICT;\n" + _refusals(
+        "steps"
+    )
+    for statement in _statements(script):
+        database.execute(statement)
+
+
 def _statements(script: str) -> list[str]:
     """Split a script at the ends of statements, so that it can run inside the migration's transaction."""
     found, rest = [], ""
