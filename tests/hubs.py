@@ -32,7 +32,7 @@ from hub.config import Config, load_config
 from hub.endpoints import read_endpoints
 from hub.service import Service
 
-PATIENCE = 20.0
+PATIENCE = 60.0  # seconds; machines are slow at times; nothing waits that long on one that is well
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 

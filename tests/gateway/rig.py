@@ -154,7 +154,7 @@ class Rig:
 
     def settle(self) -> None:
         """Wait until all that was handed over is written, and a journal is free."""
-        for _ in range(2000):
+        for _ in range(12_000):  # a minute
             with self.writer._wake:
                 if not self.writer._decisions and not self.writer._blocks and self.logbook._free:
                     return

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from gateway_site import CALM, TOML, Site, Started
-from testhub import REGION, make_genesis, wait_until
+from testhub import PATIENCE, REGION, make_genesis, wait_until
 
 from gateway.chain.block import Header
 from gateway.cli import main
 from gateway.control import ask
 from gateway.errors import ConfigError, JournalError, TransportError
+from gateway.journal_file import DATA
 from gateway.store import Store
 
 SIMULATED = f'[simulation]\nscenario = "quiet"\nsensors = {{ gas = {{ volts = {CALM} }} }}\n'
@@ -56,7 +56,7 @@ def start(config: Path) -> subprocess.Popen[bytes]:
 def end(child: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> str:
     child.send_signal(number)
     try:
-        _, errors = child.communicate(timeout=20)
+        _, errors = child.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         child.kill()
         _, errors = child.communicate()
@@ -98,12 +98,12 @@ def test_every_command_shows_an_example() -> None:
 
 
 def test_read_shows_every_series_live_and_records_nothing(config: Path) -> None:
-    result = call("read", "--config", config, "--seconds", "0.5", "--json")
+    result = call("read", "--config", config, "--seconds", "2", "--json")
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert {row["series"] for row in rows} == {"kitchen.ch4", "kitchen.volts"}
     assert all(abs(row["value"] - 2000) < 50 for row in rows if row["series"] == "kitchen.ch4")
-    text = call("read", "--config", config, "--seconds", "0.3").stdout
+    text = call("read", "--config", config, "--seconds", "1").stdout
     assert " V" in text
     assert "0.25" in text or "0.24" in text
     assert not (config.parent / "data" / "gateway.db").exists()
@@ -112,7 +112,8 @@ def test_read_shows_every_series_live_and_records_nothing(config: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_run_ends_cleanly_with_everything_stored(config: Path, number: int) -> None:
     child = start(config)
-    time.sleep(0.5)
+    journal = config.parent / "data" / "open-0.journal"
+    wait_until(lambda: len(journal.read_bytes().rstrip(b"\0")) > DATA + 1000, "some dozens of readings")
     end(child, number)
     store = Store(config.parent / "data" / "gateway.db")
     counts = [sum(each.count for each in Header.decode(row.header).segments) for row in store.drafts()]
@@ -125,17 +126,15 @@ def test_a_running_gateway_answers_and_is_reset_by_its_administrator(config: Pat
     config.write_text(config.read_text().replace(f"volts = {CALM}", "volts = 2.0"))
     child = start(config)
     try:
-        status = {}
-        for _ in range(100):
-            status = json.loads(call("status", "--config", config, "--json").stdout)
-            if status["contracts"]["gas-ch4"]["condition"] == "alarm":
-                break
-            time.sleep(0.05)
-        assert status["contracts"]["gas-ch4"]["condition"] == "alarm"
-        assert status["outputs"] == ["siren", "valve"]
+
+        def status() -> Any:
+            return json.loads(call("status", "--config", config, "--json").stdout)
+
+        wait_until(lambda: status()["contracts"]["gas-ch4"]["condition"] == "alarm", "the alarm")
+        assert status()["outputs"] == ["siren", "valve"]
         assert "gas-ch4: alarm" in call("status", "--config", config).stdout
         assert call("silence", "--config", config, "gas-ch4").exit_code == 0
-        assert json.loads(call("status", "--config", config, "--json").stdout)["outputs"] == ["valve"]
+        assert status()["outputs"] == ["valve"]
         assert call("reset", "--config", config, "gas-ch4").exit_code == 0
         wrong = call("reset", "--config", config, "gas-co2")
         assert wrong.exit_code == 1
@@ -152,7 +151,7 @@ def test_two_gateways_never_run_on_one_directory(config: Path) -> None:
     try:
         # In a process of its own: `run` takes over signals and the hook for threads that die.
         command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(config)]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     finally:
         end(child)
     assert second.returncode == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rig import Rig
-from testhub import wait_until
+from testhub import PATIENCE, wait_until
 
 import gateway.feed
 import gateway.journal
@@ -17,7 +17,7 @@ import gateway.journal_file
 from gateway.chain.alarm import UNRECORDED
 from gateway.config import SealTable
 
-LONG_S = 30.0
+LONG_S = 10 * PATIENCE
 
 
 class HangingDevice:
@@ -65,13 +65,13 @@ def test_a_reading_that_the_disk_does_not_take_delays_no_pin(tmp_path: Path, dev
     rig.gas(100)
     device.hang()
     rig.air(300)
-    assert device.waits.wait(5)
-    assert done(lambda: rig.air(310)).wait(5)
-    assert done(lambda: rig.gas(30_000)).wait(5)
+    assert device.waits.wait(PATIENCE)
+    assert done(lambda: rig.air(310)).wait(PATIENCE)
+    assert done(lambda: rig.gas(30_000)).wait(PATIENCE)
     assert rig.siren
     assert not rig.announced.is_set()
     device.answer()
-    assert rig.announced.wait(5)
+    assert rig.announced.wait(PATIENCE)
     rig.stop()
 
 
@@ -113,10 +113,10 @@ def test_the_journal_is_durable_before_the_row_of_a_transition(tmp_path: Path, d
     device.hang()
     rig.gas(100)
     rig.gas(30_000)
-    assert device.waits.wait(5)
+    assert device.waits.wait(PATIENCE)
     assert rig.store.loose_transitions() == []  # the store would take it
     device.answer()
-    assert rig.announced.wait(5)
+    assert rig.announced.wait(PATIENCE)
     rig.settle()
     rig.stop()
 
@@ -128,7 +128,7 @@ def test_what_outgrows_the_queue_makes_the_block_one_to_be_sealed_soon(
     rig = Rig(tmp_path, seal=SealTable(readings=4000, seconds=3600))
     device.hang()
     rig.gas(0)
-    assert device.waits.wait(5)  # from here on nothing leaves the queue
+    assert device.waits.wait(PATIENCE)  # from here on nothing leaves the queue
     for value in range(200):
         rig.advance(0.001)
         rig.gas(value)

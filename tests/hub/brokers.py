@@ -12,7 +12,7 @@ from typing import Protocol
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig, BrokerTls, BrokerUser
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 class Broker(Protocol):
@@ -33,7 +33,7 @@ BrokerFactory = Callable[..., Broker]
 class Nats:
     """The embedded broker, revived by its own supervision after SIGKILL."""
 
-    store_seconds = 0.3
+    store_seconds = 1.0
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Nats:
         *,
         users: Sequence[BrokerUser] = (),
         tls: BrokerTls | None = None,
-        redeliver: int = 1,
+        redeliver: int = 10,
     ) -> None:
         config = BrokerConfig(directory, users=tuple(users), tls=tls, redeliver_seconds=redeliver)
         self.broker = EmbeddedBroker(config)
@@ -76,7 +76,7 @@ class Mosquitto:
         *,
         users: Sequence[BrokerUser] = (),
         tls: BrokerTls | None = None,
-        redeliver: int = 1,
+        redeliver: int = 10,
     ) -> None:
         self.program = program
         self.directory = directory

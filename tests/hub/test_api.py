@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from fleet import FleetGateway
-from hubs import Caller, RunningHub, eventually
+from hubs import PATIENCE, Caller, RunningHub, eventually
 
 from gateway.chain.block import Block, header_hash
 from gateway.chain.evidence import verify_evidence
@@ -56,7 +56,7 @@ def test_a_gateway_is_shown_with_its_values_positions_and_contracts(site: Site) 
     (shown,) = site.hub.rest.json("/v1/gateways")
     assert (shown["id"], shown["name"], shown["region"]) == (site.id, "Flat 3", "north")
     assert (shown["standing"], shown["epoch"], shown["head"], shown["stored"]) == ("good", 1, 3, 3)
-    assert 0 <= shown["finality_lag_ms"] < 20_000
+    assert 0 <= shown["finality_lag_ms"] < PATIENCE * 1000
     series = {each["name"]: each for each in shown["series"]}
     assert (series["ch4"]["unit"], series["ch4"]["scale"], series["ch4"]["value"]) == ("%", -3, 1000 + 2 + 8)
     assert series["ch4"]["wall_ms"] > 0
@@ -203,12 +203,12 @@ def test_requests_that_never_end_do_not_take_the_interface_away(
     with contextlib.ExitStack() as stack:
         lorises = []
         for number in range(connection.MAX_CONNECTIONS + 20):
-            loris = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+            loris = stack.enter_context(socket.create_connection((host, int(port)), timeout=PATIENCE))
             with contextlib.suppress(OSError):
                 loris.sendall(halves[number % 2])
             lorises.append(loris)
         whole = halves[0] + b"y\r\n\r\n"
-        second = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        second = stack.enter_context(socket.create_connection((host, int(port)), timeout=PATIENCE))
 
         def ended(loris: socket.socket) -> bool:
             try:
@@ -217,7 +217,7 @@ def test_requests_that_never_end_do_not_take_the_interface_away(
                 return True
 
         assert all(map(ended, lorises))
-        second = stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+        second = stack.enter_context(socket.create_connection((host, int(port)), timeout=PATIENCE))
         second.sendall(whole)
         assert second.recv(4096).startswith(b"HTTP/1.1 200")
         second.sendall(halves[0])

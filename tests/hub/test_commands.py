@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from fleet import FleetGateway, seeded
-from hubs import Caller, RunningHub, eventually
+from hubs import PATIENCE, Caller, RunningHub, eventually
 
 from gateway.chain.keys import COMMAND, Signed, SigningKey, digest
 from gateway.chain.messages import Command
@@ -26,7 +26,7 @@ def joined(hub: RunningHub) -> tuple[FleetGateway, Caller]:
 
 
 def heard(caller: Caller) -> Signed:
-    return Signed.decode(caller.queue("command").get(timeout=20))
+    return Signed.decode(caller.queue("command").get(timeout=PATIENCE))
 
 
 @pytest.mark.parametrize("who", ["regulator", "agency", "hub_key"])

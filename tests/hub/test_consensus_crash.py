@@ -28,7 +28,7 @@ CHILD = Path(__file__).with_name("crash_child.py")
 @pytest.mark.parametrize("point", ["append", "append+", "commit", "commit+", "seal", "seal+"])
 def test_a_killed_engine_replays_to_the_same_hashes(tmp_path: Path, point: str) -> None:
     child = subprocess.run(
-        [sys.executable, str(CHILD), str(tmp_path), point, "3"], capture_output=True, timeout=60, check=False
+        [sys.executable, str(CHILD), str(tmp_path), point, "3"], capture_output=True, timeout=120, check=False
     )
     assert child.returncode == -9, child.stderr
     told = dict(line.split() for line in child.stdout.decode().splitlines())
@@ -59,7 +59,7 @@ def test_a_killed_engine_replays_to_the_same_hashes(tmp_path: Path, point: str) 
 @pytest.mark.parametrize("point", ["append+", "commit+"])
 def test_what_a_crash_cut_off_is_no_fault_to_an_audit(tmp_path: Path, point: str) -> None:
     subprocess.run(
-        [sys.executable, str(CHILD), str(tmp_path), point, "2"], capture_output=True, timeout=60, check=False
+        [sys.executable, str(CHILD), str(tmp_path), point, "2"], capture_output=True, timeout=120, check=False
     )
     (tmp_path / "genesis.cbor").write_bytes(Fleet().genesis.encode())
     report = audit(tmp_path)
@@ -106,7 +106,7 @@ def test_a_full_disk_stops_the_chain_and_breaks_nothing(
     assert not came.is_set()
     assert ledger.info().height == 1
     chain.full = False
-    assert came.wait(20)
+    assert came.wait(60)
     consensus.stop()
     assert events[1].result.tx_results[0].accepted == 1
     assert ledger.info().height == events[-1].block.height == chain.last_final().height  # type: ignore[union-attr]
@@ -155,7 +155,7 @@ def test_a_subscriber_that_fails_does_not_stop_the_chain(tmp_path: Path) -> None
     consensus.subscribe(fail)
     consensus.subscribe(note)
     consensus.start()
-    assert third.wait(20), "empty final blocks come by themselves"
+    assert third.wait(60), "empty final blocks come by themselves"
     consensus.stop()
     assert heights[:3] == [1, 2, 3]
     store.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fleet import CONTRACT_DOCUMENT, FleetGateway, seeded
-from hubs import Caller, RunningHub, eventually
+from hubs import PATIENCE, Caller, RunningHub, eventually
 
 from gateway.chain.alarm import ALARMED, LATCHED, NORMAL, UNRECORDED, Alarm
 from gateway.chain.block import list_catalogue
@@ -132,15 +132,18 @@ def test_a_birth_of_an_earlier_boot_is_known_as_such_after_a_restart_too(tmp_pat
     running = RunningHub(tmp_path / "hub")
     with running:
         gateway, caller = running.join("a")
-        old = gateway.birth()
+        old, mark = gateway.birth(), (gateway.boot, gateway.births)
         gateway.reboot()
         caller.birth()
     with running:
         caller = running.call(gateway)
         caller.say("birth", old.encode())
-        caller.birth()
+        caller.say("birth", gateway.birth().encode(), retain=True)
+        heard = [caller.answer()]
+        while (heard[-1].boot, heard[-1].version) != (gateway.boot, gateway.births):
+            heard.append(caller.answer())  # perhaps to the birth that the broker retained
         assert running.rest.json(f"/v1/gateways/{gateway.id.hex()}")["boot"] == gateway.boot.hex()
-        assert caller.queue("receipt2").empty()
+        assert mark not in [(each.boot, each.version) for each in heard]
 
 
 def test_a_gap_is_asked_for_and_filled(hub: RunningHub, joined: tuple[FleetGateway, Caller]) -> None:
@@ -433,7 +436,7 @@ def test_a_contract_grant_reaches_its_gateway_as_it_was_signed(
     gateway, caller = joined
     grant = hub.fleet.grant(gateway.id, 1)
     assert hub.rest.post("/v1/records", hub.fleet.order_grant(grant))[0] == 201
-    heard = Signed.decode(caller.queue("contract").get(timeout=10))
+    heard = Signed.decode(caller.queue("contract").get(timeout=PATIENCE))
     assert heard == grant
     assert ContractGrant.decode(heard.body).documents == (CONTRACT_DOCUMENT,)
 
@@ -488,6 +491,6 @@ def test_a_grant_is_said_again_at_a_birth_for_the_broker_may_have_lost_it(
     gateway, caller = joined
     grant = hub.fleet.grant(gateway.id, 1)
     hub.rest.post("/v1/records", hub.fleet.order_grant(grant))
-    caller.queue("contract").get(timeout=10)
+    caller.queue("contract").get(timeout=PATIENCE)
     caller.birth()
-    assert Signed.decode(caller.queue("contract").get(timeout=10)) == grant
+    assert Signed.decode(caller.queue("contract").get(timeout=PATIENCE)) == grant

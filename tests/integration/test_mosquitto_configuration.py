@@ -14,6 +14,7 @@ import pytest
 from certificates import Authority
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from region import PATIENCE
 
 SHIPPED = Path(__file__).resolve().parents[2] / "systemd" / "mosquitto"
 GATEWAY, OTHER, HUB = "11" * 16, "22" * 16, "hub-1"
@@ -46,7 +47,7 @@ class Site:
         return context
 
     def wait_until_open(self) -> None:
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
                 return
@@ -84,10 +85,10 @@ class Client:
 
     def wait_for(self, condition: Callable[[], bool]) -> bool:
         with self._changed:
-            return self._changed.wait_for(condition, timeout=20)
+            return self._changed.wait_for(condition, timeout=PATIENCE)
 
     def publish(self, topic: str, payload: bytes) -> None:
-        self._client.publish(topic, payload, qos=1).wait_for_publish(20)
+        self._client.publish(topic, payload, qos=1).wait_for_publish(PATIENCE)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -106,7 +107,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, require: Callable[[str], Path
             yield site
         finally:
             broker.terminate()
-            broker.wait(20)
+            broker.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_a_client_without_a_certificate_of_the_authority_gets_no_answer(site: Si
     client.on_connect = lambda *_: accepted.set()
     with pytest.raises((ssl.SSLError, OSError)):  # noqa: PT012 - TLS 1.3 refuses after the handshake
         client.connect("127.0.0.1", site.port)
-        for _ in range(100):
+        for _ in range(600):
             if client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
                 raise OSError("refused")
     assert not accepted.is_set()
