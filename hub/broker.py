@@ -26,7 +26,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +36,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from hub.broker_config import BrokerConfig, BrokerUser, render
+from hub.child import launch
 from hub.errors import BrokerError
 
 __all__ = ["EmbeddedBroker", "find_server"]
@@ -49,16 +49,6 @@ _LOOK_SECONDS: Final = 5.0
 _FULL_SHARE: Final = 0.9
 _BACK_OFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS: Final = 30.0  # having run so long, the server starts over with the shortest back-off
-
-# The kernel ends the server with its parent. The call must be made in the child, and code between fork and
-# exec is not safe in a process with threads: a fresh interpreter makes it and then becomes the server.
-_LAUNCHER: Final = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent ended first")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 def find_server() -> Path:
@@ -230,13 +220,7 @@ class EmbeddedBroker:
             stale.unlink(missing_ok=True)
         command = [str(server), "-c", str(self._config_file)]
         with (self._config.data_dir / "broker.err").open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,  # it says there what it has to say before its log is open
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is for the hub, which then stops the broker in order
-            )
+            process = launch(command, output)  # it says there what it has to say before its log is open
         self._process = process
         try:
             self._await_ready(process)
