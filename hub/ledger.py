@@ -30,6 +30,8 @@ from hub.transactions import HeaderCache, NewLeaf, View, apply, check, named
 START = AppState(0, EMPTY_ROOT, NO_HASH)
 """Log and state before the first final block."""
 
+_LATEST = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:
@@ -118,6 +120,7 @@ class Ledger:
                 f"log and state on disk are not those of final block {height}: run tocsin-hub audit"
             )
         self.committed = Committed(height, time, app, tree)
+        self._latest: tuple[Committed, ...] = (self.committed,)
 
     def genesis(self, document: bytes) -> None:
         if Genesis.decode(document) != self.chain:
@@ -176,8 +179,13 @@ class Ledger:
         commit, tree = self._staged
         self._store.commit(commit)
         self.committed = Committed(commit.height, commit.time, commit.app, tree)
+        self._latest = (*self._latest[1 - _LATEST :], self.committed)
         self._staged = None
         return 0
+
+    def committed_as(self, app: AppState) -> Committed | None:
+        """Return what stood under an application hash lately: a final block's seal comes when others stand on it."""
+        return next((each for each in self._latest if each.app == app), None)
 
     def index(self, leaf: LogLeaf) -> int | None:
         """Return the place of an item in the committed log, None where it is not final."""

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from gateway.chain.custody import Receipt
+from gateway.chain.entries import roster_key
 from gateway.chain.keys import ALARM_RECEIPT, ANSWER, HUB_STATE, REQUEST, Signed
 from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.messages import (
@@ -125,9 +126,9 @@ class Outbox:
             stored = core.store.headers_at(gateway, epoch, last)
             candidates = [each.position for each in stored] + candidates
         for at in candidates:
-            index = core.ledger.index(LogLeaf(HEADERS, gateway, at.epoch, at.height, at.hash))
-            if index is not None:
-                return HeaderFinality(at, core.ledger.finality(index, core.checkpoint()))
+            proof = core.prove(LogLeaf(HEADERS, gateway, at.epoch, at.height, at.hash))
+            if proof is not None:
+                return HeaderFinality(at, proof)
         return None
 
     def say_alarm_receipt(self, gateway: bytes, alarms: Sequence[bytes]) -> None:
@@ -208,6 +209,9 @@ class Outbox:
         return self._started * _VERSIONS
 
     def _state(self, version: int, *, online: bool) -> bytes:
-        core = self._core
-        body = HubState(core.genesis.hash, core.key.public, version, int(online), core.checkpoint())
+        core, checkpoint = self._core, self._core.checkpoint()
+        at = core.ledger.committed_as(checkpoint.app)
+        roster = at.prove(roster_key()) if at else None
+        shown = roster if roster and roster.value else None
+        body = HubState(core.genesis.hash, core.key.public, version, int(online), checkpoint, shown)
         return core.key.signed(HUB_STATE, body.encode()).encode()

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from gateway.chain.alarm import MAX_CONTRACT
 from gateway.chain.block import Seen
 from gateway.chain.custody import Receipt
-from gateway.chain.finality import Checkpoint, FinalityProof
+from gateway.chain.finality import Checkpoint, Entry, FinalityProof
 from gateway.chain.ordered import MAX_ORPHANS, Position
 from gateway.chain.reading import Catalogue
 from gateway.chain.record import (
@@ -131,13 +131,17 @@ class Heartbeat(Record):
 
 @dataclass(frozen=True, slots=True)
 class HubState(Record):
-    """Hub to all, retained (domain `tocsin/hub-state/v1`). `version` never falls; `online` is 1 or 0."""
+    """Hub to all, retained (domain `tocsin/hub-state/v1`). `version` never falls; `online` is 1 or 0.
+
+    `roster` is the state's key 6 under the checkpoint beside it, with its proof; none while the state has none.
+    """
 
     genesis: Hash
     hub: PublicKey
     version: UInt
     online: Annotated[int, Range(0, 1)]
     checkpoint: Checkpoint
+    roster: Annotated[Entry | None, Maybe()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,8 @@ class TestHub:
         topic = f"tocsin/v1/{REGION}/hub/hub/state"
         with self._lock:
             self._versions += 1
-            body = HubState(self.genesis.hash, HUB_KEY.public, self._versions, int(online), self.checkpoint())
+            shown = self.checkpoint()
+            body = HubState(self.genesis.hash, HUB_KEY.public, self._versions, int(online), shown, None)
             self.link.publish(topic, HUB_KEY.signed(HUB_STATE, body.encode()).encode(), retain=True)
 
     def say_request(self, gateway: bytes, boot: bytes, first: int, last: int) -> None:
