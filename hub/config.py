@@ -26,14 +26,20 @@ from gateway.contracts.tables import TableError, loads_toml, read_table
 from gateway.mqtt import LinkConfig, Will
 from hub.broker_config import BrokerConfig
 from hub.errors import ConfigError
+from hub.federation_config import BodiesTable, FederationTable, KeepTable, PeerTable, WitnessTable
 
 __all__ = [
     "ApiTable",
+    "BodiesTable",
     "BrokerTable",
     "Config",
+    "FederationTable",
     "HubTable",
     "Identity",
+    "KeepTable",
     "LogTable",
+    "PeerTable",
+    "WitnessTable",
     "init_directory",
     "load_config",
     "load_genesis",
@@ -145,6 +151,9 @@ class Config:
     broker: BrokerTable = field(default_factory=BrokerTable)
     api: ApiTable = field(default_factory=ApiTable)
     log: LogTable = field(default_factory=LogTable)
+    federation: FederationTable = field(default_factory=FederationTable)
+    bodies: BodiesTable = field(default_factory=BodiesTable)
+    witnesses: tuple[WitnessTable, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -291,6 +300,7 @@ def _from_directory(config: Config, base: Path) -> Config:
             key_file=at(broker.key_file),
         ),
         api=replace(api, cert_file=at(api.cert_file), key_file=at(api.key_file)),
+        federation=config.federation.within(base / hub.directory),
     )
 
 

@@ -1,0 +1,154 @@
+"""The parts of `hub.toml` that only a federation's hub has: the engine, the peers, what is replicated, witnesses.
+
+Owned: these tables. Not owned: the file they stand in (`hub.config`), what the parts do with them.
+Invariant: a table is understood whole or refused; nothing here says who a member is: that is the chain's word.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from hub.consensus.comet_home import Timeouts
+
+__all__ = ["BodiesTable", "FederationTable", "KeepTable", "PeerTable", "WitnessTable", "split_address"]
+
+CLASSES: Final = ("public", "internal", "restricted")
+_TIMEOUTS: Final = {
+    "lan": Timeouts(),
+    "wan": Timeouts(propose=3000, prevote=1000, precommit=1000, delta=1000, commit=1000),
+}
+_KEY: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Return host and port of `host:port`, IPv6 hosts in brackets. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535 or (":" in host and host[0] != "["):
+        raise ValueError(f"{text!r} is not host:port")
+    return host.strip("[]"), int(port)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTable:
+    """`[[federation.peers]]`: where another member can be reached.
+
+    Attributes:
+        name: its name, as the federation has it; its key is looked up there.
+        p2p: its engine, `host:port`; empty where that one calls this one.
+        url: its REST interface; empty where nothing is to be asked of it.
+    """
+
+    name: str
+    p2p: str = ""
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.p2p or self.url):
+            raise ValueError(f"peer {self.name!r} has neither p2p nor url: it could not be reached")
+        if self.p2p:
+            split_address(self.p2p)
+        if self.url and not re.match(r"https?://", self.url):
+            raise ValueError(f"url {self.url!r} does not start with https:// or http://")
+
+
+@dataclass(frozen=True, slots=True)
+class FederationTable:
+    """`[federation]`: the engine beside this hub.
+
+    Attributes:
+        engine_home: its directory, within the hub's.
+        binary: CometBFT, a path or a name on PATH.
+        p2p: where the engine listens for its peers, `host:port`.
+        timeouts: how long a round waits: "lan" within one network, "wan" between cities; the same on all hubs.
+        idle_seconds: between final blocks when nothing waits; the same on all hubs.
+        predecessor: the directory of the hub alone whose chain this federation takes over; empty without.
+        peers: the other members.
+    """
+
+    engine_home: str = "engine"
+    binary: str = "cometbft"
+    p2p: str = "127.0.0.1:26656"
+    timeouts: Literal["lan", "wan"] = "lan"
+    idle_seconds: int = 30
+    predecessor: str = ""
+    peers: tuple[PeerTable, ...] = ()
+
+    def __post_init__(self) -> None:
+        split_address(self.p2p)
+        if not 1 <= self.idle_seconds <= 3600:
+            raise ValueError("idle_seconds must be 1 to 3600")
+        names = [peer.name for peer in self.peers]
+        if len(set(names)) != len(names):
+            raise ValueError("a peer's name stands twice")
+
+    @property
+    def waits(self) -> Timeouts:
+        """How long the engine waits, in ms."""
+        return _TIMEOUTS[self.timeouts]
+
+    def url(self, name: str) -> str:
+        """Return the REST address of a peer, empty where none is known."""
+        return next((peer.url for peer in self.peers if peer.name == name), "")
+
+    def within(self, base: Path) -> FederationTable:
+        """Return the table with its relative paths found from a directory; a bare name of a binary stays."""
+        binary = str(base / self.binary) if "/" in self.binary else self.binary
+        predecessor = str(base / self.predecessor) if self.predecessor else ""
+        return replace(self, engine_home=str(base / self.engine_home), binary=binary, predecessor=predecessor)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepTable:
+    """`[bodies.keep_days]`: how long bodies had from peers are kept, by class."""
+
+    public: int = 3650
+    internal: int = 365
+    restricted: int = 365
+
+    def __post_init__(self) -> None:
+        for name in CLASSES:
+            if not 0 <= getattr(self, name) <= 36_500:
+                raise ValueError(f"{name} must be 0 to 36500 days")
+
+
+@dataclass(frozen=True, slots=True)
+class BodiesTable:
+    """`[bodies]`: which bodies are had from other hubs.
+
+    Attributes:
+        regions: of these regions; "*" is every one.
+        classes: the classes of their segments.
+        keep_days: how long.
+        kib_per_second: at most so much is fetched, and so much given to each peer.
+    """
+
+    regions: tuple[str, ...] = ("*",)
+    classes: tuple[Literal["public", "internal", "restricted"], ...] = CLASSES
+    keep_days: KeepTable = field(default_factory=KeepTable)
+    kib_per_second: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.kib_per_second < 1:
+            raise ValueError("kib_per_second must be at least 1")
+
+    def wants(self, region: str) -> bool:
+        """Tell whether bodies of a region are had."""
+        return "*" in self.regions or region in self.regions
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessTable:
+    """`[[witnesses]]`: someone outside who cosigns checkpoints: its name, where it takes them, its public key."""
+
+    name: str
+    url: str
+    key: str
+
+    def __post_init__(self) -> None:
+        if not _KEY.fullmatch(self.key):
+            raise ValueError(f"key of witness {self.name!r} is not 64 hexadecimal digits")
+        if not re.match(r"https?://", self.url):
+            raise ValueError(f"url {self.url!r} does not start with https:// or http://")
