@@ -59,6 +59,10 @@ class Follower(Protocol):
         """Hear that a final block's effects are on disk."""
         ...
 
+    def checked(self, tx: bytes, result: TxResult) -> None:
+        """Hear how a transaction was judged that waits here for its order, or would like to."""
+        ...
+
 
 class Application:
     """The ABCI application over a `StateMachine`."""
@@ -138,10 +142,12 @@ class Application:
     def _check(self, tx: bytes) -> pb.TxResult:
         """Judge a transaction. A defect that one of them brings out must not stop every hub that hears of it."""
         try:
-            return _tx_result(self._machine.check(tx))
+            result = self._machine.check(tx)
         except Exception as error:
             _log.exception("a defect in checking a transaction of %d bytes", len(tx))
-            return pb.TxResult(code=DEFECT, log=f"a defect in the hub: {error!r}"[:_MAX_LOG])
+            result = TxResult(DEFECT, f"a defect in the hub: {error!r}", 0)
+        self._follower.checked(tx, result)
+        return _tx_result(result)
 
     def _prepare(self, request: pb.PrepareProposal) -> pb.Txs:
         room = request.max_tx_bytes - _TX_OVERHEAD * len(request.txs)

@@ -112,7 +112,7 @@ class EngineStatus:
 
     Attributes:
         height: the last final block that is sealed (0: none yet).
-        time: its time, Unix ms.
+        time: that of its seal, Unix ms.
         peers: the addresses of other hubs' engines that are connected (first 20 bytes of the hub key's SHA-256).
         catching_up: whether final blocks that others have are still being fetched.
         voters: the public keys that signed the seal of `height`.

@@ -49,6 +49,7 @@ _log = logging.getLogger(__name__)
 class SealStore(Protocol):
     """Where seals are kept. Every write is durable when it returns, or StoreError; a repeat changes nothing."""
 
+    def checkpoint(self) -> Checkpoint | None: ...
     def add_seal(self, height: int, seal: Seal) -> None: ...
     def unsealed(self) -> list[tuple[int, int, AppState]]: ...
     def add_step(self, step: Step) -> None: ...
@@ -79,13 +80,16 @@ class Sealer:
         self._decided, self._stopping = 0, False  # guarded by _changed
         self._thread = threading.Thread(target=self._run, name="sealer")
         self.sealed: tuple[int, int] = (0, 0)
-        """Height and time (Unix ms) of the last final block sealed since the start."""
+        """Height of the last final block that is sealed, and its seal's time (Unix ms)."""
         self.voters: tuple[bytes, ...] = ()
         """Public keys of those whose votes are in that seal."""
 
     def start(self) -> None:
         """Begin with what was left unsealed. Raises StoreError."""
         self._steps = self._store.steps()
+        if (last := self._store.checkpoint()) is not None:
+            seal = CometSeal.decode(last.seal.data)
+            self._note(seal.header, seal.commit)
         for height, _, app in self._store.unsealed():
             self._waiting[height] = _Waiting(height, app, None)
             self._decided = height
@@ -168,11 +172,15 @@ class Sealer:
         if header.next_validators != header.validators:
             self._step(header, commit)
         self._store.add_seal(waiting.height, _seal(header, commit))
-        self.voters = tuple(voters[vote.validator].key for vote in commit.precommits)
+        self._note(header, commit)
         if waiting.told is not None:
             block, result = waiting.told
-            self.sealed = block.height, block.time
             self._tell(FinalEvent(block, result, Checkpoint(waiting.app, _seal(header, commit, steps))))
+
+    def _note(self, header: CometHeader, commit: Commit) -> None:
+        voters = self.voters_at(header.height)
+        self.sealed = header.height - 1, header.seconds * 1000 + header.nanos // 1_000_000
+        self.voters = tuple(voters[vote.validator].key for vote in commit.precommits)
 
     def _step(self, header: CometHeader, commit: Commit) -> None:
         """Keep the change of voters that a header names."""

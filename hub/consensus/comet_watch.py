@@ -1,0 +1,98 @@
+"""Whether the engine gets on: asked of it every second, told to people, acted upon where it sticks.
+
+Owned: what the engine last said of itself, when peers are dialled again and when it is started anew. Not owned:
+its process (`hub.consensus.comet_node`).
+
+The engine gives up on peers that were away for long, and has been seen to stick at a height although peers are
+there. A peer that is missed is therefore dialled again every so often, and an engine without a new final block in
+three times the interval is started anew, unless it cannot make one because too few peers are reached.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from hub.consensus.comet_home import Peer, address, peer_url
+from hub.consensus.comet_rpc import RpcClient
+from hub.errors import EngineRefusal, EngineSilent
+
+REDIAL_SECONDS: Final = 15.0
+_SLACK_SECONDS: Final = 10.0
+_SILENT_SECONDS: Final = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class Watch:
+    """What is known of the engine. `look` is for one thread, the rest for any."""
+
+    def __init__(self, rpc: RpcClient, peers: Sequence[Peer], interval: float) -> None:
+        """`interval` is the seconds between final blocks when nothing waits."""
+        self._rpc, self._patience = rpc, 3 * interval + _SLACK_SECONDS
+        self._peers = {address(peer.key): peer for peer in peers}
+        self.connected: tuple[bytes, ...] = ()
+        self.catching_up = False
+        self.silent = "the engine starts"
+        """Why nothing is known; empty while the engine answers."""
+        self.height = 0
+        self._moved = self._spoke = self._dialled = time.monotonic()
+
+    def restarted(self) -> None:
+        """Hear that the engine starts: what was known is nothing now."""
+        self.connected, self.silent = (), "the engine starts"
+        self._moved = self._spoke = self._dialled = time.monotonic()
+
+    def look(self) -> str:
+        """Ask the engine, dial whom it misses, and return why it should be started anew, or nothing."""
+        now = time.monotonic()
+        try:
+            sync = self._rpc.call("status")["sync_info"]
+            net = self._rpc.call("net_info")
+            self._learn(int(sync["latest_block_height"]), bool(sync["catching_up"]), net, now)
+            if now - self._dialled > REDIAL_SECONDS:
+                self._dialled = now
+                self._redial()
+        except EngineSilent as error:
+            self.silent = str(error)
+            # It says nothing while it replays, which the machine's final blocks show to be going on.
+            silent = now - max(self._spoke, self._moved)
+            return "it has not answered for a minute" if silent > _SILENT_SECONDS else ""
+        except EngineRefusal as error:
+            _log.warning("the engine does not say how it is: %s", error)
+        if self.too_few or now - self._moved < self._patience:
+            return ""
+        return f"no final block after {self.height} for {now - self._moved:.0f} s although peers are there"
+
+    def decided(self, height: int) -> None:
+        """Hear of a final block."""
+        self.height, self._moved = height, time.monotonic()
+
+    @property
+    def too_few(self) -> str:
+        """Why no majority can be reached, as far as this hub sees; empty where it can."""
+        reached, all_ = len(self.connected) + 1, len(self._peers) + 1
+        if 3 * reached > 2 * all_:
+            return ""
+        return f"only {reached} of {all_} hubs reach each other, and final blocks need more than two thirds"
+
+    @property
+    def stuck(self) -> str:
+        """Why there is no new final block; empty where one came not long ago, or comes soon."""
+        waited = time.monotonic() - self._moved
+        if waited < self._patience or self.catching_up:
+            return ""
+        return f"no final block after {self.height} for {waited:.0f} s"
+
+    def _learn(self, height: int, catching_up: bool, net: dict[str, Any], now: float) -> None:
+        if height != self.height:
+            self.height, self._moved = height, now
+        self.catching_up, self._spoke, self.silent = catching_up, now, ""
+        self.connected = tuple(bytes.fromhex(peer["node_info"]["id"]) for peer in net["peers"])
+
+    def _redial(self) -> None:
+        missed = [peer_url(peer) for name, peer in self._peers.items() if name not in self.connected]
+        if missed:
+            self._rpc.call("dial_peers", peers=missed, persistent=False, unconditional=False, private=False)
