@@ -17,9 +17,10 @@ from typing import Final
 
 from gateway.chain.entries import GatewayEntry
 from gateway.chain.errors import ChainError, UnknownGateway
-from gateway.chain.finality import Checkpoint
+from gateway.chain.finality import Checkpoint, FinalityProof
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey
+from gateway.chain.leaf import LogLeaf
 from hub.clock import wall_ms
 from hub.config import Identity
 from hub.consensus.base import Consensus
@@ -74,6 +75,16 @@ class Core:
         if found is None:
             raise ConsensusError("there is no final block yet: the engine was not started")
         return found
+
+    def prove(self, leaf: LogLeaf) -> FinalityProof | None:
+        """Return the proof that an item stands in the log of the latest checkpoint.
+
+        None where it is not final, or committed only and its seal still on the way to the disk.
+        """
+        index, checkpoint = self.ledger.index(leaf), self.checkpoint()
+        if index is None or index >= checkpoint.app.log_size:
+            return None
+        return self.ledger.finality(index, checkpoint)
 
     def offer(self, tx: bytes) -> None:
         """Submit a transaction; where the engine cannot take it, whoever stored its items offers them again."""

@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from gateway.chain.alarm import Transition
+from gateway.chain.entries import GatewayEntry
 from gateway.chain.leaf import NO_GATEWAY
 from gateway.chain.ordered import (
     NOWHERE,
@@ -45,6 +46,7 @@ from hub.consensus.base import FinalEvent, TxResult, tx_id
 from hub.core import Core
 from hub.errors import HubError
 from hub.hails import HailLane
+from hub.ledger import Committed
 from hub.outbox import Outbox
 from hub.view import View
 from hub.worker import Worker
@@ -59,7 +61,7 @@ class Finality:
 
     def __init__(self, core: Core, outbox: Outbox, alarms: AlarmLane, hails: HailLane, view: View) -> None:
         self._core, self._outbox, self._alarms, self._hails, self._view = core, outbox, alarms, hails, view
-        self._queue: queue.SimpleQueue[tuple[FinalEvent, int] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[FinalEvent, Committed, int] | None] = queue.SimpleQueue()
         self.worker = Worker("finality", self._run, lambda: self._queue.put(None))
         self._lock = threading.Lock()
         self._futures: dict[bytes, Future[TxResult]] = {}
@@ -87,7 +89,8 @@ class Finality:
                 self._futures.pop(tx_id(tx), None)
 
     def _heard(self, event: FinalEvent) -> None:
-        self._queue.put((event, self._core.now_ms()))
+        # What stands now is sealed; what the engine commits next is not yet, and cannot be proved.
+        self._queue.put((event, self._core.ledger.committed, self._core.now_ms()))
         if self._futures:
             with self._lock:
                 for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
@@ -103,8 +106,8 @@ class Finality:
             except Exception:
                 _log.exception("a defect in following final block %d", item[0].block.height)
 
-    def follow(self, event: FinalEvent, at: int) -> None:
-        """Do what follows from a final block that was heard of at `at` (Unix ms)."""
+    def follow(self, event: FinalEvent, committed: Committed, at: int) -> None:
+        """Do what follows from a final block, after which `committed` stood, heard of at `at` (Unix ms)."""
         touched: set[bytes] = set()
         for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
             for index, error in result.refused:
@@ -117,14 +120,13 @@ class Finality:
             elif not result.refused:
                 self._record_final(transaction, at)
         for gateway in touched:
-            self._advance(gateway, at)
+            self._advance(gateway, committed.entry(gateway), at)
         if time.monotonic() - self._stated > _STATE_EVERY_SECONDS:
             self._stated = time.monotonic()
             self._outbox.say_state(online=True)
 
-    def _advance(self, gateway: bytes, at: int) -> None:
+    def _advance(self, gateway: bytes, entry: GatewayEntry | None, at: int) -> None:
         """Give a gateway the receipts for what has become final since it had the last ones."""
-        entry = self._core.entry(gateway)
         told = self._told.get(gateway, NOWHERE)
         if entry is None or entry.head == told:
             return

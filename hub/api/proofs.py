@@ -92,19 +92,19 @@ def _add_items(app: FastAPI, backend: Backend) -> None:
         """Return a block's HeaderFinality, as bytes."""
         wanted = identity(gateway, 16)
         at = _at(backend, wanted, height).position
-        index = core.ledger.index(LogLeaf(HEADERS, wanted, at.epoch, at.height, at.hash))
-        if index is None:
+        proof = core.prove(LogLeaf(HEADERS, wanted, at.epoch, at.height, at.hash))
+        if proof is None:
             raise NotFound(f"block {height} of {gateway} is not final")
-        return _cbor(HeaderFinality(at, core.ledger.finality(index, core.checkpoint())).encode())
+        return _cbor(HeaderFinality(at, proof).encode())
 
     @app.get("/v1/proofs/alarms/{alarm}")
     def alarm_proof(alarm: str) -> Response:
         """Return an alarm's FinalityProof by its transition's hash, as bytes."""
         wanted = identity(alarm, 32)
         for stored in core.store.alarms(transition=wanted, flaw=""):
-            index = core.ledger.index(LogLeaf(ALARMS, stored.gateway, 0, stored.alarm.mark, wanted))
-            if index is not None:
-                return _cbor(core.ledger.finality(index, core.checkpoint()).encode())
+            proof = core.prove(LogLeaf(ALARMS, stored.gateway, 0, stored.alarm.mark, wanted))
+            if proof is not None:
+                return _cbor(proof.encode())
         raise NotFound(f"alarm {alarm} is not final here")
 
     @app.get("/v1/evidence/alarms/{alarm}")
