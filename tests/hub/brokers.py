@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from hubs import free_port
+
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig, BrokerTls, BrokerUser
 
@@ -133,12 +135,6 @@ class Mosquitto:
         file = self.directory / "passwords"
         file.write_text("\n".join(passwords) + "\n")
         subprocess.run(["mosquitto_passwd", "-U", str(file)], check=True)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_listening(url: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
+from hubs import free_port
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from region import PATIENCE
@@ -26,9 +27,7 @@ class Site:
 
     def __init__(self, directory: Path, openssl: Path) -> None:
         self.directory, self._authority = directory, Authority(directory, openssl)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         for name in ("broker", GATEWAY, OTHER, HUB):
             self._authority.certify(name)
         self._authority.file.rename(directory / "tocsin-ca.pem")
