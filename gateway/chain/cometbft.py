@@ -1,10 +1,11 @@
 """CometBFT's seal: header H+1, which carries the application hash of H, with its commit.
 
-A light verifier's view: starting from the genesis' validators, each change of the set is shown by the header
-that names the next set and a commit of the set before. Encodings are CometBFT 0.38's (protobuf with zero values
-left out); the Merkle tree is that of RFC 6962. A seal lists only precommits for the block, each of which must
-verify; a sealing hub leaves out nil and absent votes, and any signature that libsodium refuses although
-CometBFT's laxer rule took it, so that no single validator can spoil a proof.
+A light verifier's view: starting from the genesis' validators, or from a set that it has verified before, each
+change of the set is shown by the header that names the next set and a commit of the set before. Encodings are
+CometBFT 0.38's (protobuf with zero values left out); the Merkle tree is that of RFC 6962. A seal lists only
+precommits for the block, each of which must verify; a sealing hub leaves out nil and absent votes, and any
+signature that libsodium refuses although CometBFT's laxer rule took it, so that no single validator can spoil a
+proof.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class CometHeader(Record):
     last_results: Digest
     evidence: Digest
     proposer: Annotated[bytes, Octets(20, 20)]
+
+    @property
+    def time(self) -> int:
+        """The header's time in Unix ms, rounded down."""
+        return self.seconds * 1000 + self.nanos // 1_000_000
 
     @property
     def hash(self) -> bytes:
@@ -103,11 +109,22 @@ class Step(Record):
 
 @dataclass(frozen=True, slots=True)
 class CometSeal(Record):
-    """All changes of the validator set since genesis, then header H+1 with its commit."""
+    """All changes of the validator set since genesis, then header H+1 with its commit.
+
+    The compact form leaves out changes that its reader has seen; it holds for nobody else.
+    """
 
     steps: Annotated[tuple[Step, ...], Many(0, MAX_STEPS)]
     header: CometHeader
     commit: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a reader has verified: the set that decides header `height` + 1. At genesis: height 0, its validators."""
+
+    height: int
+    validators: tuple[Validator, ...]
 
 
 def chain_id(genesis_hash: bytes) -> str:
@@ -126,21 +143,36 @@ def validators_hash(validators: Sequence[Validator]) -> bytes:
     return root_of([leaf_hash(leaf) for leaf in leaves])
 
 
-def verify_comet_seal(seal: CometSeal, genesis: Genesis) -> tuple[CometHeader, int]:
-    """Return the sealing header and its time in Unix ms once it holds under the genesis. Raises ChainError."""
-    name, current, below = chain_id(genesis.hash), in_order(genesis.validators), 0
+def verify_comet_seal(
+    seal: CometSeal, genesis: Genesis, known: Known | None = None
+) -> tuple[CometHeader, Known]:
+    """Return the sealing header, and the set behind it, once it holds under the genesis. Raises ChainError.
+
+    Where `known` is of a lower height than the header, it stands for all changes up to there, whether they are
+    shown or not; a seal from before it has to show its own.
+    """
+    if known is None or seal.header.height <= known.height:
+        known = Known(0, genesis.validators)
+    name, current, below = chain_id(genesis.hash), in_order(known.validators), known.height
     for step in seal.steps:
-        check_header(step.header, step.commit, name, current, below)
-        following = in_order(step.validators)
-        if list(step.validators) != following or step.header.next_validators != validators_hash(following):
-            raise BadProof(f"header {step.header.height} names another next validator set than the one shown")
-        if len({each.key for each in following}) != len(following):
-            raise BadProof(f"a key stands twice in the validator set after header {step.header.height}")
-        if following == current:
-            raise BadProof(f"header {step.header.height} changes nothing in the validator set")
-        current, below = following, step.header.height
+        if step.header.height > known.height:
+            current = _follow(step, name, current, below)
+            below = step.header.height
     check_header(seal.header, seal.commit, name, current, below)
-    return seal.header, seal.header.seconds * 1000 + seal.header.nanos // 1_000_000
+    return seal.header, Known(seal.header.height - 1, tuple(current))
+
+
+def _follow(step: Step, name: str, current: list[Validator], below: int) -> list[Validator]:
+    """Return the set after a step, once the one before it has committed to that."""
+    check_header(step.header, step.commit, name, current, below)
+    following = in_order(step.validators)
+    if list(step.validators) != following or step.header.next_validators != validators_hash(following):
+        raise BadProof(f"header {step.header.height} names another next validator set than the one shown")
+    if len({each.key for each in following}) != len(following):
+        raise BadProof(f"a key stands twice in the validator set after header {step.header.height}")
+    if following == current:
+        raise BadProof(f"header {step.header.height} changes nothing in the validator set")
+    return following
 
 
 def check_header(
@@ -155,7 +187,7 @@ def check_header(
     if header.height <= below:
         raise BadProof(f"header {header.height} does not follow header {below}")
     if header.validators != validators_hash(validators):
-        raise BadProof(f"header {header.height} is of another validator set than the one shown")
+        raise BadProof(f"header {header.height} is of another validator set than the one shown or known")
     _check_commit(header, commit, validators)
 
 

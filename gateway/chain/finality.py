@@ -8,9 +8,10 @@ H+1 with its commit. Whatever the engine, one proof form.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
-from gateway.chain.cometbft import CometSeal, verify_comet_seal
+from gateway.chain.cometbft import CometSeal, Known, verify_comet_seal
 from gateway.chain.errors import BadProof
 from gateway.chain.genesis import COMETBFT, EMBEDDED, Genesis
 from gateway.chain.keys import APP, SEAL, Signed, SigningKey, digest
@@ -65,13 +66,17 @@ class Seal(Record):
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A seal that was verified: final block, its time (Unix ms), application hash, and the seal's own hash."""
+    """A seal that was verified: final block, its time (Unix ms), application hash, and the seal's own hash.
+
+    `known` is what a reader may remember, so that later seals need not show it every change of the validators.
+    """
 
     height: int
     time: int
     app_hash: bytes
     hash: bytes
     engine: int
+    known: Known | None = None
 
     @property
     def word(self) -> str:
@@ -79,17 +84,26 @@ class Sealed:
         return "by one hub's word" if self.engine == EMBEDDED else "median of the validators' clocks"
 
 
-def verify_seal(seal: Seal, genesis: Genesis) -> Sealed:
-    """Return what a seal says once it holds under the genesis alone. Raises ChainError."""
+def verify_seal(seal: Seal, genesis: Genesis, known: Known | None = None) -> Sealed:
+    """Return what a seal says once it holds under the genesis, and what is known besides. Raises ChainError.
+
+    A seal that shows all changes of the validators holds without `known`, a compact one only with it.
+    """
     if seal.engine != genesis.engine:
         raise BadProof(f"a seal of engine {seal.engine} cannot stand in a chain of engine {genesis.engine}")
     if seal.engine == COMETBFT:
-        header, time = verify_comet_seal(CometSeal.decode(seal.data), genesis)
-        return Sealed(header.height - 1, time, header.app_hash, header.hash, COMETBFT)
+        return _verify_comet(seal.data, genesis, known)
     body = Signed.decode(seal.data).verify(SEAL, genesis.hubs[0].key)
     said = EmbeddedSeal.decode(body)
     genesis.require(said.genesis, "the seal")
     return Sealed(said.height, said.time, said.app_hash, digest(SEAL, body), EMBEDDED)
+
+
+@lru_cache(maxsize=32)
+def _verify_comet(data: bytes, genesis: Genesis, known: Known | None) -> Sealed:
+    """Verify each seal once: its many signatures take long, and several proofs of one file rest on it."""
+    header, behind = verify_comet_seal(CometSeal.decode(data), genesis, known)
+    return Sealed(header.height - 1, header.time, header.app_hash, header.hash, COMETBFT, behind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +113,9 @@ class Checkpoint(Record):
     app: AppState
     seal: Seal
 
-    def verify(self, genesis: Genesis) -> Sealed:
+    def verify(self, genesis: Genesis, known: Known | None = None) -> Sealed:
         """Return the seal's word once both parts belong together. Raises ChainError."""
-        sealed = verify_seal(self.seal, genesis)
+        sealed = verify_seal(self.seal, genesis, known)
         if sealed.app_hash != self.app.hash:
             raise BadProof("a seal is over another application hash than the one beside it")
         return sealed
@@ -115,13 +129,13 @@ class FinalityProof(Record):
     path: Path
     checkpoint: Checkpoint
 
-    def verify(self, leaf: LogLeaf, genesis: Genesis) -> Sealed:
+    def verify(self, leaf: LogLeaf, genesis: Genesis, known: Known | None = None) -> Sealed:
         """Return the seal's word once the leaf is shown accepted. Raises ChainError."""
         app = self.checkpoint.app
         root = root_from_inclusion(leaf_hash(leaf.encode()), self.index, app.log_size, self.path)
         if root != app.log_root:
             raise BadProof("a finality proof does not lead to the log's root")
-        return self.checkpoint.verify(genesis)
+        return self.checkpoint.verify(genesis, known)
 
 
 @dataclass(frozen=True, slots=True)
