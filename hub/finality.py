@@ -68,6 +68,7 @@ class Finality:
         self._told: dict[bytes, Position] = {}
         self._stated = time.monotonic()
         core.consensus.subscribe(self._heard)
+        core.consensus.subscribe_refusals(self._answer)
 
     def start(self) -> None:
         """Begin to work; receipts for what is final already are given when gateways ask."""
@@ -92,10 +93,15 @@ class Finality:
         # What stands now is sealed; what the engine commits next is not yet, and cannot be proved.
         self._queue.put((event, self._core.ledger.committed, self._core.now_ms()))
         if self._futures:
-            with self._lock:
-                for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
-                    if (future := self._futures.pop(tx_id(tx), None)) is not None:
-                        future.set_result(result)
+            for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
+                self._answer(tx_id(tx), result)
+
+    def _answer(self, identity: bytes, result: TxResult) -> None:
+        """Answer whoever waits for what became of a transaction."""
+        with self._lock:
+            future = self._futures.pop(identity, None)
+        if future is not None:
+            future.set_result(result)
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
