@@ -69,6 +69,8 @@ class RpcClient:
             for place, tx in enumerate(txs)
         ]
         answers = self._post(calls)
+        if isinstance(answers, dict):
+            answers = [answers]  # so it answers a list of one
         if not isinstance(answers, list) or len(answers) != len(txs):
             raise EngineSilent(f"the engine answers {len(txs)} transactions by {str(answers)[:200]}")
         return [_broadcast(answer) for answer in answers]
