@@ -9,6 +9,7 @@ ChainError
 ├── BadSignature                    a signature does not verify
 ├── WrongChain                      the bytes belong to another genesis
 ├── BadProof                        a Merkle, state or finality proof does not hold
+│   └── OtherHead                   a log's next head starts from another one than the witness knows
 ├── BadHeader                       a header breaks a rule of its chain
 │   ├── NotSuccessor                it does not follow the final head
 │   │   ├── HeightRepeated          a height that is final already
@@ -62,6 +63,14 @@ class WrongChain(ChainError):
 
 class BadProof(ChainError):
     """A Merkle, state or finality proof does not hold."""
+
+
+class OtherHead(BadProof):
+    """A log's next head starts from another one than the witness cosigned last, whose size is `size`."""
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 class BadHeader(ChainError):
