@@ -7,6 +7,7 @@ import json
 import sqlite3
 import ssl
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +18,14 @@ from brokers import Mosquitto
 from hubs import PATIENCE, Caller, HubProcess, RunningHub, eventually, new_fleet
 
 from gateway.chain.canonical import encode
+from gateway.chain.finality import Seal
 from gateway.chain.keys import HUB_STATE, Signed
 from gateway.chain.messages import HubState
 from gateway.chain.ordered import NOWHERE
 from hub.config import load_config
+from hub.consensus.base import FinalEvent
 from hub.errors import ConfigError, HubError
+from hub.finality import Finality
 from hub.service import Service
 
 
@@ -203,6 +207,43 @@ def test_what_is_stored_but_not_ordered_is_offered_again_at_the_next_start(tmp_p
     with hub:
         eventually(lambda: hub.rest.json("/v1/status")["final_blocks"] == 1, "the block's finality")
         eventually(lambda: hub.rest.json("/v1/alarms")[0]["final_ms"], "the alarm's finality")
+
+
+def test_what_is_sealed_is_receipted_while_the_next_final_block_waits_for_its_seal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, goes_on = threading.Event(), threading.Event()
+    follow, begun = Finality.follow, list[int]()
+
+    def follow_late(finality: Finality, event: FinalEvent, *values: Any) -> None:
+        assert not begun or waits.wait(PATIENCE)
+        follow(finality, event, *values)
+
+    monkeypatch.setattr(Finality, "follow", follow_late)
+    with RunningHub(tmp_path / "hub") as hub:
+        gateway, caller = hub.join("a")
+        chain = hub.service._core.store.chain
+        seal = chain.add_seal
+
+        def seal_late(height: int, value: Seal) -> None:
+            begun.append(height)
+            if len(begun) > 1:
+                waits.set()
+                goes_on.wait(PATIENCE)
+            seal(height, value)
+
+        monkeypatch.setattr(chain, "add_seal", seal_late)
+        try:
+            caller.say("block", gateway.block().encode())
+            eventually(lambda: begun, "the first block's finality")
+            caller.say("block", gateway.block().encode())
+            found = caller.final(1).finality
+            assert found is not None
+            assert found.position.height == 1
+            assert hub.rest.status_of(f"/v1/proofs/blocks/{gateway.id.hex()}/2") == 404
+        finally:
+            goes_on.set()
+        assert caller.final(2).finality is not None
 
 
 def test_an_epoch_change_that_leaves_out_a_signed_block_is_refused_and_one_that_owns_up_is_not(
