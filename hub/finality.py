@@ -90,8 +90,10 @@ class Finality:
                 self._futures.pop(tx_id(tx), None)
 
     def _heard(self, event: FinalEvent) -> None:
-        # What stands now is sealed; what the engine commits next is not yet, and cannot be proved.
-        self._queue.put((event, self._core.ledger.committed, self._core.now_ms()))
+        # What stood after this final block is sealed; what is committed since is not yet, and cannot be proved.
+        ledger = self._core.ledger
+        stood = ledger.committed_as(event.result.app) or ledger.committed
+        self._queue.put((event, stood, self._core.now_ms()))
         if self._futures:
             for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
                 self._answer(tx_id(tx), result)
