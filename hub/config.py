@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gateway.chain.errors import ChainError, UnknownSigner
-from gateway.chain.genesis import Genesis, Hub
+from gateway.chain.genesis import COMETBFT, Genesis, Hub
 from gateway.chain.keys import SigningKey
 from gateway.contracts.tables import TableError, loads_toml, read_table
 from gateway.mqtt import LinkConfig, Will
@@ -44,6 +44,8 @@ __all__ = [
     "load_config",
     "load_genesis",
     "load_identity",
+    "make_key",
+    "read_key",
 ]
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
@@ -194,15 +196,11 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A hub with its key and its chain."""
+    """A hub with its key and its chain. Whether a federation knows `hub` by now is its roster's word."""
 
     key: SigningKey
     genesis: Genesis
-
-    @property
-    def hub(self) -> Hub:
-        """What the genesis says of this hub."""
-        return self.genesis.hub(self.key.public)
+    hub: Hub
 
 
 def load_config(path: Path) -> Config:
@@ -227,19 +225,24 @@ def load_genesis(path: Path) -> Genesis:
 
 
 def load_identity(config: Config) -> Identity:
-    """Read key and genesis, and hold them against each other and the name. Raises ConfigError."""
+    """Read key and genesis, and hold them against each other and the name. Raises ConfigError.
+
+    A federation's hub may have joined later or have another key by now, so its genesis need not know the key.
+    """
     key_file = config.directory / "hub.key"
     genesis = load_genesis(config.directory / config.hub.genesis)
-    key = _read_key(key_file)
+    key = read_key(key_file)
     try:
         hub = genesis.hub(key.public)
     except UnknownSigner as error:
+        if genesis.engine == COMETBFT:
+            return Identity(key, genesis, Hub(config.hub.name, config.hub.name, key.public))
         raise ConfigError(
             f"the genesis names no hub with the key of {key_file}: it was founded for another one"
         ) from error
     if hub.name != config.hub.name:
         raise ConfigError(f"the genesis calls this hub {hub.name!r}, the configuration {config.hub.name!r}")
-    return Identity(key, genesis)
+    return Identity(key, genesis, hub)
 
 
 def init_directory(directory: Path, name: str, region: str) -> SigningKey:
@@ -252,19 +255,29 @@ def init_directory(directory: Path, name: str, region: str) -> SigningKey:
         HubTable(name, region)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    key_file, config_file = directory / "hub.key", directory / "hub.toml"
+    key, config_file = make_key(directory), directory / "hub.toml"
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not key_file.exists():
-            _write_private(key_file, secrets.token_bytes(32).hex() + "\n")
         if not config_file.exists():
             config_file.write_text(_TEMPLATE.format(name=name, region=region), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written: {error}") from error
-    return _read_key(key_file)
+    return key
 
 
-def _read_key(path: Path) -> SigningKey:
+def make_key(directory: Path, file: str = "hub.key") -> SigningKey:
+    """Return a hub's key from its directory; both are made where they are not there. Raises ConfigError."""
+    path = directory / file
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _write_private(path, secrets.token_bytes(32).hex() + "\n")
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be written: {error}") from error
+    return read_key(path)
+
+
+def read_key(path: Path) -> SigningKey:
+    """Read a key from a file of its owner's alone. Raises ConfigError."""
     try:
         if path.stat().st_mode & 0o077:
             raise ConfigError(f"{path} can be read by others: chmod 600 {path}")
