@@ -60,7 +60,7 @@ class Hub(Record):
 
 @dataclass(frozen=True, slots=True)
 class Validator(Record):
-    """A voter of the consensus engine (engine 2; none under engine 1)."""
+    """A voter of the consensus engine (engine 2; none under engine 1). The first is the first hub's, and so on."""
 
     key: PublicKey
     power: Annotated[int, Range(1, 1 << 40)]
@@ -118,8 +118,10 @@ class Genesis(Record):
             raise UnsupportedSuite(f"{where}.suite: suite {self.suite} is not known to this software")
         if self.engine == EMBEDDED and (len(self.hubs) != 1 or self.validators):
             raise WrongShape(f"{where}: the embedded engine has exactly one hub and no validators")
-        if self.engine == COMETBFT and not self.validators:
-            raise WrongShape(f"{where}: the CometBFT engine needs validators")
+        if self.engine == COMETBFT and not 0 < len(self.validators) <= len(self.hubs):
+            raise WrongShape(f"{where}: under CometBFT the first hubs are validators, one at least, one each")
+        if {each.key for each in self.hubs} & {each.key for each in self.validators}:
+            raise WrongShape(f"{where}: a key is a hub's and a validator's: they have separate fates")
         for part in (self.authorities, self.hubs, self.validators):
             if len({each.key for each in part}) != len(part):
                 raise WrongShape(f"{where}: a key stands twice among its {len(part)} peers")
@@ -130,6 +132,8 @@ class Genesis(Record):
             raise WrongShape(f"{where}.authorities: one of them is the regulator")
         if self.custodians > len({hub.agency for hub in self.hubs}):
             raise WrongShape(f"{where}.custodians: more than there are agencies with a hub")
+        if len({each.genesis for each in self.takeovers}) != len(self.takeovers):
+            raise WrongShape(f"{where}.takeovers: a chain is taken over once")
 
     @property
     def hash(self) -> bytes:

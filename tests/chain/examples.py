@@ -90,6 +90,13 @@ CATALOGUE = (
 )
 
 
+PEERS = (
+    Hub("hub-2", "gas-inspection", key("hub 2").public),
+    Hub("hub-3", "housing", key("hub 3").public),
+    Hub("hub-4", "water-works", key("hub 4").public),
+)
+
+
 def genesis(engine: int = EMBEDDED, validators: tuple[Validator, ...] = ()) -> Genesis:
     return Genesis(
         version=1,
@@ -101,7 +108,7 @@ def genesis(engine: int = EMBEDDED, validators: tuple[Validator, ...] = ()) -> G
             Authority("city-fire", AGENCY, AUTHORITY.public),
             Authority("regulator", REGULATOR, REGULATOR_KEY.public),
         ),
-        hubs=(Hub("hub-1", "city-fire", HUB.public),),
+        hubs=(Hub("hub-1", "city-fire", HUB.public), *(PEERS if engine == COMETBFT else ())),
         validators=validators,
         epoch_changes=3,
         epoch_window=30 * 86_400_000,
