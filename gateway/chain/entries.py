@@ -163,12 +163,14 @@ class ProposalEntry(Record):
 
 @dataclass(frozen=True, slots=True)
 class SummonsEntry(Record):
-    """A summons: who was summoned (hub key), its ordered time, and what came of it.
+    """A summons: who was summoned (hub key), over which receipt, its ordered time, and what came of it.
 
-    `outcome` is 0 while open, 1 held, 2 lacked, 3 unanswered; `response` the hash of the response, all zero without.
+    `receipt` is the hash that a `Breach` over that receipt would have. `outcome` is 0 while open, 1 held, 2 lacked,
+    3 unanswered; `response` the hash of the response, all zero without.
     """
 
     hub: PublicKey
+    receipt: Hash
     time: Millis
     outcome: Annotated[int, Range(0, 3)]
     response: Hash

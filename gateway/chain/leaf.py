@@ -37,7 +37,7 @@ class LogLeaf(Record):
     """One leaf of the log; kinds are those of transactions.
 
     Epoch and height are a header's own (kind 1); for an alarm (kind 2) height is its mark; else both are zero.
-    `gateway` is all zero for kinds 9 to 12, which are about members.
+    `gateway` is all zero for kinds 9 to 12 and 14, which are about members.
     """
 
     kind: Annotated[int, Range(HEADERS, IMPORT)]
