@@ -36,7 +36,7 @@ from hub.errors import ConsensusError, ConsensusStopped, StoreError
 APP_VERSION: Final = 1
 OK: Final = 0
 REFUSED: Final = 1
-DEFECT: Final = 2
+DEFECT: Final = 4
 _ACCEPT, _REJECT, _REJECT_SNAPSHOT = 1, 2, 3
 _RETRY_SECONDS: Final = 1.0
 _MAX_LOG: Final = 300

@@ -22,6 +22,11 @@ from gateway.chain.finality import AppState, Checkpoint
 DUPLICATE_VOTE: Final = 1
 LIGHT_CLIENT_ATTACK: Final = 2
 
+ACCEPTED: Final = 0
+REFUSED: Final = 1
+ALREADY_FINAL: Final = 2
+CROWDED: Final = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Misbehaviour:
@@ -61,9 +66,11 @@ class FinalBlock:
 class TxResult:
     """What became of one transaction.
 
-    Code 0: every item of it stands in the log, now or from before; `accepted` counts the new ones. Code 1: at
-    least one item was refused, alone: `refused` holds (item index, "ErrorName: text") of each, `error` the
-    first text.
+    Code 0 (ACCEPTED): every item of it stands in the log, now or from before; `accepted` counts the new ones.
+    Code 1 (REFUSED): at least one item was refused, alone: `refused` holds (item index, "ErrorName: text") of
+    each, `error` the first text. Before their order, transactions are refused with two codes more. Code 2
+    (ALREADY_FINAL): all its items stand in the log, so it is done. Code 3 (CROWDED): too many of its sources'
+    items wait already; it may be offered again later.
     """
 
     code: int
