@@ -131,7 +131,7 @@ def make_validator_key(home: Path) -> bytes:
             # The state first: a key without one is never used.
             with contextlib.suppress(FileExistsError):
                 _create(state_file, _json({"height": "0", "round": 0, "step": 0}))
-            _create(key_file, _validator(secrets.token_bytes(32)))
+            _create(key_file, validator_document(secrets.token_bytes(32)))
         if not state_file.exists():
             raise ConsensusError(
                 f"{state_file} is lost: the key beside it could sign twice; replace the key in the federation"
@@ -206,7 +206,8 @@ def render(settings: CometSettings, moniker: str) -> str:
     return Template(_CONFIG).substitute({name: json.dumps(value) for name, value in values.items()})
 
 
-def _validator(seed: bytes) -> str:
+def validator_document(seed: bytes) -> str:
+    """Return `priv_validator_key.json` for a key's seed."""
     key = SigningKey(seed)
     return _json(
         {

@@ -1,0 +1,66 @@
+"""The engine of a federation's hub as its configuration and the chain's roster have it.
+
+Owned: which peers are dialled and let in. Not owned: the engine itself (`hub.consensus.comet`).
+Invariant: whom to speak to is the roster's word; the configuration only says where they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from gateway.chain.governance import Roster
+from hub.config import Config, Identity
+from hub.consensus.base import SnapshotProvider
+from hub.consensus.comet import Comet
+from hub.consensus.comet_home import CometSettings, Peer, address
+from hub.federation_config import split_address
+from hub.ledger import Ledger
+from hub.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+def comet_settings(config: Config, roster: Roster) -> CometSettings:
+    """Return how the engine is to be run, given who belongs to the federation now."""
+    table = config.federation
+    host, port = split_address(table.p2p)
+    return CometSettings(
+        home=Path(table.engine_home),
+        host=host,
+        port=port,
+        peers=_peers(config, roster),
+        program=table.binary,
+        interval=float(table.idle_seconds),
+        timeouts=table.waits,
+    )
+
+
+def make_comet(
+    config: Config,
+    identity: Identity,
+    ledger: Ledger,
+    store: Store,
+    snapshots: SnapshotProvider | None = None,
+) -> Comet:
+    """Return the engine, to be started. Raises ConsensusError."""
+    genesis = identity.genesis
+
+    def allows(who: bytes) -> bool:
+        return any(address(each.key) == who for each in ledger.committed.roster(genesis).members)
+
+    settings = comet_settings(config, ledger.committed.roster(genesis))
+    return Comet(
+        ledger, store.chain, genesis, identity.key, settings, allows_peer=allows, snapshots=snapshots
+    )
+
+
+def _peers(config: Config, roster: Roster) -> tuple[Peer, ...]:
+    keys = {each.name: each.key for each in roster.members}
+    found = []
+    for each in config.federation.peers:
+        if each.name not in keys:
+            _log.warning("peer %r is no member as far as this hub knows: it is not dialled", each.name)
+        elif each.p2p and each.name != config.hub.name:
+            found.append(Peer(keys[each.name], each.p2p))
+    return tuple(found)
