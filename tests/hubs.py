@@ -223,6 +223,8 @@ class RunningHub:
         gateway = self.fleet.gateway(name)
         status, answer = self.rest.post("/v1/enrolment", gateway.enrol().encode())
         assert status == 201, answer
+        # It is answered when it is final, and shown a moment later.
+        eventually(lambda: self.rest.status_of(f"/v1/gateways/{gateway.id.hex()}") == 200, "the gateway")
         return gateway
 
     def call(self, gateway: FleetGateway) -> Caller:
