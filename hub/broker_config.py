@@ -26,6 +26,7 @@ __all__ = ["BrokerConfig", "BrokerTls", "BrokerUser", "gateway_user", "hub_user"
 MAX_PAYLOAD: Final = 256 * 1024  # twice the largest block; larger packets end their sender's connection
 _IN_FLIGHT: Final = 64  # unacknowledged messages per subscription
 _FROM_GATEWAY: Final = ("birth", "death", "heartbeat", "alarm", "block", "record")
+_OF_HUB: Final = ("state", "successor")
 _TO_GATEWAY: Final = ("receipt", "contract", "request", "command")
 
 
@@ -90,7 +91,7 @@ def gateway_user(region: str, gateway: str, password_file: Path) -> BrokerUser:
         name=gateway,
         password_file=password_file,
         publish=tuple(f"{own}/{leaf}" for leaf in _FROM_GATEWAY),
-        subscribe=(f"{root}/hub/+/state", *(f"{own}/{leaf}" for leaf in _TO_GATEWAY)),
+        subscribe=(*(f"{root}/hub/+/{leaf}" for leaf in _OF_HUB), *(f"{own}/{leaf}" for leaf in _TO_GATEWAY)),
     )
 
 
@@ -104,7 +105,10 @@ def hub_user(region: str, hub: str, password_file: Path) -> BrokerUser:
     return BrokerUser(
         name=f"hub-{hub}",
         password_file=password_file,
-        publish=(f"{root}/hub/{_level(hub)}/state", *(f"{root}/+/{leaf}" for leaf in _TO_GATEWAY)),
+        publish=(
+            *(f"{root}/hub/{_level(hub)}/{leaf}" for leaf in _OF_HUB),
+            *(f"{root}/+/{leaf}" for leaf in _TO_GATEWAY),
+        ),
         subscribe=(f"{root}/hub/+/state", *(f"{root}/+/{leaf}" for leaf in _FROM_GATEWAY)),
     )
 

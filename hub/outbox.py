@@ -6,6 +6,8 @@ something is said. Invariants:
 - Saying something never blocks its sayer: an alarm must not wait for a slow broker.
 - What cannot be published is dropped: gateways ask again, and every answer can be made again from disk.
 - The state's version never falls, not over restarts either: it starts above the last final block's time.
+- What a gateway had verified at its birth is not shown to it again: its seals leave out the changes of voters up to
+  there. The state, which is everybody's, shows them all.
 """
 
 from __future__ import annotations
@@ -15,16 +17,21 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
+from gateway.chain.cometbft import CometSeal
 from gateway.chain.custody import Receipt
-from gateway.chain.entries import roster_key
+from gateway.chain.entries import gateway_key, roster_key
+from gateway.chain.finality import Checkpoint, Seal
+from gateway.chain.genesis import COMETBFT, Genesis
 from gateway.chain.keys import ALARM_RECEIPT, ANSWER, HUB_STATE, REQUEST, Signed
 from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.messages import (
     MAX_RECEIPTS,
     AlarmReceipt,
     Answer,
+    Birth,
     HeaderFinality,
     HubState,
     Receipts,
@@ -64,6 +71,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._version = self._started = 0
         self._asked: dict[tuple[bytes, bool], float] = {}
+        self._seen: dict[bytes, int] = {}
         self.dropped = 0
 
     def start(self, link: Publisher) -> None:
@@ -128,8 +136,19 @@ class Outbox:
         for at in candidates:
             proof = core.prove(LogLeaf(HEADERS, gateway, at.epoch, at.height, at.hash))
             if proof is not None:
-                return HeaderFinality(at, proof)
+                shown = compact(proof.checkpoint, self._known_to(gateway))
+                return HeaderFinality(at, replace(proof, checkpoint=shown))
         return None
+
+    def greeted(self, gateway: bytes, seen: int) -> None:
+        """Take note of the final block that a gateway had verified when it was born."""
+        self._seen[gateway] = seen
+
+    def _known_to(self, gateway: bytes) -> int:
+        if gateway not in self._seen:
+            found = self._core.store.library.birth(gateway)
+            self._seen[gateway] = Birth.decode(found[0].body).seen.height if found else 0
+        return self._seen[gateway]
 
     def say_alarm_receipt(self, gateway: bytes, alarms: Sequence[bytes]) -> None:
         """Say that alarms (by transition hash) are on disk."""
@@ -144,8 +163,10 @@ class Outbox:
         self._say(self._topics.to(gateway, "receipt"), answer_payload(signed))
 
     def answer(self, gateway: bytes, boot: bytes, version: int) -> Answer:
-        """Return what the chain and this hub know of a gateway."""
-        core, entry = self._core, self._core.entry(gateway)
+        """Return what the chain and this hub know of a gateway, as of the latest checkpoint."""
+        core, checkpoint = self._core, self._core.checkpoint()
+        at = core.ledger.committed_as(checkpoint.app)
+        entry = at.entry(gateway) if at else core.entry(gateway)
         store, epoch, head = core.store, entry.epoch if entry else 0, entry.head if entry else NOWHERE
         known = store.headers_after(gateway, epoch, head.height, _KNOWN) if entry else []
         alarms = dict.fromkeys(each.hash for each in store.latest_alarms(gateway, _ALARMS))
@@ -160,8 +181,9 @@ class Outbox:
             head,
             tuple(each.position for each in known),
             tuple(alarms),
-            core.checkpoint(),
+            compact(checkpoint, self._known_to(gateway)),
             core.now_ms(),
+            at.prove(gateway_key(gateway)) if at else None,
         )
 
     def say_request(self, gateway: bytes, boot: bytes, first: int, last: int) -> None:
@@ -192,6 +214,10 @@ class Outbox:
             payload = self._state(self._base() + self._version, online=online)
         self._say(self._topics.state(self._core.identity.hub.name), payload, retain=True)
 
+    def say_successor(self, successor: Genesis) -> None:
+        """Tell gateways that another chain takes this one over; the broker keeps it for those that are away."""
+        self._say(self._topics.successor(self._core.identity.hub.name), successor.encode(), retain=True)
+
     def farewell(self) -> bytes:
         """Return the state that the broker is to publish when this hub vanishes: it stands above all said so far."""
         with self._lock:
@@ -215,3 +241,12 @@ class Outbox:
         shown = roster if roster and roster.value else None
         body = HubState(core.genesis.hash, core.key.public, version, int(online), checkpoint, shown)
         return core.key.signed(HUB_STATE, body.encode()).encode()
+
+
+def compact(checkpoint: Checkpoint, seen: int) -> Checkpoint:
+    """Return a checkpoint for a reader that has verified final block `seen`: without the changes up to there."""
+    if checkpoint.seal.engine != COMETBFT:
+        return checkpoint
+    seal = CometSeal.decode(checkpoint.seal.data)
+    steps = tuple(step for step in seal.steps if step.header.height > seen)
+    return replace(checkpoint, seal=Seal(COMETBFT, replace(seal, steps=steps).encode()))

@@ -41,6 +41,10 @@ class Topics:
         """Return the topic of a hub's state."""
         return f"{_ROOT}/{self.region}/hub/{hub}/state"
 
+    def successor(self, hub: str) -> str:
+        """Return the topic of the genesis that takes a hub's chain over."""
+        return f"{_ROOT}/{self.region}/hub/{hub}/successor"
+
     def parse(self, topic: str) -> tuple[bytes, str] | None:
         """Return gateway and kind of a topic, None where it is of no gateway of this region."""
         root, _, rest = topic.partition(f"/{self.region}/")

@@ -64,6 +64,8 @@ class Answer(Record):
 
     `standing` is the gateway's, 255 where it is not enrolled. `head` is its final head in `epoch`; `known` the
     signed blocks above it, `alarms` the hashes of its latest alarms, oldest first. `epoch` is the one in force.
+    `entry` is the gateway's state entry (state key 1) under the checkpoint, or the proof of its absence: in a
+    federation no hub's word for standing, epoch and head is believed without it.
     """
 
     genesis: Hash
@@ -78,6 +80,7 @@ class Answer(Record):
     alarms: Annotated[tuple[Hash, ...], Many(0, 64)]
     checkpoint: Checkpoint
     time: Millis
+    entry: Annotated[Entry | None, Maybe()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ def answer(rig: Rig) -> Answer:
         (),
         Checkpoint(app, seal),
         0,
+        None,
     )
 
 

@@ -305,6 +305,7 @@ class TestHub:
             tuple(list(self.alarms)[-64:]),
             self.checkpoint(),
             time.time_ns() // 1_000_000,
+            None,
         )
         self._say(gateway, "receipt", encode([2, HUB_KEY.signed(ANSWER, answer.encode()).to_item()]))
 
