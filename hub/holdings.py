@@ -74,6 +74,8 @@ class Holdings:
                 check()
         with self._report.at("custody"):
             self.promises.check_all()
+        if bodiless := self._report.bodiless:
+            self._report.finding(f"the bodies of {bodiless} blocks were withheld, or are other hubs' to keep")
 
     def _found(self, leaf: LogLeaf) -> None:
         """Check what lies behind a header or alarm that a final block put into the log."""
@@ -136,20 +138,23 @@ class Holdings:
         classes = self._classes_of(header)
         if classes is not None:
             try:
-                return open_block(block, header, classes)
+                return open_block(block, header, classes, self._genesis)
             except BadSegment as error:
-                segments = open_block(block, header, claimed_classes(block, header))
+                segments = open_block(block, header, claimed_classes(block, header), self._genesis)
                 self._report.finding(f"{where} contradicts the catalogue it names: {error}")
                 return segments
-        return open_block(block, header, claimed_classes(block, header))
+        return open_block(block, header, claimed_classes(block, header), self._genesis)
 
     def _note_absent(self, place: int, absent: list[int], rows: Collection[int], where: str) -> None:
-        if not absent:
-            return
-        shed = self.promises.shed_at(place) is not None
-        if not shed and any(index in rows for index in absent):
-            raise BadSegment(f"segments {absent} were emptied without a shedding on record")
-        self._report.finding(f"{where}: segments {absent} were {'shed' if shed else 'withheld'}")
+        """Tell what was shed from what never came. A region's headers alone are what most hubs keep of it."""
+        shed = [index for index in absent if self.promises.shed_at(place * 4 + index) is not None]
+        if emptied := [index for index in absent if index in rows and index not in shed]:
+            raise BadSegment(f"segments {emptied} were emptied without a shedding on record")
+        if shed:
+            self._report.finding(f"{where}: segments {shed} were shed")
+        if rows and len(shed) < len(absent):
+            self._report.finding(f"{where}: segments {sorted({*absent} - {*shed})} were withheld")
+        self._report.bodiless += not rows and bool(absent)
 
     def _check_transitions(self, place: int, segments: list[Segment | None]) -> None:
         for identity in transitions_in(segments):

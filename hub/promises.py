@@ -62,19 +62,19 @@ class Promises:
         if (row := self._db.execute(sql, at).fetchone()) is None:
             self._report.fault(f"{where}: the block is not held")
             return
-        place, shed_at = row[0], self.shed_at(row[0])
-        if shed_at is not None and shed_at > promise.keep_until:
-            return
+        place = row[0]
         with self._report.at(where):
             sql = "SELECT id - ? FROM segments WHERE id BETWEEN ? AND ? AND data != x''"
             held = {index for (index,) in self._db.execute(sql, (place * 4, place * 4, place * 4 + 3))}
             for index, head in enumerate(Header.decode(row[1]).segments):
                 if promise.classes >> head.klass & 1 and index not in held:
+                    if (self.shed_at(place * 4 + index) or 0) > promise.keep_until:
+                        continue
                     raise BadProof(
                         f"segment {index} is not held, which was to be kept until {promise.keep_until}"
                     )
 
-    def shed_at(self, place: int) -> int | None:
-        """Return when a block (by row) was shed, Unix ms, None where it was not."""
-        row = self._db.execute("SELECT at FROM sheddings WHERE block = ?", (place,)).fetchone()
+    def shed_at(self, segment: int) -> int | None:
+        """Return when a segment (by row) was shed, Unix ms, None where it was not."""
+        row = self._db.execute("SELECT at FROM sheddings WHERE segment = ?", (segment,)).fetchone()
         return None if row is None else row[0]

@@ -45,6 +45,8 @@ class Report:
     alarms: int = 0
     records: int = 0
     promises: int = 0
+    bodiless: int = 0
+    """Blocks of which this hub has the header alone."""
     final_blocks: int = 0
     height: int = 0
     app_hash: bytes = b""

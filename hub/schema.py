@@ -1,8 +1,9 @@
 """The tables of a hub's database, made and migrated by sqlite-utils.
 
 Tables of the ledger refuse UPDATE and DELETE by trigger. Exceptions: `state` is replaced entry by entry (the
-final blocks say how), a segment may be emptied once `sheddings` records that its block was shed, and an alarm that
-came before its gateway was known gets its judgement later.
+final blocks say how), a segment may be emptied once `sheddings` records that it was shed, and an alarm that came
+before its gateway was known gets its judgement later. `missing` and `marks` are a hub's own notes of what it has
+still to do, and come and go.
 """
 
 from __future__ import annotations
@@ -118,6 +119,44 @@ def m002_steps(database: Database) -> None:
     script = "CREATE TABLE steps (height INTEGER PRIMARY KEY, step BLOB NOT NULL) STRICT;\n" + _refusals(
         "steps"
     )
+    for statement in _statements(script):
+        database.execute(statement)
+
+
+_BODIES: Final = """
+CREATE TABLE shed_blocks AS SELECT block, at FROM sheddings;
+DROP TRIGGER segments_no_update;
+DROP TABLE sheddings;
+CREATE TABLE sheddings (segment INTEGER PRIMARY KEY, at INTEGER NOT NULL, why TEXT NOT NULL) STRICT;
+INSERT INTO sheddings SELECT s.id, b.at, 'shed with its block' FROM segments s
+    JOIN shed_blocks b ON s.id BETWEEN b.block * 4 AND b.block * 4 + 3 WHERE s.data = x'';
+DROP TABLE shed_blocks;
+CREATE TRIGGER segments_no_update BEFORE UPDATE ON segments
+WHEN NEW.id != OLD.id OR NEW.summary != OLD.summary OR NEW.data != x''
+    OR NOT EXISTS (SELECT 1 FROM sheddings WHERE segment = OLD.id)
+BEGIN SELECT RAISE(ABORT, 'a segment is emptied only with its shedding on record'); END;
+CREATE INDEX blocks_by_hash ON blocks (hash);
+CREATE TABLE missing (
+    block INTEGER PRIMARY KEY, region TEXT NOT NULL, classes INTEGER NOT NULL, since INTEGER NOT NULL
+) STRICT;
+CREATE INDEX missing_by_region ON missing (region, block);
+CREATE TABLE marks (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE peer_batches (
+    id INTEGER PRIMARY KEY, hub BLOB NOT NULL, batch BLOB NOT NULL UNIQUE
+) STRICT;
+CREATE INDEX peer_batches_by_hub ON peer_batches (hub, id);
+CREATE TABLE peer_promises (
+    batch INTEGER NOT NULL, place INTEGER NOT NULL, gateway BLOB NOT NULL, epoch INTEGER NOT NULL,
+    height INTEGER NOT NULL, promise BLOB NOT NULL, PRIMARY KEY (batch, place)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX peer_promises_by_position ON peer_promises (gateway, epoch, height);
+"""
+
+
+@migrations()
+def m003_bodies(database: Database) -> None:
+    """Shed single segments; note which are missing; keep what other hubs promise; find blocks by their hash."""
+    script = _BODIES + "".join(map(_refusals, ("sheddings", "peer_batches", "peer_promises")))
     for statement in _statements(script):
         database.execute(statement)
 

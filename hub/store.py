@@ -19,8 +19,9 @@ from gateway.chain.block import Block, Header
 from gateway.chain.keys import Signed
 from gateway.chain.ordered import Position
 from gateway.chain.reading import Segment, parse_leaf
+from hub.bodies import Bodies, absent_classes, note_missing
 from hub.chainstore import ChainStore
-from hub.custody import Custody
+from hub.custody import Custody, PeerCustody
 from hub.database import Connection, Database
 from hub.errors import StoreError
 from hub.library import Library
@@ -49,12 +50,16 @@ UNPROVEN: Final = frozenset({UNKNOWN_GATEWAY, BAD_SIGNATURE})
 
 @dataclass(frozen=True, slots=True)
 class NewBlock:
-    """A verified block to be stored. `segments` are those of `open_block`; `received` is Unix ms."""
+    """A verified block to be stored. `segments` are those of `open_block`; `received` is Unix ms.
+
+    `region` is its gateway's: it decides who asks other hubs for segments that are withheld here.
+    """
 
     block: Block
     header: Header
     segments: Sequence[Segment | None]
     received: int
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,9 @@ class Store:
         self.database = Database(path, read_only=read_only)
         self.chain = ChainStore(self.database)
         self.library = Library(self.database)
+        self.bodies = Bodies(self.database)
         self.custody = Custody(self.database)
+        self.peer_custody = PeerCustody(self.database)
         self.notes = Notes(self.database)
 
     def close(self) -> None:
@@ -132,7 +139,15 @@ class Store:
             ]
             db.executemany("INSERT INTO segments VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING", segments)
             db.executemany("INSERT OR IGNORE INTO transitions VALUES (?, ?)", transitions)
-        return [kept[key] == places[key] and first[key] == index for index, key in enumerate(keys)]
+            fresh = [kept[key] == places[key] and first[key] == index for index, key in enumerate(keys)]
+            note_missing(
+                db,
+                [
+                    (place, each.region, absent_classes(each.block, each.header), each.received, is_new)
+                    for (place, each), is_new in zip(pairs, fresh, strict=True)
+                ],
+            )
+        return fresh
 
     def headers_at(self, gateway: bytes, epoch: int, height: int) -> list[StoredHeader]:
         """Return the headers at one position: more than one is equivocation."""
@@ -169,12 +184,6 @@ class Store:
         count, signed = len(found.header.segments), found.signed
         segments = tuple(held.get(found.id * 4 + i, b"") for i in range(count))
         return Block(signed.suite, signed.body, signed.signature, segments)
-
-    def shed(self, block: int, at: int) -> None:
-        """Give up the segments of a block (by row), on record; their summaries stay."""
-        with self.database.write() as db:
-            db.execute("INSERT OR IGNORE INTO sheddings VALUES (?, ?)", (block, at))
-            db.execute("UPDATE segments SET data = x'' WHERE id BETWEEN ? AND ?", (block * 4, block * 4 + 3))
 
     def blocks_with(self, transition: bytes) -> list[tuple[bytes, Position]]:
         """Return (gateway, position) of the blocks that hold a transition, by its hash."""

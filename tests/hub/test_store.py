@@ -40,12 +40,14 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 def test_ledger_tables_refuse_update_and_delete(tmp_path: Path) -> None:
     hub = lived(tmp_path / "hub")
     tables = {name for name, sql in expected_objects().items() if sql.startswith("CREATE TABLE")}
-    changeable = {"births", "state", "_sqlite_migrations"}
-    hub.store.shed(3, 1)
+    changeable = {"births", "state", "missing", "marks", "_sqlite_migrations"}
+    hub.store.bodies.shed([12], 1, "kept long enough")
     hub.store.notes.add_finding(1, bytes(16), "kind", "detail")
     hub.store.notes.add_refusal(1, bytes(16), "kind", "detail", bytes(32))
     with hub.store.database.write() as db:
-        db.execute("INSERT INTO steps VALUES (1, x'00')")  # which only a federation has
+        for row in ("steps VALUES (1, x'00')", "peer_batches VALUES (1, x'00', x'00')"):
+            db.execute(f"INSERT INTO {row}")  # which only a federation has
+        db.execute("INSERT INTO peer_promises VALUES (1, 0, x'00', 1, 1, x'00')")
     for table in sorted(tables - changeable):
         column = hub.store.database.value(f"SELECT name FROM pragma_table_info('{table}')")
         for sql in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
@@ -336,7 +338,7 @@ def test_a_block_has_the_summaries_of_all_its_segments_even_of_shed_ones(hub: Hu
     hub.keep(replace(whole, segments=(b"", *whole.segments[1:])))
     assert [each.series for each in hub.store.latest_headers(gateway.id)[0].summaries] == [2, 3]
     hub.keep(whole)
-    hub.store.shed(1, hub.fleet.now)
+    hub.store.bodies.shed(range(4, 8), hub.fleet.now, "kept long enough")
     found = hub.store.latest_headers(gateway.id)[0].summaries
     assert [(each.series, each.count, each.last) for each in found] == [
         (0, 2, 1002),
