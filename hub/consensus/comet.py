@@ -84,6 +84,8 @@ class Comet:
         self._machine.genesis(self._chain.encode())
         self.validator = write_home(self._settings, self._chain, self._key)
         with contextlib.ExitStack() as stack:
+            stack.callback(self.rpc.close)
+            stack.callback(self._watch.stop)
             for part in (self._sealer, self._sender, self._server):
                 stack.callback(part.stop)
                 part.start()

@@ -77,8 +77,11 @@ class RpcClient:
 
     def commit(self, height: int) -> dict[str, Any]:
         """Return the signed header of a height, as JSON. Raises EngineSilent, EngineRefusal."""
-        found: dict[str, Any] = self.call("commit", height=str(height))["signed_header"]
-        return found
+        found: dict[str, Any] | None = self.call("commit", height=str(height))
+        if found is None:
+            raise EngineRefusal(f"the engine has no header {height}")
+        signed: dict[str, Any] = found["signed_header"]
+        return signed
 
     def validators(self, height: int) -> list[dict[str, Any]]:
         """Return the validators that vote at a height, as JSON. Raises EngineSilent, EngineRefusal."""

@@ -102,6 +102,7 @@ class Sealer:
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
+        self._rpc.close()
 
     def decided(self, height: int) -> None:
         """Hear that header `height` and its commit are in the engine's store."""

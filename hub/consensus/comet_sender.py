@@ -69,6 +69,7 @@ class Sender:
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
+        self._rpc.close()
 
     def submit(self, tx: bytes) -> bytes:
         """Take a transaction and return its id. Raises ConsensusFull, ConsensusStopped, TooLarge."""

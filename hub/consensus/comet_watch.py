@@ -66,6 +66,10 @@ class Watch:
             return ""
         return f"no final block after {self.height} for {now - self._moved:.0f} s although peers are there"
 
+    def stop(self) -> None:
+        """Ask no more."""
+        self._rpc.close()
+
     def decided(self, height: int) -> None:
         """Hear of a final block."""
         self.height, self._moved = height, time.monotonic()
