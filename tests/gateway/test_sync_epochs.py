@@ -17,9 +17,9 @@ from testhub import REGION, TestHub, make_genesis, wait_until
 import gateway.sync
 import gateway.window
 from gateway.chain.alarm import Transition
-from gateway.chain.block import Header
+from gateway.chain.block import Header, header_hash
 from gateway.chain.keys import SigningKey, gateway_id
-from gateway.chain.ordered import EpochChangeBody
+from gateway.chain.ordered import EpochChangeBody, Position
 from gateway.store import Store
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig
@@ -73,7 +73,7 @@ def test_a_directory_restored_from_earlier_resumes_in_a_new_epoch_and_drops_no_a
     run.stop()
     shutil.rmtree(site.directory)
     shutil.copytree(tmp_path / "backup", site.directory)
-    alarms, head = len(hub.alarms), hub.entry[run.id].head
+    alarms = len(hub.alarms)
     run = run_some(site, hub)
     flap(run, hub)
     wait_until(lambda: run.gateway.store.waiting("hub") <= 1, "receipts")
@@ -82,6 +82,8 @@ def test_a_directory_restored_from_earlier_resumes_in_a_new_epoch_and_drops_no_a
     counters = [Transition.decode(each.transition).counter for each in hub.alarms.values()]
     assert counters[:2] == counters[2:4] == [1, 2]  # known by hash, not by counter
     (change,) = hub.changes
+    last = chain(hub, 1)[-1]  # perhaps one that was still on its way when the gateway had stopped
+    head = Position(1, last.height, header_hash(last.encode()))
     assert EpochChangeBody.decode(change.body).closes == head
     headers = chain(hub, 2)
     assert headers[0].height == head.height + 1
@@ -203,6 +205,7 @@ def test_sigkill_at_random_moments_repeats_no_position_and_loses_nothing_after_i
     wait_until(lambda: run.gateway.keeper.is_confirmed, "the answer")
     run.stop()
     assert hub.changes == []
-    assert [header.height for header in chain(hub, 1)] == list(range(1, len(hub.blocks) + 1))
-    assert {(*at, block.hash) for at, block in hub.blocks.items()} >= receipted
-    assert len({header.boot for header in chain(hub, 1)}) > 3
+    headers = chain(hub, 1)
+    assert [header.height for header in headers] == list(range(1, len(headers) + 1))
+    assert {(*at, block.hash) for at, block in list(hub.blocks.items())} >= receipted
+    assert len({header.boot for header in headers}) > 3

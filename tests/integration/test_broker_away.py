@@ -61,13 +61,16 @@ def test_after_the_broker_was_away_alarms_come_first_and_nothing_is_lost(
     before = len(broker.seen)
     broker.back()
     wait_for(lambda: not waiting & lacking(gateway), "the alarms that waited")
-    wait_for(lambda: broker.count("block", passed=True) > len(sent) + 3, "blocks")
+
+    def new_blocks() -> list[int]:
+        return [
+            i
+            for i, each in enumerate(broker.seen[before:])
+            if each.kind == "block" and header_hash(Block.decode(each.payload).header) not in sent
+        ]
+
+    first_block, *_ = wait_for(new_blocks, "blocks")
     order = broker.seen[before:]
-    first_block = next(
-        i
-        for i, each in enumerate(order)
-        if each.kind == "block" and header_hash(Block.decode(each.payload).header) not in sent
-    )
     ahead = {Alarm.decode(each.payload).hash for each in order[:first_block] if each.kind == "alarm"}
     assert waiting <= ahead, [each.kind for each in order]
     region.come_to_rest()
