@@ -104,7 +104,15 @@ def _deciding(value: Deciding, contract: Contract | None) -> str:
 def _explain_gateway(finding: Finding) -> Iterator[str]:
     if finding.enrolled:
         who = finding.enrolled
-        yield f"Gateway: {who.name} ({finding.gateway.hex()}), region {who.region}, enrolled by {who.authority}."
+        since = "" if who.founding else ", an authority that the federation admitted"
+        named = f"{who.name} ({finding.gateway.hex()}), region {who.region}"
+        yield f"Gateway: {named}, enrolled by {who.authority}{since}."
+    elif finding.imported:
+        old = finding.imported
+        yield (
+            f"Gateway: {finding.gateway.hex()}, region {old.region}, from chain {old.chain.hex()[:16]} that this one"
+            f" takes over, where its last block was {old.epoch}/{old.height}."
+        )
     else:
         yield f"Gateway: {finding.gateway.hex()}, signing with a key it came to by rotation."
     as_of = f"as of final block {finding.as_of.height} ({when(finding.as_of.time)})"

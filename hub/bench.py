@@ -209,7 +209,8 @@ def ingest(sample: Sample, directory: Path) -> float:
         read = [headers.read(each) for each in signed]
         for each, (_, identity) in zip(signed, read, strict=True):
             headers.check_signature(each, identity, sample.key.public)
-        opened = [open_block(block, header, classes) for block, (header, _) in zip(blocks, read, strict=True)]
+        pairs = [(block, header) for block, (header, _) in zip(blocks, read, strict=True)]
+        opened = [open_block(block, header, classes, sample.genesis) for block, header in pairs]
         kept = zip(blocks, read, opened, strict=True)
         store.add_blocks(
             [NewBlock(block, header, segments, START_MS) for block, (header, _), segments in kept]

@@ -194,7 +194,7 @@ class BlockLane:
     def _open(self, block: Block, header: Header) -> list[Segment | None]:
         """Open a block's segments; bytes that are the gateway's own and break its word are a finding."""
         try:
-            return open_block(block, header, self._classes(block, header))
+            return open_block(block, header, self._classes(block, header), self._core.genesis)
         except BadSegment as error:
             pairs = zip(block.segments, header.segments, strict=False)
             if all(not data or segment_hash(data) == head.hash for data, head in pairs):

@@ -16,7 +16,7 @@ from typing import Final
 
 from gateway.chain.alarm import Transition, contract_hash, transition_hash
 from gateway.chain.block import Header
-from gateway.chain.entries import GatewayEntry, KeyEntry, key_end_key, key_key
+from gateway.chain.entries import GatewayEntry, KeyEntry, key_end_key, key_key, roster_key
 from gateway.chain.errors import BadSignature, ChainError
 from gateway.chain.evidence import (
     AlarmPart,
@@ -25,21 +25,22 @@ from gateway.chain.evidence import (
     Evidence,
     LeafPart,
     SeriesPart,
-    Standing,
 )
-from gateway.chain.finality import Checkpoint, FinalityProof
+from gateway.chain.finality import Checkpoint, Entry, FinalityProof
 from gateway.chain.genesis import Genesis
-from gateway.chain.leaf import ALARMS, ENROL, HEADERS, LogLeaf
-from gateway.chain.ordered import Enrol, Position, decode_transaction
+from gateway.chain.leaf import ALARMS, HEADERS, ROTATE, LogLeaf
+from gateway.chain.ordered import Enrol, Enrolment, Import, Position, decode_transaction
 from gateway.chain.reading import PUBLIC, Segment, Status, leaf_hashes, open_segment, parse_leaf, salt
+from gateway.chain.standing import Standing
 from gateway.chain.trees import LogTree, leaf_hash
-from gateway.chain.verify import check_header_signature
+from gateway.chain.verify import check_header_signature, read_enrolment
 from hub.errors import ConsensusError, HubError
 from hub.ledger import Committed, Ledger
 from hub.store import Store
 
 _MAX_DOCUMENTS: Final = 16
 _TRIES: Final = 20
+_SEAL_SECONDS: Final = 3.0
 
 
 class NoEvidence(HubError):
@@ -153,21 +154,26 @@ def _build(
     public = _signer(entry, block, alarm)
     begin = at.prove(key_key(gateway, public))
     record = KeyEntry.decode(begin.value)
-    enrolment = _enrolment(archive, record.record) if record.kind == ENROL else b""
+    origin = _origin(archive, record.record) if record.kind != ROTATE else None
+    roster = _roster(archive, at, origin) if isinstance(origin, Enrolment) else None
     end = at.prove(key_end_key(gateway, public))
-    standing = Standing(public, enrolment, begin, end, checkpoint)
+    standing = Standing(public, origin.encode() if origin else b"", begin, end, roster, checkpoint)
     return Evidence(1, archive.genesis, block, alarm, standing).encode()
 
 
 def _latest(archive: Archive) -> tuple[Committed, Checkpoint]:
-    """Return what is committed with its checkpoint; the seal of a running hub's newest one may be on its way."""
-    for _ in range(_TRIES):
-        at = archive.ledger.committed
-        checkpoint = archive.store.chain.checkpoint(at.height)
-        if checkpoint is not None:
+    """Return the latest state with its checkpoint: a federation seals a final block when the next one is decided."""
+    chain, ledger = archive.store.chain, archive.ledger
+    give_up = time.monotonic() + _SEAL_SECONDS
+    while True:
+        at = ledger.committed
+        if (checkpoint := chain.checkpoint(at.height)) is not None:
             return at, checkpoint
-        time.sleep(0.01)
-    raise NoEvidence(f"final block {at.height} has no seal: start the hub once, which makes it again")
+        if (checkpoint := chain.checkpoint()) is not None and (before := ledger.committed_as(checkpoint.app)):
+            return before, checkpoint
+        if time.monotonic() > give_up:
+            raise NoEvidence(f"final block {at.height} has no seal: start the hub once, which makes it again")
+        time.sleep(0.02)
 
 
 def _signer(entry: GatewayEntry, block: BlockPart | None, alarm: AlarmPart | None) -> bytes:
@@ -184,12 +190,23 @@ def _signer(entry: GatewayEntry, block: BlockPart | None, alarm: AlarmPart | Non
     raise NoEvidence("block and alarm are signed by different keys")
 
 
-def _enrolment(archive: Archive, identity: bytes) -> bytes:
+def _origin(archive: Archive, identity: bytes) -> Enrolment | Import:
+    """Return the record that brought a key into this chain."""
     found = archive.store.chain.record(identity)
-    transaction = decode_transaction(found.tx) if found else None
-    if not isinstance(transaction, Enrol):
-        raise NoEvidence(f"the enrolment {identity.hex()} is not in the store: run tocsin-hub audit")
-    return transaction.enrolment.encode()
+    match decode_transaction(found.tx) if found else None:
+        case Enrol(enrolment):
+            return enrolment
+        case Import() as record:
+            return record
+    raise NoEvidence(f"the enrolment {identity.hex()} is not in the store: run tocsin-hub audit")
+
+
+def _roster(archive: Archive, at: Committed, enrolment: Enrolment) -> Entry | None:
+    """Return the roster where it alone can name the authority that let a gateway in."""
+    ticket, _ = read_enrolment(enrolment, archive.genesis)
+    known = any(each.key == ticket.authority for each in archive.genesis.authorities)
+    shown = None if known else at.prove(roster_key())
+    return shown if shown and shown.value else None
 
 
 def _finality(archive: Archive, index: int) -> FinalityProof:

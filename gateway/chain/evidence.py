@@ -15,16 +15,15 @@ from typing import Annotated, Final
 from gateway.chain.alarm import MAX_CONTRACT, RECORDED, Alarm, Transition, contract_hash, transition_hash
 from gateway.chain.block import Header
 from gateway.chain.canonical import encode
-from gateway.chain.entries import KeyEnd, KeyEntry, key_end_key, key_key
-from gateway.chain.errors import BadEvidence, BadProof, RevokedKey, WrongShape
-from gateway.chain.finality import Checkpoint, Entry, FinalityProof, Sealed
+from gateway.chain.entries import KeyEnd
+from gateway.chain.errors import BadEvidence, BadProof, WrongShape
+from gateway.chain.finality import Checkpoint, FinalityProof, Sealed
 from gateway.chain.genesis import Genesis
-from gateway.chain.governance import founding_roster
-from gateway.chain.keys import NO_HASH, Signed, gateway_id
-from gateway.chain.leaf import ALARMS, ENROL, HEADERS, ROTATE, LogLeaf
-from gateway.chain.ordered import Enrolment
+from gateway.chain.keys import Signed
+from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
 from gateway.chain.reading import Event, Series, Status, check_class, parse_leaf
-from gateway.chain.record import Blob, Many, Maybe, Octets, PublicKey, Range, Record, UInt
+from gateway.chain.record import Many, Maybe, Octets, Range, Record, UInt
+from gateway.chain.standing import Enrolled, Imported, Standing, check_span, verify_standing
 from gateway.chain.trees import Path, leaf_hash, root_from_inclusion
 from gateway.chain.verify import (
     check_header_signature,
@@ -32,7 +31,6 @@ from gateway.chain.verify import (
     position_of,
     read_header,
     read_transition,
-    verify_enrolment,
 )
 
 MAX_EVIDENCE: Final = 512 * 1024
@@ -85,20 +83,6 @@ class AlarmPart(Record):
     alarm: Alarm
     document: Annotated[bytes, Octets(0, MAX_CONTRACT)]
     finality: FinalityProof
-
-
-@dataclass(frozen=True, slots=True)
-class Standing(Record):
-    """The key's beginning and end in the state, as of one checkpoint, and the enrolment that founded the gateway.
-
-    `enrolment` is an `Enrolment`'s bytes for a first key, empty for a rotated one.
-    """
-
-    key: PublicKey
-    enrolment: Blob
-    begin: Entry
-    end: Entry
-    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +147,7 @@ class Raised:
         """Return this part of the statement."""
         moved = self.transition
         return {
+            "genesis": moved.genesis.hex(),
             "contract": moved.contract,
             "contract_hash": moved.contract_hash.hex(),
             "before": moved.before,
@@ -177,15 +162,6 @@ class Raised:
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolled:
-    """Who founded the gateway: its name, and the authority and region of the ticket."""
-
-    name: str
-    authority: str
-    region: str
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
     """What an evidence file proves."""
 
@@ -194,7 +170,8 @@ class Finding:
     stood: Stood | None
     raised: Raised | None
     enrolled: Enrolled | None
-    """None for a key that came by rotation."""
+    imported: Imported | None
+    """Both None for a key that came by rotation."""
     end: KeyEnd | None
     as_of: Sealed
     """The seal under which the key's beginning and end were looked up."""
@@ -208,6 +185,7 @@ class Finding:
             "genesis": self.genesis.hash.hex(),
             "gateway": self.gateway.hex(),
             "enrolled": None if self.enrolled is None else asdict(self.enrolled),
+            "imported": None if self.imported is None else self.imported.statement(),
             "end": None if self.end is None else [self.end.kind, self.end.last.epoch, self.end.last.height],
             "as_of": [self.as_of.height, self.as_of.time],
             "block": None if self.stood is None else self.stood.statement(),
@@ -226,15 +204,14 @@ def verify_evidence(data: bytes, trusted: bytes) -> Finding:
     if stood and raised and stood.transition != raised.transition:
         raise BadEvidence("the block's leaf is not the alarm's transition")
     gateway = stood.header.gateway if stood else raised.transition.gateway  # type: ignore[union-attr]
-    begin, enrolled = _verify_begin(file.standing, genesis, gateway)
-    end = _verify_end(file.standing, gateway)
+    history = verify_standing(file.standing, genesis, gateway)
     if stood:
-        _check_span(stood.header, begin, end, file.block.header)  # type: ignore[union-attr]
+        check_span(stood.header, file.block.header, history)  # type: ignore[union-attr]
     as_of = file.standing.checkpoint.verify(genesis)
     if as_of.height < max(part.accepted.height for part in (stood, raised) if part):
         raise BadEvidence("the key was looked up as of an earlier final block than the item's own")
     _check_one_history(file, genesis)
-    return Finding(genesis, gateway, stood, raised, enrolled, end, as_of)
+    return Finding(genesis, gateway, stood, raised, history.enrolled, history.imported, history.end, as_of)
 
 
 def _check_one_history(file: Evidence, genesis: Genesis) -> None:
@@ -263,7 +240,7 @@ def _verify_block(part: BlockPart, genesis: Genesis, key: bytes) -> Stood:
     reading = _verify_series(part, leaf, header)
     transition = Transition.decode(leaf) if isinstance(leaf, bytes) else None
     if transition:
-        check_own(transition, header)
+        check_own(transition, header, genesis)
     documents = tuple(_verify_contract(each, header) for each in part.contracts)
     if transition and transition.contract_hash not in map(contract_hash, documents):
         raise BadEvidence("the contract that decided is not among the documents")
@@ -337,42 +314,3 @@ def _verify_alarm(part: AlarmPart, genesis: Genesis, key: bytes) -> Raised:
     leaf = LogLeaf(ALARMS, transition.gateway, 0, part.alarm.mark, part.alarm.hash)
     accepted = part.finality.verify(leaf, genesis)
     return Raised(transition, part.alarm.mark == RECORDED, part.document, accepted)
-
-
-def _verify_begin(part: Standing, genesis: Genesis, gateway: bytes) -> tuple[KeyEntry, Enrolled | None]:
-    value = part.begin.holds(part.checkpoint.app, key_key(gateway, part.key))
-    if value is None:
-        raise BadEvidence("the key was never enrolled for this gateway")
-    entry = KeyEntry.decode(value)
-    if (entry.gateway, entry.key) != (gateway, part.key):
-        raise BadEvidence("the state's entry is of another gateway or key than it stands under")
-    if entry.kind not in (ENROL, ROTATE) or (entry.kind == ENROL and entry.first != 1):
-        raise BadEvidence("a key begins by enrolment at height 1, or by rotation")
-    if bool(part.enrolment) != (entry.kind == ENROL):
-        raise BadEvidence("a first key has its enrolment beside it, a rotated one none")
-    if entry.kind != ENROL:
-        return entry, None
-    enrolment = Enrolment.decode(part.enrolment)
-    if enrolment.hash != entry.record or gateway_id(part.key) != gateway:
-        raise BadEvidence("the enrolment beside the key is not the one that the state names")
-    # That it was not late, consensus has checked.
-    ticket, body = verify_enrolment(enrolment, genesis, founding_roster(genesis), 0)
-    if body.key != part.key:
-        raise BadEvidence("the enrolment is of another key")
-    return entry, Enrolled(body.name, genesis.authority(ticket.authority).name, ticket.region)
-
-
-def _verify_end(part: Standing, gateway: bytes) -> KeyEnd | None:
-    value = part.end.holds(part.checkpoint.app, key_end_key(gateway, part.key))
-    return None if value is None else KeyEnd.decode(value)
-
-
-def _check_span(header: Header, begin: KeyEntry, end: KeyEnd | None, signed: Signed) -> None:
-    """Check that the key spoke for the gateway at this block's height."""
-    if header.height < begin.first:
-        raise RevokedKey(f"the key signs from block {begin.first} on, not block {header.height}")
-    if end is None or header.height < end.last.height:
-        return
-    same = end.last.hash == NO_HASH or position_of(signed, header) == end.last
-    if header.height > end.last.height or not same:
-        raise RevokedKey(f"the key's last block is {end.last.height}, this is another: {header.height}")

@@ -163,6 +163,10 @@ class Genesis(Record):
         """Return a body signed by one of the authorities. Raises UnknownSigner or BadSignature."""
         return signed.verify(domain, self.authority(key).key)
 
+    def continues(self, genesis_hash: bytes) -> bool:
+        """Tell whether this is the chain of that hash, or one that takes it over."""
+        return genesis_hash == self.hash or any(each.genesis == genesis_hash for each in self.takeovers)
+
     def require(self, genesis_hash: bytes, what: str) -> None:
         """Check that a record belongs to this chain. Raises WrongChain."""
         if genesis_hash != self.hash:

@@ -109,17 +109,21 @@ def check_successor(header: Header, entry: GatewayEntry) -> None:
         )
 
 
-def open_block(block: Block, header: Header, classes: Sequence[int]) -> list[Segment | None]:
+def open_block(
+    block: Block, header: Header, classes: Sequence[int], genesis: Genesis
+) -> list[Segment | None]:
     """Return a block's segments, opened and checked against its header; None where one is withheld.
 
     `classes` are those of the series in the catalogue in force, by index. Raises BadSegment.
     """
     if len(block.segments) != len(header.segments):
         raise BadSegment(f"{len(block.segments)} segments where the header commits to {len(header.segments)}")
-    return [_open(i, block.segments[i], header, classes) for i in range(len(header.segments))]
+    return [_open(i, block.segments[i], header, classes, genesis) for i in range(len(header.segments))]
 
 
-def _open(index: int, data: bytes, header: Header, classes: Sequence[int]) -> Segment | None:
+def _open(
+    index: int, data: bytes, header: Header, classes: Sequence[int], genesis: Genesis
+) -> Segment | None:
     head, where = header.segments[index], f"segment {index} of block {header.epoch}/{header.height}"
     if not data:
         return None
@@ -144,7 +148,7 @@ def _open(index: int, data: bytes, header: Header, classes: Sequence[int]) -> Se
         if isinstance(event, Status):
             strangers |= {event.series} - allowed
         elif isinstance(event, bytes):
-            check_own(Transition.decode(event), header)
+            check_own(Transition.decode(event), header, genesis)
     if strangers:
         raise BadSegment(f"{where}: series {min(strangers)} is not in the catalogue, or of another class")
     if offset > header.span:
@@ -154,26 +158,50 @@ def _open(index: int, data: bytes, header: Header, classes: Sequence[int]) -> Se
     return segment
 
 
-def check_own(transition: Transition, header: Header) -> None:
-    """Check that a block's transition is its own gateway's, of its own chain. Raises BadSegment."""
-    if (transition.genesis, transition.gateway) != (header.genesis, header.gateway):
+def check_own(transition: Transition, header: Header, genesis: Genesis) -> None:
+    """Check that a block's transition is its own gateway's, of this chain or one it takes over. Raises BadSegment."""
+    if transition.gateway != header.gateway or not genesis.continues(transition.genesis):
         raise BadSegment(f"the transition of {transition.contract} is another gateway's or another chain's")
 
 
 def read_transition(alarm: Alarm, genesis: Genesis) -> Transition:
-    """Return the transition of an alarm, of this chain; its signature is still to be checked."""
+    """Return the transition of an alarm, of this chain or of one that it takes over; its signature is to be checked."""
     transition = Transition.decode(alarm.transition, max_size=MAX_TRANSITION)
-    genesis.require(transition.genesis, f"the alarm of {transition.contract}")
+    if not genesis.continues(transition.genesis):
+        genesis.require(transition.genesis, f"the alarm of {transition.contract}")
     return transition
+
+
+def read_ticket(signed: Signed, genesis: Genesis) -> Ticket:
+    """Return a ticket signed by the authority it names; who is in office, and until when, is to be checked."""
+    ticket = Ticket.decode(signed.body)
+    genesis.require(ticket.genesis, "the ticket")
+    signed.verify(TICKET, ticket.authority)
+    return ticket
+
+
+def read_enrolment(enrolment: Enrolment, genesis: Genesis) -> tuple[Ticket, EnrolmentBody]:
+    """Return the ticket and body of an enrolment that both keys signed, its ticket as `read_ticket` does."""
+    body = EnrolmentBody.decode(enrolment.body)
+    ticket = read_ticket(body.ticket, genesis)
+    verify(ticket.key, ENROLMENT, enrolment.suite, enrolment.body, enrolment.by_ticket)
+    verify(body.key, ENROLMENT, enrolment.suite, enrolment.body, enrolment.by_gateway)
+    if body.key == ticket.key:
+        raise BadRecord("an enrolment's gateway key is its ticket's key: the ticket must be spent, not kept")
+    return ticket, body
+
+
+def check_ticket(ticket: Ticket, roster: Roster, time: int) -> None:
+    """Check that a ticket's authority is in office and its term not over at `time` (Unix ms). Raises ChainError."""
+    roster.authority(ticket.authority)
+    if time > ticket.not_after:
+        raise BadRecord(f"the ticket of region {ticket.region} ran out at {ticket.not_after}, it is {time}")
 
 
 def verify_ticket(signed: Signed, genesis: Genesis, roster: Roster, time: int) -> Ticket:
     """Return a ticket that an authority in office signed and that is valid at `time` (Unix ms)."""
-    ticket = Ticket.decode(signed.body)
-    genesis.require(ticket.genesis, "the ticket")
-    roster.verify_authority(TICKET, ticket.authority, signed)
-    if time > ticket.not_after:
-        raise BadRecord(f"the ticket of region {ticket.region} ran out at {ticket.not_after}, it is {time}")
+    ticket = read_ticket(signed, genesis)
+    check_ticket(ticket, roster, time)
     return ticket
 
 
@@ -181,12 +209,8 @@ def verify_enrolment(
     enrolment: Enrolment, genesis: Genesis, roster: Roster, time: int
 ) -> tuple[Ticket, EnrolmentBody]:
     """Return the ticket and body of an enrolment that both keys signed, valid at `time` (Unix ms)."""
-    body = EnrolmentBody.decode(enrolment.body)
-    ticket = verify_ticket(body.ticket, genesis, roster, time)
-    verify(ticket.key, ENROLMENT, enrolment.suite, enrolment.body, enrolment.by_ticket)
-    verify(body.key, ENROLMENT, enrolment.suite, enrolment.body, enrolment.by_gateway)
-    if body.key == ticket.key:
-        raise BadRecord("an enrolment's gateway key is its ticket's key: the ticket must be spent, not kept")
+    ticket, body = read_enrolment(enrolment, genesis)
+    check_ticket(ticket, roster, time)
     return ticket, body
 
 

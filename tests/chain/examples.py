@@ -35,7 +35,6 @@ from gateway.chain.evidence import (
     Evidence,
     LeafPart,
     SeriesPart,
-    Standing,
 )
 from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Entry, FinalityProof, Seal, verify_seal
 from gateway.chain.genesis import AGENCY, COMETBFT, EMBEDDED, REGULATOR, Authority, Genesis, Hub, Validator
@@ -64,6 +63,7 @@ from gateway.chain.reading import (
     segment_hash,
     transition_leaf,
 )
+from gateway.chain.standing import Standing
 from gateway.chain.state import StateTree
 from gateway.chain.trees import LogTree, leaf_hash
 
@@ -257,9 +257,10 @@ def standing(chain: Chain, enrolment: Enrolment, checkpoint: Checkpoint) -> Stan
     begin, end = key_key(GID, GATEWAY.public), key_end_key(GID, GATEWAY.public)
     return Standing(
         key=GATEWAY.public,
-        enrolment=enrolment.encode(),
+        origin=enrolment.encode(),
         begin=Entry(chain.state.get(begin) or b"", chain.state.prove(begin)),
         end=Entry(chain.state.get(end) or b"", chain.state.prove(end)),
+        roster=None,
         checkpoint=checkpoint,
     )
 

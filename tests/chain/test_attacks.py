@@ -188,7 +188,7 @@ def test_the_honest_files_prove_what_happened() -> None:
     assert found.stood
     assert found.stood.reading
     assert found.stood.reading[2] == 1
-    assert open_block(block, Header.decode(block.header), CLASSES)
+    assert open_block(block, Header.decode(block.header), CLASSES, DOC)
 
 
 def test_altering_any_byte_of_an_evidence_file_never_changes_what_it_proves() -> None:
@@ -304,7 +304,7 @@ def test_a_transition_of_another_gateway_cannot_stand_as_this_gateways() -> None
     block = make_block([(0, [transition_leaf(stolen.encode())])])
     refused(Court.open().try_leaf(block))
     with pytest.raises(ChainError):
-        open_block(block, Header.decode(block.header), CLASSES)
+        open_block(block, Header.decode(block.header), CLASSES, DOC)
 
 
 def test_a_transition_of_another_chain_cannot_stand_in_this_one() -> None:
@@ -312,21 +312,21 @@ def test_a_transition_of_another_chain_cannot_stand_in_this_one() -> None:
     block = make_block([(0, [transition_leaf(foreign.encode())])])
     refused(Court.open().try_leaf(block))
     with pytest.raises(ChainError):
-        open_block(block, Header.decode(block.header), CLASSES)
+        open_block(block, Header.decode(block.header), CLASSES, DOC)
 
 
 def test_a_public_reading_hidden_in_the_restricted_segment_is_refused() -> None:
     block = make_block([(2, [reading_leaf(0, 0, 9120)])])
     refused(Court.open().try_leaf(block, 0, 0, 0))
     with pytest.raises(ChainError):
-        open_block(block, Header.decode(block.header), CLASSES)
+        open_block(block, Header.decode(block.header), CLASSES, DOC)
 
 
 def test_a_restricted_reading_leaked_in_the_public_segment_is_refused() -> None:
     block = make_block([(0, [reading_leaf(1, 0, 3)])])
     refused(Court.open().try_leaf(block, 0, 0, 1))
     with pytest.raises(ChainError):
-        open_block(block, Header.decode(block.header), CLASSES)
+        open_block(block, Header.decode(block.header), CLASSES, DOC)
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_a_restricted_reading_leaked_in_the_public_segment_is_refused() -> None:
 def test_a_leaf_after_its_blocks_span_is_refused(leaf: bytes) -> None:
     block = make_block([(0, [leaf])])
     with pytest.raises(ChainError):
-        open_block(block, Header.decode(block.header), CLASSES)
+        open_block(block, Header.decode(block.header), CLASSES, DOC)
     refused(Court.open().try_leaf(block, 0, 0, 0 if leaf[1] != 4 and leaf[1] != 5 else None))
 
 
@@ -352,7 +352,7 @@ def test_a_leaf_after_its_blocks_span_is_refused(leaf: bytes) -> None:
 def test_a_leaf_of_a_series_that_the_catalogue_lacks_is_refused(leaf: bytes) -> None:
     block = make_block([(0, [leaf])])
     with pytest.raises(ChainError):
-        open_block(block, Header.decode(block.header), CLASSES)
+        open_block(block, Header.decode(block.header), CLASSES, DOC)
 
 
 @pytest.mark.parametrize("klass", [1, 2])
@@ -396,9 +396,9 @@ def test_a_segment_in_another_segments_place_or_missing_is_refused() -> None:
     header, block = Header.decode(EXAMPLE.block.header), EXAMPLE.block
     for segments in (block.segments[::-1], block.segments[:1], (*block.segments, b"")):
         with pytest.raises(ChainError):
-            open_block(replace(block, segments=segments), header, CLASSES)
+            open_block(replace(block, segments=segments), header, CLASSES, DOC)
     withheld = replace(block, segments=(block.segments[0], b""))
-    assert open_block(withheld, header, CLASSES)[1] is None
+    assert open_block(withheld, header, CLASSES, DOC)[1] is None
 
 
 def test_a_header_cannot_be_read_as_any_other_signed_body() -> None:
@@ -726,7 +726,7 @@ def test_a_state_proof_of_another_key_or_value_is_refused() -> None:
             known, end=Entry(b"", replace(known.end.proof, siblings=(*known.end.proof.siblings, NO_HASH)))
         ),
         replace(known, key=THIEF.public),
-        replace(known, enrolment=b""),
+        replace(known, origin=b""),
     ):
         refused(replace(file, standing=standing))
 
@@ -784,7 +784,7 @@ def test_the_enrolment_of_another_gateway_or_ticket_is_refused() -> None:
     body = EnrolmentBody(AUTHORITY.signed(TICKET, ticket.encode()), GATEWAY.public, "Elsewhere").encode()
     other = Enrolment(SUITE, body, key("ticket 2").sign(ENROLMENT, body), GATEWAY.sign(ENROLMENT, body))
     verify_enrolment(other, DOC, ROSTER, T0)
-    refused(replace(file, standing=replace(file.standing, enrolment=other.encode())))
+    refused(replace(file, standing=replace(file.standing, origin=other.encode())))
 
 
 # --- alarms ------------------------------------------------------------------------------------------------

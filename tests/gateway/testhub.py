@@ -220,7 +220,7 @@ class TestHub:
         if classes is None:  # the broker keeps no order between topics
             self.say_request(gateway, self.births[-1].boot, 0, 0)
             return
-        open_block(block, header, classes)
+        open_block(block, header, classes, self.genesis)
         if known is None:
             if not self.hold:
                 check_successor(header, entry)

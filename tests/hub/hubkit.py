@@ -67,7 +67,8 @@ class Hub:
     def opened(self, block: Block) -> NewBlock:
         header = Header.decode(block.header)
         sender = next(each for each in self.fleet.gateways.values() if each.id == header.gateway)
-        return NewBlock(block, header, open_block(block, header, sender.classes), self.fleet.now)
+        opened = open_block(block, header, sender.classes, self.fleet.genesis)
+        return NewBlock(block, header, opened, self.fleet.now)
 
     def promise(self, *blocks: Block) -> list[Receipt]:
         """Give and keep custody receipts for whole blocks."""

@@ -118,7 +118,7 @@ def test_segments_that_their_header_does_not_commit_to_are_refused(hub: Hub, lia
     ):
         header = hub.ledger.headers.read(lie.signed)[0]
         with pytest.raises(BadSegment):
-            open_block(lie, header, liar.classes)
+            open_block(lie, header, liar.classes, hub.fleet.genesis)
 
 
 def test_no_block_is_taken_after_a_revocation(hub: Hub, liar: FleetGateway) -> None:
