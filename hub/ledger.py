@@ -195,6 +195,10 @@ class Ledger:
         """Return the proof that a leaf stands in the log of a checkpoint. Raises BadProof when it does not."""
         return FinalityProof(index, self._log.inclusion(index, checkpoint.app.log_size), checkpoint)
 
+    def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Return the way from a leaf to the root over the log's first `size` leaves. Raises BadProof."""
+        return self._log.inclusion(index, size)
+
     def log_root(self, size: int) -> bytes:
         """Return the root over the log's first `size` leaves. Raises BadProof when it has fewer."""
         return self._log.root(size)

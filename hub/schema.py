@@ -161,6 +161,28 @@ def m003_bodies(database: Database) -> None:
         database.execute(statement)
 
 
+_WITNESS: Final = """
+CREATE TABLE witnessed (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL) STRICT;
+CREATE TRIGGER witnessed_no_return BEFORE UPDATE ON witnessed
+WHEN NEW.origin != OLD.origin OR NEW.size <= OLD.size
+BEGIN SELECT RAISE(ABORT, 'a witness never goes back'); END;
+CREATE TRIGGER witnessed_no_delete BEFORE DELETE ON witnessed
+BEGIN SELECT RAISE(ABORT, 'a witness never forgets'); END;
+CREATE TABLE split_views (
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, signer BLOB NOT NULL, theirs BLOB NOT NULL UNIQUE,
+    ours BLOB NOT NULL
+) STRICT;
+CREATE INDEX split_views_by_signer ON split_views (signer);
+"""
+
+
+@migrations()
+def m004_witness(database: Database) -> None:
+    """Keep the last head cosigned of each log, and the notes that contradict our log."""
+    for statement in _statements(_WITNESS + _refusals("split_views")):
+        database.execute(statement)
+
+
 def _statements(script: str) -> list[str]:
     """Split a script at the ends of statements, so that it can run inside the migration's transaction."""
     found, rest = [], ""

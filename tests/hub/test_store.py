@@ -40,7 +40,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 def test_ledger_tables_refuse_update_and_delete(tmp_path: Path) -> None:
     hub = lived(tmp_path / "hub")
     tables = {name for name, sql in expected_objects().items() if sql.startswith("CREATE TABLE")}
-    changeable = {"births", "state", "missing", "marks", "_sqlite_migrations"}
+    changeable = {"births", "state", "missing", "marks", "witnessed", "_sqlite_migrations"}
     hub.store.bodies.shed([12], 1, "kept long enough")
     hub.store.notes.add_finding(1, bytes(16), "kind", "detail")
     hub.store.notes.add_refusal(1, bytes(16), "kind", "detail", bytes(32))
@@ -48,6 +48,7 @@ def test_ledger_tables_refuse_update_and_delete(tmp_path: Path) -> None:
         for row in ("steps VALUES (1, x'00')", "peer_batches VALUES (1, x'00', x'00')"):
             db.execute(f"INSERT INTO {row}")  # which only a federation has
         db.execute("INSERT INTO peer_promises VALUES (1, 0, x'00', 1, 1, x'00')")
+        db.execute("INSERT INTO split_views VALUES (1, 1, x'00', x'00', x'00')")
     for table in sorted(tables - changeable):
         column = hub.store.database.value(f"SELECT name FROM pragma_table_info('{table}')")
         for sql in (f"UPDATE {table} SET {column} = {column}", f"DELETE FROM {table}"):
