@@ -4,8 +4,8 @@ Owned: one bounded queue and its thread; the highest stored block of each gatewa
 (`gateway.chain.verify`), the rows (`hub.store`), what becomes of an offer (`hub.finality`).
 
 Invariants:
-- A block is stored only as successor of its gateway's highest stored one, so what waits is a chain too.
-- A promise is signed only for what is on disk, and is on disk itself before it is given.
+- A block is stored only as successor of its gateway's highest stored one, so what waits is a chain too; or as
+  the body of a header that is final already, because a gateway speaks to several hubs.
 - What is stored and not final is offered again until it is.
 - A repeat changes nothing and is answered with its receipts; a refused block spoils no other.
 """
@@ -20,16 +20,16 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.chain.block import Block, Header
-from gateway.chain.custody import Promise, issue_receipts
 from gateway.chain.entries import GOOD, GatewayEntry
 from gateway.chain.errors import (
-    BadSegment,
     ChainError,
     HeightRepeated,
     HeightSkipped,
+    NotSuccessor,
     UnknownGateway,
 )
 from gateway.chain.keys import Signed
+from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.ordered import (
     MAX_BATCH,
     MAX_TRANSACTION,
@@ -38,12 +38,11 @@ from gateway.chain.ordered import (
     Position,
     encode_transaction,
 )
-from gateway.chain.reading import Segment, segment_hash
-from gateway.chain.verify import check_standing, check_successor, open_block
+from gateway.chain.verify import check_standing, check_successor
 from hub.core import Core, Misdirected, Refusals, check_region
 from hub.errors import StoreError
+from hub.keeping import Keeping
 from hub.ledger import Committed
-from hub.library import claimed_classes
 from hub.outbox import Outbox
 from hub.store import NewBlock, StoredHeader
 from hub.view import View
@@ -54,21 +53,23 @@ _log = logging.getLogger(__name__)
 MAX_DRAIN: Final = 64
 _QUEUE: Final = 256
 _OFFER_AGAIN_SECONDS: Final = 5.0
-_MAX_CATALOGUES: Final = 4096
 _OVERHEAD: Final = 96  # what a signed header takes beside its body, at most
 
 
 class BlockLane:
     """Takes blocks in. `offer` is for any thread, everything else for the lane's own (or a test's)."""
 
-    def __init__(self, core: Core, outbox: Outbox, refusals: Refusals, view: View) -> None:
-        self._core, self._outbox, self._refusals, self._view = core, outbox, refusals, view
+    def __init__(
+        self, core: Core, outbox: Outbox, refusals: Refusals, view: View, keep_ms: Sequence[int] = ()
+    ) -> None:
+        """`keep_ms` is how long each class is kept, by class; by default as long as is promised."""
+        self._core, self._outbox, self._refusals = core, outbox, refusals
+        self._keeping = Keeping(core, view, keep_ms, self._ask_catalogue)
         self._queue: queue.Queue[tuple[bytes, bytes] | None] = queue.Queue(_QUEUE)
         self.worker = Worker("blocks", self._run, lambda: self._queue.put(None))
         self._committed: Committed | None = None
         self._entries: dict[bytes, GatewayEntry | None] = {}
         self._tips: dict[bytes, GatewayEntry] = {}
-        self._catalogues: dict[bytes, list[int]] = {}
 
     def start(self) -> None:
         """Offer what waits on disk, then begin to work."""
@@ -134,7 +135,7 @@ class BlockLane:
         if taken:
             for completed in self._keep(taken):
                 repeats.setdefault((completed.gateway, completed.epoch), []).append(completed.height)
-            self._offer([each.block.signed for each in taken])
+            self._offer([each.block.signed for each in taken if not self._is_final(each)])
         for (gateway, epoch), heights in repeats.items():
             for first, last in _runs(heights):
                 self._outbox.say_receipts(gateway, epoch, first, last)
@@ -150,10 +151,12 @@ class BlockLane:
             raise UnknownGateway(f"gateway {gateway.hex()[:16]} was never enrolled in this chain")
         check_region(entry, core.region)
         at, tip = Position(header.epoch, header.height, identity), self._tip(gateway, entry)
-        if header.height <= tip.head.height or header.epoch < entry.epoch:
+        if _is_past(header, tip):
             others = self._stored(gateway, header, taken)
             if identity in others:
-                return self._completed(block, header, at) or at
+                return self._completed(block, header, at, entry) or at
+            if (final := self._final(block, header, at, entry)) is not None:
+                return final
             core.ledger.headers.check_signature(signed, identity, entry.key_at(header.height))
             if others:
                 if entry.standing == GOOD:
@@ -163,62 +166,48 @@ class BlockLane:
                 )
         check_standing(entry)
         core.ledger.headers.check_signature(signed, identity, entry.key_at(header.height))
-        self._check_successor(header, tip)
-        new = NewBlock(block, header, self._open(block, header), core.now_ms())
+        tip = self._check_successor(header, tip, entry)
+        new = self._new(block, header, entry)
         self._tips[gateway] = _advance(tip, header, identity)
         return new
 
-    def _completed(self, block: Block, header: Header, at: Position) -> NewBlock | None:
-        """Return a stored block to be kept again, None where there is no need.
-
-        There is where it brings segments that were withheld before, or where a crash came before its promise.
-        """
-        store = self._core.store
-        held = store.block(header.gateway, at)
-        if held is None:
+    def _final(self, block: Block, header: Header, at: Position, entry: GatewayEntry) -> NewBlock | None:
+        """Return the body of a header that came to be final through another hub, None where it is not final."""
+        ledger = self._core.ledger
+        leaf = LogLeaf(HEADERS, header.gateway, at.epoch, at.height, at.hash)
+        if ledger.index(leaf) is None:
             return None
-        brings = any(data and not here for data, here in zip(block.segments, held.segments, strict=False))
-        if not brings and store.custody.receipts(header.gateway, at.epoch, at.height, at.height):
-            return None
-        segments = self._open(block, header)
-        whole = tuple(here or data for data, here in zip(block.segments, held.segments, strict=True))
-        return NewBlock(replace(held, segments=whole), header, segments, self._core.now_ms())
+        ledger.headers.check_signature(block.signed, at.hash, entry.key_at(header.height))
+        return self._new(block, header, entry)
 
-    def _check_successor(self, header: Header, tip: GatewayEntry) -> None:
+    def _is_final(self, new: NewBlock) -> bool:
+        """Tell whether a block lies at or below its gateway's final head, so that nobody has to be offered it."""
+        entry = self._entry(new.header.gateway)
+        return entry is not None and _is_past(new.header, entry)
+
+    def _new(self, block: Block, header: Header, entry: GatewayEntry) -> NewBlock:
+        opened = self._keeping.open(block, header)
+        return NewBlock(block, header, opened, self._core.now_ms(), entry.region)
+
+    def _completed(self, block: Block, header: Header, at: Position, entry: GatewayEntry) -> NewBlock | None:
+        """Return a stored block to be kept again, None where there is no need."""
+        held = self._core.store.bodies.find(at.hash)
+        return None if held is None else self._keeping.completed(held, block, header, entry.region)
+
+    def _check_successor(self, header: Header, tip: GatewayEntry, entry: GatewayEntry) -> GatewayEntry:
+        """Return the tip that a header follows. Raises BadHeader."""
         try:
             check_successor(header, tip)
-        except HeightSkipped:
-            self._outbox.say_request(header.gateway, header.boot, tip.head.height + 1, header.height)
-            raise
-
-    def _open(self, block: Block, header: Header) -> list[Segment | None]:
-        """Open a block's segments; bytes that are the gateway's own and break its word are a finding."""
-        try:
-            return open_block(block, header, self._classes(block, header), self._core.genesis)
-        except BadSegment as error:
-            pairs = zip(block.segments, header.segments, strict=False)
-            if all(not data or segment_hash(data) == head.hash for data, head in pairs):
-                core = self._core
-                core.store.notes.add_finding(
-                    core.now_ms(), header.gateway, "bad-segment", str(error), block.hash
-                )
-            raise
-
-    def _classes(self, block: Block, header: Header) -> Sequence[int]:
-        """Return the classes of a block's series, by index.
-
-        While the catalogue is not known, a series has the class of the segment it stands in: that alone goes
-        unchecked here, because a backlog under an old catalogue must not end the chain.
-        """
-        root = header.catalogue.root
-        if root not in self._catalogues and (known := self._core.store.library.catalogue(root)) is not None:
-            if len(self._catalogues) > _MAX_CATALOGUES:
-                self._catalogues.clear()
-            self._catalogues[root] = [series.klass for series in known]
-        if root in self._catalogues:
-            return self._catalogues[root]
-        self._outbox.say_request(header.gateway, header.boot, 0, 0)
-        return claimed_classes(block, header)
+        except NotSuccessor:
+            # Another hub may have had another chain ordered than the one that waits here.
+            self._tips.pop(header.gateway, None)
+            tip = self._tip(header.gateway, entry)
+            try:
+                check_successor(header, tip)
+            except HeightSkipped:
+                self._outbox.say_request(header.gateway, header.boot, tip.head.height + 1, header.height)
+                raise
+        return tip
 
     def _stored(self, gateway: bytes, header: Header, taken: Sequence[NewBlock]) -> dict[bytes, Signed]:
         """Return the signed headers at a header's position, by hash: on disk and in this batch."""
@@ -236,15 +225,11 @@ class BlockLane:
 
     def _keep(self, taken: Sequence[NewBlock]) -> list[Header]:
         """Store blocks and the promises to keep them; return the headers that were stored already."""
-        core = self._core
-        new = core.store.add_blocks(taken)
-        now = core.now_ms()
-        promises = [_promise(each, now + core.keep_ms) for each in taken]
-        core.store.custody.add(issue_receipts(core.key, core.genesis.hash, promises, now))
-        for each, is_new in zip(taken, new, strict=True):
-            if is_new:
-                self._view.stored(each.header.gateway, each.header, each.segments, each.received)
+        new = self._keeping.keep(taken)
         return [each.header for each, is_new in zip(taken, new, strict=True) if not is_new]
+
+    def _ask_catalogue(self, header: Header) -> None:
+        self._outbox.say_request(header.gateway, header.boot, 0, 0)
 
     def _offer(self, headers: Sequence[Signed]) -> None:
         for batch in _batches(headers):
@@ -301,10 +286,8 @@ def _advance(entry: GatewayEntry, header: Header, identity: bytes) -> GatewayEnt
     )
 
 
-def _promise(new: NewBlock, keep_until: int) -> Promise:
-    header, pairs = new.header, zip(new.block.segments, new.header.segments, strict=True)
-    classes = sum(1 << head.klass for data, head in pairs if data)
-    return Promise(header.gateway, header.epoch, header.height, new.block.hash, classes, keep_until)
+def _is_past(header: Header, entry: GatewayEntry) -> bool:
+    return header.height <= entry.head.height or header.epoch < entry.epoch
 
 
 def _runs(heights: Iterable[int]) -> list[tuple[int, int]]:

@@ -133,6 +133,18 @@ class View:
             known = self._gateways.get(gateway, GatewayState(gateway.hex()))
             self._gateways[gateway] = replace(self._valued(known, header, latest), gone_ms=None)
 
+    def filled(self, gateway: bytes, header: Header, segments: Iterable[Segment | None]) -> None:
+        """Take up what came later of a block that is known: its readings are the latest where it is the highest."""
+        latest: dict[int, tuple[int, int]] = {}
+        for segment in segments:
+            if segment is not None:
+                pairs = zip(segment.offsets, segment.values, strict=True)
+                latest |= dict(zip(segment.series, pairs, strict=True))
+        with self._lock:
+            known = self._gateways.get(gateway)
+            if known is not None and header.height >= known.stored:
+                self._gateways[gateway] = self._valued(known, header, latest)
+
     def _valued(
         self, known: GatewayState, header: Header, latest: Mapping[int, tuple[int, int]]
     ) -> GatewayState:
