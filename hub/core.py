@@ -18,7 +18,7 @@ from typing import Final
 from gateway.chain.entries import GatewayEntry
 from gateway.chain.errors import ChainError, UnknownGateway
 from gateway.chain.finality import Checkpoint, FinalityProof
-from gateway.chain.genesis import Genesis
+from gateway.chain.genesis import EMBEDDED, Genesis
 from gateway.chain.keys import SigningKey
 from gateway.chain.leaf import LogLeaf
 from hub.clock import wall_ms
@@ -75,6 +75,18 @@ class Core:
         if found is None:
             raise ConsensusError("there is no final block yet: the engine was not started")
         return found
+
+    @property
+    def is_current(self) -> bool:
+        """Whether this hub knows where the chain stands, as far as it can tell: only then may it say so.
+
+        A gateway that lost its store would take up an older head, and sign a block height for the second time.
+        A hub alone is the chain, whatever its engine does.
+        """
+        if self.genesis.engine == EMBEDDED:
+            return True
+        engine = self.consensus.status()
+        return engine.height > 0 and not engine.catching_up and not engine.standing
 
     def prove(self, leaf: LogLeaf) -> FinalityProof | None:
         """Return the proof that an item stands in the log of the latest checkpoint.

@@ -54,6 +54,7 @@ from hub.worker import Worker
 _log = logging.getLogger(__name__)
 
 _STATE_EVERY_SECONDS: Final = 10.0
+_TICK_SECONDS: Final = 1.0
 
 
 class Finality:
@@ -66,7 +67,7 @@ class Finality:
         self._lock = threading.Lock()
         self._futures: dict[bytes, Future[TxResult]] = {}
         self._told: dict[bytes, Position] = {}
-        self._stated = time.monotonic()
+        self._stated = 0.0
         core.consensus.subscribe(self._heard)
         core.consensus.subscribe_refusals(self._answer)
 
@@ -106,13 +107,18 @@ class Finality:
             future.set_result(result)
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
+        while True:
             try:
+                if (item := self._queue.get(timeout=_TICK_SECONDS)) is None:
+                    return
                 self.follow(*item)
+            except queue.Empty:
+                pass
             except HubError as error:
-                _log.error("final block %d is not followed up: %s", item[0].block.height, error)
+                _log.error("a final block is not followed up: %s", error)
             except Exception:
-                _log.exception("a defect in following final block %d", item[0].block.height)
+                _log.exception("a defect in following a final block")
+            self._outbox.answer_waiting()
 
     def follow(self, event: FinalEvent, committed: Committed, at: int) -> None:
         """Do what follows from a final block, after which `committed` stood, heard of at `at` (Unix ms)."""

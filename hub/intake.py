@@ -33,7 +33,8 @@ class Intake:
         self._alarms, self._hails, self._blocks = lanes
         name, topics = config.hub.name, self._topics
         self._was_up = False
-        will = Will(topics.state(name), outbox.farewell(), retain=True)
+        farewell = outbox.farewell()
+        will = None if farewell is None else Will(topics.state(name), farewell, retain=True)
         urgent = config.link(url, f"hub-{name}", tuple(map(topics.every, URGENT)), will)
         bulk = config.link(url, f"hub-{name}-blocks", (topics.every("block"),), None)
         try:

@@ -5,6 +5,7 @@ something is said. Invariants:
 
 - Saying something never blocks its sayer: an alarm must not wait for a slow broker.
 - What cannot be published is dropped: gateways ask again, and every answer can be made again from disk.
+- A hub that does not know where the chain stands says nothing of it; who asked is answered once it does.
 - The state's version never falls, not over restarts either: it starts above the last final block's time.
 - What a gateway had verified at its birth is not shown to it again: its seals leave out the changes of voters up to
   there. The state, which is everybody's, shows them all.
@@ -40,6 +41,7 @@ from gateway.chain.messages import (
 from gateway.chain.ordered import NOWHERE
 from gateway.mqtt import LinkError
 from hub.core import Core
+from hub.errors import HubError
 from hub.topics import Topics, alarm_receipt_payload, answer_payload, receipts_payload
 from hub.worker import Worker
 
@@ -70,6 +72,7 @@ class Outbox:
         self._stopping = False
         self._lock = threading.Lock()
         self._version = self._started = 0
+        self._unanswered: dict[bytes, tuple[bytes, int]] = {}
         self._asked: dict[tuple[bytes, bool], float] = {}
         self._seen: dict[bytes, int] = {}
         self.dropped = 0
@@ -159,8 +162,22 @@ class Outbox:
 
     def say_answer(self, gateway: bytes, boot: bytes, version: int) -> None:
         """Answer the birth of this boot and version: where the chain stands with its gateway."""
+        if not self._core.is_current:
+            if len(self._unanswered) < _WAITING:
+                self._unanswered[gateway] = boot, version
+            return
         signed = self._core.key.signed(ANSWER, self.answer(gateway, boot, version).encode())
         self._say(self._topics.to(gateway, "receipt"), answer_payload(signed))
+
+    def answer_waiting(self) -> None:
+        """Answer the births that had to wait, if the hub knows by now what to say."""
+        if self._unanswered and self._core.is_current:
+            waiting, self._unanswered = self._unanswered, {}
+            for gateway, (boot, version) in waiting.items():
+                try:
+                    self.say_answer(gateway, boot, version)
+                except HubError as error:
+                    _log.error("%s is not answered, until it asks again: %s", gateway.hex(), error)
 
     def answer(self, gateway: bytes, boot: bytes, version: int) -> Answer:
         """Return what the chain and this hub know of a gateway, as of the latest checkpoint."""
@@ -208,18 +225,25 @@ class Outbox:
     # to all
 
     def say_state(self, *, online: bool) -> None:
-        """Publish the hub's state, retained."""
+        """Publish the hub's state, retained, once there is a final block that it can tell of."""
+        if self._core.store.chain.checkpoint() is None:
+            return
         with self._lock:
             self._version += 1
             payload = self._state(self._base() + self._version, online=online)
         self._say(self._topics.state(self._core.identity.hub.name), payload, retain=True)
 
-    def say_successor(self, successor: Genesis) -> None:
-        """Tell gateways that another chain takes this one over; the broker keeps it for those that are away."""
-        self._say(self._topics.successor(self._core.identity.hub.name), successor.encode(), retain=True)
+    def say_successor(self, hub: str, successor: Genesis) -> None:
+        """Tell gateways of a hub alone that another chain takes its over; the broker keeps it for those away."""
+        self._say(self._topics.successor(hub), successor.encode(), retain=True)
 
-    def farewell(self) -> bytes:
-        """Return the state that the broker is to publish when this hub vanishes: it stands above all said so far."""
+    def farewell(self) -> bytes | None:
+        """Return the state that the broker is to publish when this hub vanishes: it stands above all said so far.
+
+        None where there is no final block yet that it could tell of.
+        """
+        if self._core.store.chain.checkpoint() is None:
+            return None
         with self._lock:
             return self._state(self._base() + _VERSIONS - 1, online=False)
 
