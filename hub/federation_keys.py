@@ -64,7 +64,8 @@ def adopt_keys(config: Config, roster: Roster) -> list[str]:
         taken.append("validator key")
     if member is not None and _is_next(config, HUB_KEY, member.key):
         path = config.directory / HUB_KEY
-        _retire(path)
+        if path.exists():
+            _retire(path)
         (config.directory / (HUB_KEY + NEXT)).rename(path)
         taken.append("hub key")
     for each in taken:
@@ -91,10 +92,10 @@ def install_validator_key(home: Path, key: SigningKey, signed: int = 0) -> None:
         for directory in (path.parent, state.parent):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The state first: whatever a crash leaves, no key meets a state that lies below what it has signed.
-        _write(state, json.dumps({"height": str(height), "round": 0, "step": 0}, indent=2) + "\n")
-        if path.exists():
+        write_secret(state, json.dumps({"height": str(height), "round": 0, "step": 0}, indent=2) + "\n")
+        if path.exists() and read_validator_key(path).public != key.public:
             _retire(path)
-        _write(path, validator_document(key.seed))
+        write_secret(path, validator_document(key.seed))
     except OSError as error:
         raise ConfigError(f"{home} cannot be written: {error}") from error
 
@@ -138,7 +139,7 @@ def _retire(path: Path, *, remove: bool = False) -> None:
         raise ConfigError(f"{path} cannot be put aside: {error}") from error
 
 
-def _write(path: Path, text: str) -> None:
+def write_secret(path: Path, text: str) -> None:
     """Write a secret file durably, whole or not at all. Raises OSError."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
