@@ -148,9 +148,9 @@ class Fleet:
     def command(
         self, gateway: FleetGateway, *, action: int = 1, not_after: int = 0, by: SigningKey | None = None
     ) -> Signed:
-        """Return an authority's command to a gateway in its boot, good for a minute unless `not_after` is given."""
+        """Return an authority's command to a gateway in its boot, good for a day unless `not_after` is given."""
         by, self.commands = by or self.agency, self.commands + 1
-        nonce, until = seeded(self.seed, "command", self.commands)[:16], not_after or self.now + 60_000
+        nonce, until = seeded(self.seed, "command", self.commands)[:16], not_after or self.now + DAY_MS
         body = Command(
             self.genesis.hash, by.public, gateway.id, gateway.boot, nonce, action, "gas-ch4", until
         )
