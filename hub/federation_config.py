@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
+from gateway.chain.notes import COSIGNATURE, NoteKey
 from hub.consensus.comet_home import Timeouts
 
 __all__ = ["BodiesTable", "FederationTable", "KeepTable", "PeerTable", "WitnessTable", "split_address"]
@@ -20,7 +21,6 @@ _TIMEOUTS: Final = {
     "lan": Timeouts(),
     "wan": Timeouts(propose=3000, prevote=1000, precommit=1000, delta=1000, commit=1000),
 }
-_KEY: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -64,6 +64,7 @@ class FederationTable:
         p2p: where the engine listens for its peers, `host:port`.
         timeouts: how long a round waits: "lan" within one network, "wan" between cities; the same on all hubs.
         idle_seconds: between final blocks when nothing waits; the same on all hubs.
+        checkpoint_seconds: between checkpoints of the log; the same on all hubs, or they cosign few of each other's.
         predecessor: the directory of the hub alone whose chain this federation takes over; empty without.
         peers: the other members.
     """
@@ -73,13 +74,15 @@ class FederationTable:
     p2p: str = "127.0.0.1:26656"
     timeouts: Literal["lan", "wan"] = "lan"
     idle_seconds: int = 30
+    checkpoint_seconds: int = 60
     predecessor: str = ""
     peers: tuple[PeerTable, ...] = ()
 
     def __post_init__(self) -> None:
         split_address(self.p2p)
-        if not 1 <= self.idle_seconds <= 3600:
-            raise ValueError("idle_seconds must be 1 to 3600")
+        for key in ("idle_seconds", "checkpoint_seconds"):
+            if not 1 <= getattr(self, key) <= 3600:
+                raise ValueError(f"{key} must be 1 to 3600")
         names = [peer.name for peer in self.peers]
         if len(set(names)) != len(names):
             raise ValueError("a peer's name stands twice")
@@ -141,14 +144,23 @@ class BodiesTable:
 
 @dataclass(frozen=True, slots=True)
 class WitnessTable:
-    """`[[witnesses]]`: someone outside who cosigns checkpoints: its name, where it takes them, its public key."""
+    """`[[witnesses]]`: someone outside who cosigns checkpoints of the log.
 
-    name: str
+    Attributes:
+        url: its submission prefix, under which `add-checkpoint` is.
+        vkey: its verifier key, `<name>+<key id>+<base64>`, of cosignature/v1; `tocsin-tools witness` prints it.
+    """
+
     url: str
-    key: str
+    vkey: str
 
     def __post_init__(self) -> None:
-        if not _KEY.fullmatch(self.key):
-            raise ValueError(f"key of witness {self.name!r} is not 64 hexadecimal digits")
+        if NoteKey.parse(self.vkey).kind != COSIGNATURE:
+            raise ValueError(f"vkey {self.vkey!r:.100} is no key of cosignature/v1")
         if not re.match(r"https?://", self.url):
             raise ValueError(f"url {self.url!r} does not start with https:// or http://")
+
+    @property
+    def key(self) -> NoteKey:
+        """The key under which it cosigns."""
+        return NoteKey.parse(self.vkey)

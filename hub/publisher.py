@@ -14,19 +14,22 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from gateway.chain.errors import ChainError
 from gateway.chain.leaf import NO_GATEWAY
-from gateway.chain.notes import LogHead, Note
+from gateway.chain.notes import LogHead, Note, NoteKey
 from hub.core import Core
 from hub.cosigner import Asked, Cosigner, Disputed
 from hub.errors import HubError
+from hub.federation_config import PeerTable, WitnessTable
 from hub.witness import Witness
 from hub.worker import Worker
 
 _log = logging.getLogger(__name__)
 
+_AT_A_HUB: Final = "/v1/witness/add-checkpoint"
 _LOOK_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 10.0
 
@@ -37,6 +40,24 @@ class _Round:
 
     number: int
     note: Note | None
+
+
+def asked_by(witness: Witness, peers: Sequence[PeerTable], outside: Sequence[WitnessTable]) -> list[Asked]:
+    """Return whom a hub asks: the peers that have an address, by their names in the roster, and those outside."""
+    asked = [
+        Asked(each.name, each.url.rstrip("/") + _AT_A_HUB, partial(witness.key_of, each.name))
+        for each in peers
+        if each.url
+    ]
+    for each in outside:
+        asked.append(
+            Asked(each.key.name, each.url.rstrip("/") + "/add-checkpoint", partial(_as_is, each.key))
+        )
+    return asked
+
+
+def _as_is(key: NoteKey) -> NoteKey:
+    return key
 
 
 class Publisher:

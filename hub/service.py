@@ -42,9 +42,12 @@ from hub.intake import Intake
 from hub.ledger import Ledger
 from hub.loading import load_view
 from hub.outbox import Outbox
+from hub.publisher import Publisher, asked_by
 from hub.reached import Reached
 from hub.store import Store, ease_collector
 from hub.view import View
+from hub.witness import Witness
+from hub.witness_store import WitnessStore
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +138,8 @@ class Service:
         core, version = self._core, importlib.metadata.version("tocsin")
         archive = Archive(core.genesis, core.store, core.ledger)
         said = self.health, self.status
-        backend = Backend(core, archive, registry, commands, self._view, self._refusals, *said)
+        log = self._start_publisher(stack)
+        backend = Backend(core, archive, registry, commands, self._view, self._refusals, *log, *said)
         self._api = ApiServer(create_app(backend, version), self._config.api)
         stack.callback(self._api.stop)
         self._api.start()
@@ -148,6 +152,16 @@ class Service:
             self._api.url,
             self._broker_url,
         )
+
+    def _start_publisher(self, stack: contextlib.ExitStack) -> tuple[Witness, Publisher]:
+        core, federation = self._core, self._config.federation
+        witness = Witness(core, WitnessStore(core.store.database))
+        asked = asked_by(witness, federation.peers, self._config.witnesses)
+        self._publisher = Publisher(core, witness, asked, federation.checkpoint_seconds * 1000)
+        self._publisher.start()
+        stack.callback(self._publisher.worker.stop)
+        self._workers.append(self._publisher.worker)
+        return witness, self._publisher
 
     def _advertised(self) -> str:
         return self._config.broker.advertise or self._broker_url
@@ -185,6 +199,7 @@ class Service:
             **self.health(),
             "final_ms": committed.time,
             "log_size": committed.app.log_size,
+            "checkpoint": self._publisher.status(),
             **self._view.counts(),
             "refused": self._refusals.counts(),
             "unsaid": self._outbox.dropped,

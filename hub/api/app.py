@@ -21,6 +21,7 @@ from gateway.chain.canonical import MAX_MESSAGE
 from gateway.chain.errors import BadProof, TooLarge
 from hub.api.backend import CBOR, Backend, NotFound, identity
 from hub.api.proofs import add_proofs
+from hub.api.witness import add_log
 from hub.enrolment import NotFinalYet, Refused
 from hub.errors import ConsensusError, HubError
 from hub.evidence import NoEvidence
@@ -50,6 +51,7 @@ def create_app(backend: Backend, version: str) -> FastAPI:
     _add_health(app, backend)
     _add_views(app, backend)
     add_proofs(app, backend)
+    add_log(app, backend)
     return app
 
 

@@ -11,7 +11,9 @@ from hub.core import Core, Refusals
 from hub.enrolment import Registry
 from hub.errors import HubError
 from hub.evidence import Archive
+from hub.publisher import Publisher
 from hub.view import View
+from hub.witness import Witness
 
 CBOR: Final = "application/cbor"
 
@@ -30,6 +32,8 @@ class Backend:
     commands: Commands
     view: View
     refusals: Refusals
+    witness: Witness
+    publisher: Publisher
     health: Callable[[], dict[str, Any]]
     status: Callable[[], dict[str, Any]]
 

@@ -41,11 +41,11 @@ _STATUS: Final[tuple[tuple[type[ChainError], int], ...]] = (
 )
 
 
-def add_log(app: FastAPI, backend: Backend, witness: Witness, publisher: Publisher) -> None:
+def add_log(app: FastAPI, backend: Backend) -> None:
     """Add these paths to the application."""
-    _add_checkpoints(app, witness, publisher)
+    _add_checkpoints(app, backend.witness, backend.publisher)
     _add_proofs(app, backend)
-    _add_witness(app, witness)
+    _add_witness(app, backend.witness)
 
 
 def _text(text: str) -> Response:
