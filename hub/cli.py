@@ -10,30 +10,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateway.chain.errors import ChainError
 from gateway.contracts.errors import ContractError
+from hub.cli_kit import CONFIG, DIRECTORY, JSON, NUMBER, ask, hexadecimal, read, show, write
 from hub.errors import HubError
 
 if TYPE_CHECKING:
-    from hub.config import Config
     from hub.report import Report
-
-CONFIG: Final = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    default=Path("hub.toml"),
-    show_default=True,
-    help="The hub's TOML file.",
-)
-DIRECTORY: Final = click.option(
-    "--dir", "directory", type=click.Path(path_type=Path), required=True, help="The hub's directory."
-)
-NUMBER: Final = click.IntRange(0, (1 << 48) - 1)
-JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 class Hub(click.Group):
@@ -70,7 +57,7 @@ def init(directory: Path, name: str, region: str, as_json: bool) -> None:
 
     public = init_directory(directory, name, region).public.hex()
     config = directory / "hub.toml"
-    _report({"name": name, "key": public, "config": str(config)}, as_json, public)
+    show({"name": name, "key": public, "config": str(config)}, as_json, public)
 
 
 @main.command()
@@ -103,11 +90,11 @@ def status(config: Path, as_json: bool) -> None:
     from hub.config import load_config
 
     settings = load_config(config)
-    found = _ask(settings, "/v1/status")
+    found = ask(settings, "/v1/status")
     if as_json:
-        _report(found, as_json, "")
+        show(found, as_json, "")
     else:
-        _print_status(found, _ask(settings, "/v1/gateways"), _ask(settings, "/v1/alarms?limit=10"))
+        _print_status(found, ask(settings, "/v1/gateways"), ask(settings, "/v1/alarms?limit=10"))
     if not found["ok"]:
         raise HubError("the hub runs but is not well: see broker and consensus above, and its log")
 
@@ -129,12 +116,12 @@ def audit(directory: Path, against: Path | None, as_json: bool) -> None:
 
     from hub.audit import audit as audit_directory
 
-    kept = None if against is None else _read(against)
+    kept = None if against is None else read(against)
     with _progress(as_json) as progress:
         report = audit_directory(directory, kept, progress)
     if as_json:
         found = asdict(report) | {"verdict": report.verdict, "app_hash": report.app_hash.hex()}
-        _report(found, as_json, "")
+        show(found, as_json, "")
     else:
         _print_audit(report)
     if report.faults:
@@ -158,7 +145,7 @@ def checkpoint(directory: Path, output: Path) -> None:
         store.close()
     if found is None:
         raise HubError(f"{directory} has no final block yet: run the hub first")
-    _write(output, found.encode())
+    write(output, found.encode())
     click.echo(
         f"{output}: keep it away from this machine; tocsin-hub audit --against {output} holds the hub to it"
     )
@@ -198,18 +185,18 @@ def evidence(
     archive = Archive.open(directory / "ledger.db")
     try:
         if alarm is not None:
-            data = alarm_evidence(archive, _hex(alarm, 32))
+            data = alarm_evidence(archive, hexadecimal(alarm, 32))
         else:
             assert gateway is not None
             assert height is not None
-            wanted = _hex(gateway, 16)
+            wanted = hexadecimal(gateway, 16)
             if series is not None:
                 klass, leaf = find_leaf(archive, wanted, height, series, until)
             assert leaf is not None
             data = reading_evidence(archive, wanted, height, leaf, klass)
     finally:
         archive.close()
-    _write(output, data)
+    write(output, data)
     click.echo(
         f"{output}: {len(data)} bytes; check it with: tocsin-tools verify {output} --trust genesis.cbor"
     )
@@ -235,30 +222,6 @@ def bench(as_json: bool) -> None:
     for each in figures:
         beside = f", {each['ratio']} of {each.get('limit', each.get('peer'))}" if "ratio" in each else ""
         click.echo(f"{each['name']}: {each['value']} {each['unit']}{beside}")
-
-
-def _hex(text: str, size: int) -> bytes:
-    try:
-        found = bytes.fromhex(text)
-    except ValueError:
-        found = b""
-    if len(found) != size:
-        raise click.UsageError(f"{text!r:.80} is not {2 * size} hexadecimal digits")
-    return found
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise HubError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise HubError(f"{path}: {error.strerror}") from error
 
 
 @contextmanager
@@ -290,31 +253,6 @@ def _print_audit(report: Report) -> None:
         click.echo(
             f"{report.unused} bytes of the file are unused page space: what stands there changes nothing"
         )
-
-
-def _ask(config: Config, path: str) -> Any:
-    """Return what the running hub answers. Raises HubError."""
-    import ssl
-    import urllib.error
-    import urllib.request
-
-    from hub.endpoints import read_endpoints
-
-    url = read_endpoints(config.directory)["api"]
-    context = ssl.create_default_context(cafile=config.api.cert_file) if config.api.cert_file else None
-    try:
-        with urllib.request.urlopen(url + path, timeout=10, context=context) as answer:
-            return json.load(answer)
-    except (OSError, ValueError) as error:
-        raise HubError(f"the hub at {url} does not answer: {error}; see its log") from error
-
-
-def _report(found: dict[str, Any], as_json: bool, text: str) -> None:
-    if as_json:
-        json.dump(found, sys.stdout)
-        click.echo()
-    else:
-        click.echo(text)
 
 
 def _print_status(
