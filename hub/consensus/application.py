@@ -22,6 +22,8 @@ from gateway.chain.cometbft import chain_id
 from gateway.chain.genesis import Genesis
 from hub.consensus import abci_pb2 as pb
 from hub.consensus.base import (
+    ACCEPTED,
+    REFUSED,
     Applied,
     FinalBlock,
     Misbehaviour,
@@ -34,8 +36,6 @@ from hub.consensus.base import (
 from hub.errors import ConsensusError, ConsensusStopped, StoreError
 
 APP_VERSION: Final = 1
-OK: Final = 0
-REFUSED: Final = 1
 DEFECT: Final = 4
 _ACCEPT, _REJECT, _REJECT_SNAPSHOT = 1, 2, 3
 _RETRY_SECONDS: Final = 1.0
@@ -130,13 +130,13 @@ class Application:
     def _query(self, path: str) -> pb.QueryResult:
         """Say who may connect. An address is let in, because who is behind it shows itself next, by its key."""
         if path.startswith(_ADDRESS):
-            return pb.QueryResult(code=OK)
+            return pb.QueryResult(code=ACCEPTED)
         try:
             allowed = path.startswith(_PEER) and self._allows_peer(bytes.fromhex(path.removeprefix(_PEER)))
         except ValueError:
             allowed = False
         if allowed:
-            return pb.QueryResult(code=OK)
+            return pb.QueryResult(code=ACCEPTED)
         return pb.QueryResult(code=REFUSED, log="no member of this federation")
 
     def _check(self, tx: bytes) -> pb.TxResult:

@@ -20,7 +20,7 @@ from typing import Final
 
 from gateway.chain.errors import TooLarge
 from gateway.chain.ordered import MAX_TRANSACTION
-from hub.consensus.base import FinalBlock, Result, TxResult, tx_id
+from hub.consensus.base import ACCEPTED, ALREADY_FINAL, CROWDED, FinalBlock, Result, TxResult, tx_id
 from hub.consensus.comet_rpc import MAX_BATCH, MAX_BATCH_BYTES, Broadcast, RpcClient
 from hub.errors import ConsensusFull, ConsensusStopped, EngineSilent
 
@@ -30,6 +30,7 @@ AGAIN_BLOCKS: Final = 4
 AGAIN_SECONDS: Final = 20.0
 _LEAST_SECONDS: Final = 3.0
 _PAUSE_SECONDS: Final = 0.2
+_DONE: Final = TxResult(ACCEPTED, "", 0)
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Sender:
             if not self._running:
                 raise ConsensusStopped("the consensus engine is not running")
             if identity in self._known:
-                self._verdicts.append((identity, TxResult(0, "", 0)))
+                self._verdicts.append((identity, _DONE))
             elif identity not in self._waiting:
                 if len(self._waiting) >= MAX_WAITING:
                     raise ConsensusFull(
@@ -97,16 +98,21 @@ class Sender:
             for tx, outcome in zip(block.txs, result.tx_results, strict=True):
                 identity = tx_id(tx)
                 self._waiting.pop(identity, None)
-                if outcome.code == 0:  # the mempool forgets what had another code
+                if outcome.code == ACCEPTED:  # the mempool forgets what had another code
                     self._known[identity] = None
             while len(self._known) > MAX_KNOWN:
                 del self._known[next(iter(self._known))]
             self._changed.notify_all()
 
     def checked(self, tx: bytes, result: TxResult) -> None:
-        """Hear the machine's judgement of what is in the mempool, from here or from others."""
-        if result.code == 0:
+        """Hear the machine's judgement of what is in the mempool or would be, from here or from others.
+
+        What is crowded out waits, and is offered again like what the mempool dropped.
+        """
+        if result.code in (ACCEPTED, CROWDED):
             return
+        if result.code == ALREADY_FINAL:
+            result = _DONE
         identity = tx_id(tx)
         with self._changed:
             if self._waiting.pop(identity, None) is not None:

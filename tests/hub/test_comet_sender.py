@@ -12,7 +12,7 @@ from enginekit import EngineRpc, Mempool
 from gateway.chain.errors import TooLarge
 from gateway.chain.finality import AppState
 from hub.consensus import comet_sender
-from hub.consensus.base import FinalBlock, Result, TxResult, tx_id
+from hub.consensus.base import ALREADY_FINAL, CROWDED, FinalBlock, Result, TxResult, tx_id
 from hub.consensus.comet_rpc import RpcClient
 from hub.consensus.comet_sender import Sender
 from hub.errors import ConsensusFull, ConsensusStopped, EngineRefusal, EngineSilent
@@ -131,6 +131,22 @@ def test_what_the_machine_refuses_is_told_once_and_not_offered_again(site: Site)
     site.sender.submit(b"next")
     until(lambda: len(site.mempool.offered) == 2)
     assert site.told == [(identity, REFUSED)]
+
+
+def test_what_others_made_final_is_done_and_what_is_crowded_out_waits(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comet_sender, "AGAIN_SECONDS", 0.3)
+    site.serve()
+    site.sender.start()
+    done, crowded = map(site.sender.submit, (b"done by others", b"crowded"))
+    until(lambda: len(site.mempool.offered) == 2)
+    site.mempool.cache.clear()
+    site.sender.checked(b"crowded", TxResult(CROWDED, "", 0))
+    site.sender.checked(b"done by others", TxResult(ALREADY_FINAL, "", 0))
+    until(lambda: site.mempool.offered[2:] == [b"crowded"])
+    assert site.told == [(done, TxResult(0, "", 0))]
+    assert crowded == tx_id(b"crowded")
 
 
 def test_whoever_submits_what_is_final_already_is_told_so(site: Site) -> None:
