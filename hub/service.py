@@ -4,6 +4,7 @@ Owned: the order, the lock on the directory, signals, what health and status say
 
 Invariants:
 - One directory, one process: a second one is refused.
+- A federation's hub starts and serves although its chain stands still: alarms are shown all the same.
 - A stop finishes what is queued, says farewell, and leaves nothing running; a kill loses nothing that has a receipt.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from gateway.chain.genesis import EMBEDDED, Genesis
 from gateway.chain.verify import CLOCK_TOLERANCE
 from hub.alarms import AlarmLane
 from hub.api.app import create_app
@@ -29,13 +31,16 @@ from hub.blocks import BlockLane
 from hub.broker import EmbeddedBroker
 from hub.clock import HeldClock, wall_ms
 from hub.commands import Commands
-from hub.config import Config, load_identity
+from hub.config import Config, Identity, load_genesis, load_identity
+from hub.consensus.base import Consensus
 from hub.consensus.embedded import Embedded
 from hub.core import Core, Refusals
 from hub.endpoints import announced
 from hub.enrolment import Registry
 from hub.errors import ConfigError
 from hub.evidence import Archive
+from hub.federation_engine import make_comet
+from hub.federation_keys import adopt_keys
 from hub.finality import Finality
 from hub.hails import HailLane
 from hub.intake import Intake
@@ -43,7 +48,9 @@ from hub.ledger import Ledger
 from hub.loading import load_view
 from hub.outbox import Outbox
 from hub.publisher import Publisher, asked_by
+from hub.quarantine import end as end_quarantine
 from hub.reached import Reached
+from hub.steward import Steward
 from hub.store import Store, ease_collector
 from hub.view import View
 from hub.witness import Witness
@@ -59,6 +66,23 @@ class Service:
         self._config, self._now_ms = config, HeldClock(now_ms)
         self._stack = contextlib.ExitStack()
         self._started_ms = self._now_ms()
+        self._over = threading.Event()
+        self.again = ""
+        """Why it has to be started anew, once it was stopped; empty where it need not be."""
+
+    def wait(self) -> None:
+        """Wait until it is to be stopped: by `end`, or because it has to be started anew."""
+        self._over.wait()
+
+    def end(self) -> None:
+        """Have `wait` return."""
+        self._over.set()
+
+    def _restart(self, why: str) -> None:
+        if not self._over.is_set():
+            _log.info("starts anew: %s", why)
+            self.again = why
+            self._over.set()
 
     def __enter__(self) -> Self:
         """Start everything. Raises HubError; nothing is left running then."""
@@ -86,6 +110,7 @@ class Service:
         stack.enter_context(_only_one(config.directory))
         self._core = self._open_core(stack)
         view, outbox, refusals = View(), Outbox(self._core), Refusals(self._core)
+        self._steward = self._make_steward()
         parts = (self._core, outbox, refusals, view)
         alarms, hails, blocks = AlarmLane(*parts), HailLane(*parts), BlockLane(*parts)
         finality = Finality(self._core, outbox, alarms, hails, view)
@@ -97,6 +122,10 @@ class Service:
             lane.start()
             stack.callback(lane.worker.stop)
         self._workers = [lane.worker for lane in (finality, alarms, hails, blocks, outbox)]
+        if self._steward is not None:
+            self._steward.start()
+            stack.callback(self._steward.worker.stop)
+            self._workers.append(self._steward.worker)
         self._start_links(stack, outbox)
         self._view, self._refusals, self._outbox = view, refusals, outbox
         registry = Registry(self._core, finality, refusals, self._advertised)
@@ -105,20 +134,46 @@ class Service:
 
     def _open_core(self, stack: contextlib.ExitStack) -> Core:
         config = self._config
-        identity = load_identity(config)
+        genesis = load_genesis(config.directory / config.hub.genesis)
+        alone = genesis.engine == EMBEDDED
+        identity = load_identity(config) if alone else None  # before anything is written
         store = Store(config.ledger)
         stack.callback(store.close)
-        ledger = Ledger(identity.genesis, store.chain)
-        self._engine = Embedded(ledger, store.chain, identity.genesis, identity.key, wall_ms=self._now_ms)
+        ledger = Ledger(genesis, store.chain)
+        if identity is None:
+            identity = self._identity(genesis, ledger)
+        self._engine = self._make_engine(identity, ledger, store)
         return Core(identity, config.hub.region, store, ledger, self._engine, config.keep_ms, self._now_ms)
 
+    def _identity(self, genesis: Genesis, ledger: Ledger) -> Identity:
+        """Return who this member is, after taking up such keys as are in force by now."""
+        adopt_keys(self._config, ledger.committed.roster(genesis))
+        end_quarantine(self._config)
+        return load_identity(self._config)
+
+    def _make_engine(self, identity: Identity, ledger: Ledger, store: Store) -> Consensus:
+        genesis = identity.genesis
+        if genesis.engine == EMBEDDED:
+            return Embedded(ledger, store.chain, genesis, identity.key, wall_ms=self._now_ms)
+        return make_comet(self._config, identity, ledger, store)
+
+    def _make_steward(self) -> Steward | None:
+        alone = self._core.genesis.engine == EMBEDDED
+        return None if alone else Steward(self._core, self._config, self._restart)
+
     def _start_engine(self, stack: contextlib.ExitStack) -> None:
-        """Start the engine, unless it would seal anew what it has sealed before."""
-        core, reached = self._core, Reached(self._config.directory, self._core.genesis)
-        reached.check(core.ledger.committed.height)
-        self._engine.subscribe(lambda event: reached.note(event.block.height))
+        """Start the engine, unless it would seal anew what it has sealed before.
+
+        A federation's hub follows the others whatever it has lost; that its key signs nothing twice is the
+        engine's own care.
+        """
+        core = self._core
+        if core.genesis.engine == EMBEDDED:
+            reached = Reached(self._config.directory, core.genesis)
+            reached.check(core.ledger.committed.height)
+            self._engine.subscribe(lambda event: reached.note(event.block.height))
+            stack.callback(lambda: reached.note(core.ledger.committed.height, at_once=True))
         self._engine.start()
-        stack.callback(lambda: reached.note(core.ledger.committed.height, at_once=True))
         stack.callback(self._engine.stop)
 
     def _start_broker(self, stack: contextlib.ExitStack) -> str:
@@ -179,6 +234,7 @@ class Service:
             "ok": connected and running and is_timely and not ended,
             "broker_up": connected,
             "consensus": running,
+            "standing": self._engine.status().standing,
             "clock": is_timely,
             "ended": ended,
             "final_height": committed.height,
@@ -209,12 +265,23 @@ class Service:
 
 def run(config: Config) -> None:
     """Run a hub until SIGTERM or SIGINT. Raises HubError where it cannot start."""
-    over = threading.Event()
+    told = threading.Event()
+    running: list[Service] = []
+
+    def stop(*_: object) -> None:
+        told.set()
+        for service in running:
+            service.end()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: over.set())
+        signal.signal(number, stop)
     ease_collector()
-    with Service(config):
-        over.wait()
+    while not told.is_set():
+        service = Service(config)
+        running[:] = [service]
+        with service:
+            if not told.is_set():
+                service.wait()
 
 
 @contextlib.contextmanager
