@@ -17,9 +17,11 @@ from pathlib import Path
 
 from firmware_tools.errors import BadFile
 from gateway.chain.alarm import contract_hash
+from gateway.chain.ceremony import state_authority
 from gateway.chain.errors import ChainError
 from gateway.chain.genesis import EMBEDDED, REGULATOR, Authority, Genesis, Hub
-from gateway.chain.keys import COMMAND, GRANT, REVOCATION, SUITE, TICKET, Signed, SigningKey
+from gateway.chain.governance import SuspensionBody
+from gateway.chain.keys import COMMAND, GRANT, REVOCATION, SUITE, SUSPENSION, TICKET, Signed, SigningKey
 from gateway.chain.messages import Command
 from gateway.chain.ordered import ContractGrant, Position, Revocation, Ticket
 from gateway.contracts.source import read_contract
@@ -53,6 +55,11 @@ class Desk:
         now = int(time.time() * 1000)
         body = Revocation(self.genesis.hash, self.key.public, gateway, last, reason, now)
         return self.key.signed(REVOCATION, body.encode())
+
+    def suspend(self, member: str, reason: str) -> Signed:
+        """Sign the end of a federation member's vote, which the regulator alone can; a proposal restores it."""
+        body = SuspensionBody(self.genesis.hash, self.key.public, member, reason, int(time.time() * 1000))
+        return self.key.signed(SUSPENSION, body.encode())
 
     def command(self, gateway: bytes, boot: bytes, action: str, contract: str, minutes: int) -> Signed:
         """Sign a command to a gateway: one of `ACTIONS`, good once, for one boot and so many minutes."""
@@ -135,6 +142,16 @@ def found(directory: Path, name: str, chain: str, hub: str, hub_key: bytes) -> D
     except ChainError as error:
         raise BadFile(f"the genesis cannot be written: {error}") from error
     return Desk(directory, key, genesis)
+
+
+def state(directory: Path, name: str, role: int) -> Path:
+    """Make an authority's key and its statement for a federation's founding; return that file. Raises BadFile."""
+    key, path = make_key(directory), directory / f"{name}.authority"
+    try:
+        path.write_bytes(state_authority(Authority(name, role, key.public), key).encode())
+    except (ChainError, OSError) as error:
+        raise BadFile(f"{path}: {error}") from error
+    return path
 
 
 def open_desk(directory: Path) -> Desk:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from firmware_tools.authority_cli import init, suspend
 from firmware_tools.errors import BadFile, ToolError, VerdictFailed
 from gateway.chain.errors import ChainError
 from gateway.contracts.errors import ContractError
@@ -61,6 +62,10 @@ def verify(file: Path, trust: Path, as_json: bool) -> None:
 @main.group()
 def authority() -> None:
     """Found a chain, issue tickets, sign contract sets and revocations: what only an authority may do."""
+
+
+authority.add_command(init)
+authority.add_command(suspend)
 
 
 _DIRECTORY = click.option(

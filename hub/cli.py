@@ -18,6 +18,7 @@ from gateway.chain.errors import ChainError
 from gateway.contracts.errors import ContractError
 from hub.cli_kit import CONFIG, DIRECTORY, JSON, NUMBER, ask, hexadecimal, read, show, write
 from hub.errors import HubError
+from hub.federation_cli import federation
 
 if TYPE_CHECKING:
     from hub.report import Report
@@ -41,6 +42,9 @@ class Hub(click.Group):
 @click.version_option(package_name="tocsin")
 def main(debug: bool) -> None:
     """Tocsin's hub: takes in a region's blocks and alarms, orders them, and proves them."""
+
+
+main.add_command(federation)
 
 
 @main.command()
