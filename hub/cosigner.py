@@ -32,11 +32,15 @@ class Disputed(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Whom to ask: a name for people, where `add-checkpoint` is, and how to come by the key just now."""
+    """Whom to ask: a name for people, where `add-checkpoint` is, and how to come by the key just now.
+
+    Those `outside` are asked after the hubs, whose cosignatures they may want to see.
+    """
 
     name: str
     url: str
     key: Callable[[], NoteKey]
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,16 @@ class Cosigner:
         self.given: Given | None = None
         self.trouble = "not asked yet"
         self._consistency = consistency
-        self._round, self._due, self._failures = 0, 0.0, 0
+        self._round, self._tried, self._due, self._failures = 0, 0, 0.0, 0
         self._size = 0
 
     def is_due(self, round_: int) -> bool:
         """Tell whether to ask in a round: it has not cosigned in it, and a pause after a failure is over."""
         return self._round != round_ and time.monotonic() >= self._due
+
+    def has_answered(self, round_: int) -> bool:
+        """Tell whether it is known in a round if it cosigns: it did, or has failed just now."""
+        return self._tried == round_ or time.monotonic() < self._due
 
     def ask(self, note: Note, round_: int) -> None:
         """Have a note cosigned. Raises Unreached, Refused, Disputed or ChainError, and is due after a pause then."""
@@ -71,9 +79,9 @@ class Cosigner:
             self._failures += 1
             longest = _PAUSE_UNREACHED if isinstance(error, Unreached) else _PAUSE_REFUSED
             self._due = time.monotonic() + min(2.0 ** min(self._failures, 10), longest)
-            self.trouble = str(error)
+            self._tried, self.trouble = round_, str(error)
             raise
-        self._round, self._failures, self.trouble = round_, 0, ""
+        self._round, self._tried, self._failures, self.trouble = round_, round_, 0, ""
 
     def _cosigned(self, note: Note) -> Given:
         size, key = LogHead.parse(note.text).size, self.asked.key()

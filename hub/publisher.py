@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from gateway.chain.errors import ChainError
 from gateway.chain.leaf import NO_GATEWAY
-from gateway.chain.notes import LogHead, Note, NoteKey
+from gateway.chain.notes import MAX_LINES, LogHead, Note, NoteKey
 from hub.core import Core
 from hub.cosigner import Asked, Cosigner, Disputed
 from hub.errors import HubError
@@ -50,9 +50,8 @@ def asked_by(witness: Witness, peers: Sequence[PeerTable], outside: Sequence[Wit
         if each.url
     ]
     for each in outside:
-        asked.append(
-            Asked(each.key.name, each.url.rstrip("/") + "/add-checkpoint", partial(_as_is, each.key))
-        )
+        url, key = each.url.rstrip("/") + "/add-checkpoint", each.key
+        asked.append(Asked(key.name, url, partial(_as_is, key), outside=True))
     return asked
 
 
@@ -107,11 +106,8 @@ class Publisher:
         height, at = last
         if at // self._interval != self._round.number:
             self._round = self._next(at // self._interval, height)
-        now = self._round
-        if now.note is not None:
-            for each in self._cosigners:
-                if not self._is_busy(each) and each.is_due(now.number):
-                    self._set_out(each, now.note, now.number)
+        if self._round.note is not None:
+            self._ask_due(self._round.number)
 
     def _next(self, number: int, height: int) -> _Round:
         first = self._witness.store.first_since(number * self._interval, height)
@@ -119,6 +115,14 @@ class Publisher:
         if checkpoint is None or not checkpoint.app.log_size:
             return _Round(number, self._round.note)
         return _Round(number, self._witness.publish(checkpoint))
+
+    def _ask_due(self, number: int) -> None:
+        hubs_answered = all(each.has_answered(number) for each in self._cosigners if not each.asked.outside)
+        note = self.note()
+        for each in self._cosigners:
+            waits = each.asked.outside and not hubs_answered
+            if note and not waits and each.is_due(number) and not self._is_busy(each):
+                self._set_out(each, note, number)
 
     def _is_busy(self, cosigner: Cosigner) -> bool:
         thread = self._busy.get(cosigner)

@@ -51,7 +51,7 @@ def create_app(backend: Backend, version: str) -> FastAPI:
     _add_health(app, backend)
     _add_views(app, backend)
     add_proofs(app, backend)
-    add_log(app, backend)
+    add_log(app, backend.core, backend.witness, backend.publisher)
     return app
 
 

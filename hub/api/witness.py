@@ -22,7 +22,8 @@ from gateway.chain.errors import (
     WrongChain,
 )
 from gateway.chain.notes import MAX_SUBMISSION, Submission, hub_key, log_key, proof_text
-from hub.api.backend import Backend, NotFound
+from hub.api.backend import NotFound
+from hub.core import Core
 from hub.publisher import Publisher
 from hub.witness import NotYet, Witness
 
@@ -41,11 +42,11 @@ _STATUS: Final[tuple[tuple[type[ChainError], int], ...]] = (
 )
 
 
-def add_log(app: FastAPI, backend: Backend) -> None:
+def add_log(app: FastAPI, core: Core, witness: Witness, publisher: Publisher) -> None:
     """Add these paths to the application."""
-    _add_checkpoints(app, backend.witness, backend.publisher)
-    _add_proofs(app, backend)
-    _add_witness(app, backend.witness)
+    _add_checkpoints(app, witness, publisher)
+    _add_proofs(app, core)
+    _add_witness(app, witness)
 
 
 def _text(text: str) -> Response:
@@ -78,8 +79,8 @@ def _add_checkpoints(app: FastAPI, witness: Witness, publisher: Publisher) -> No
         ]
 
 
-def _add_proofs(app: FastAPI, backend: Backend) -> None:
-    ledger, chain = backend.core.ledger, backend.core.store.chain
+def _add_proofs(app: FastAPI, core: Core) -> None:
+    ledger, chain = core.ledger, core.store.chain
 
     @app.get("/v1/log/proof")
     def proof(old: Size, new: Size) -> Response:
