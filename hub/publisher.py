@@ -80,9 +80,8 @@ class Publisher:
         if note is None:
             return None
         given = [each.given for each in self._cosigners]
-        return Note(
-            note.text, (*note.lines, *(each.line for each in given if each and each.text == note.text))
-        )
+        lines = [each.line for each in given if each and each.text == note.text]
+        return Note(note.text, (*note.lines, *lines)[:MAX_LINES])
 
     def status(self) -> dict[str, Any]:
         """Return the published size, who cosigned it at what time (Unix s), and why others did not."""
