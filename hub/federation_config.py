@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from gateway.chain.notes import COSIGNATURE, NoteKey
 from hub.consensus.comet_home import Timeouts
 
 __all__ = ["BodiesTable", "FederationTable", "KeepTable", "PeerTable", "WitnessTable", "split_address"]
 
-CLASSES: Final = ("public", "internal", "restricted")
+Klass: TypeAlias = Literal["public", "internal", "restricted"]
+CLASSES: Final[tuple[Klass, ...]] = ("public", "internal", "restricted")
 _TIMEOUTS: Final = {
     "lan": Timeouts(),
     "wan": Timeouts(propose=3000, prevote=1000, precommit=1000, delta=1000, commit=1000),
@@ -105,7 +106,10 @@ class FederationTable:
 
 @dataclass(frozen=True, slots=True)
 class KeepTable:
-    """`[bodies.keep_days]`: how long bodies had from peers are kept, by class."""
+    """`[bodies.keep_days]`: how long segments are kept, by class; 0 is for ever.
+
+    No promise of custody is given beyond it, and nothing is given up before a promise runs out.
+    """
 
     public: int = 3650
     internal: int = 365
@@ -119,27 +123,39 @@ class KeepTable:
 
 @dataclass(frozen=True, slots=True)
 class BodiesTable:
-    """`[bodies]`: which bodies are had from other hubs.
+    """`[bodies]`: which bodies are had from other hubs, kept, and given to them.
 
     Attributes:
-        regions: of these regions; "*" is every one.
-        classes: the classes of their segments.
+        regions: replicated in full; empty: the hub's own, "*": every one.
+        classes: of those regions.
+        elsewhere: classes that are had of every other region; of the rest only headers are kept.
+        gives: classes that any other member may have from here; those of the same agency may have all.
+        trusted: names of members that may have all, too.
         keep_days: how long.
+        archive: give nothing up, ever; each region needs one such hub.
         kib_per_second: at most so much is fetched, and so much given to each peer.
+        challenge_seconds: between two challenges to show that a promise of custody is kept.
+        silent_hours: how long a hub may leave challenges unanswered before it is summoned.
     """
 
-    regions: tuple[str, ...] = ("*",)
-    classes: tuple[Literal["public", "internal", "restricted"], ...] = CLASSES
+    regions: tuple[str, ...] = ()
+    classes: tuple[Klass, ...] = CLASSES
+    elsewhere: tuple[Klass, ...] = ("public",)
+    gives: tuple[Klass, ...] = ("public", "internal")
+    trusted: tuple[str, ...] = ()
     keep_days: KeepTable = field(default_factory=KeepTable)
+    archive: bool = False
     kib_per_second: int = 1024
+    challenge_seconds: int = 60
+    silent_hours: int = 24
 
     def __post_init__(self) -> None:
-        if self.kib_per_second < 1:
-            raise ValueError("kib_per_second must be at least 1")
-
-    def wants(self, region: str) -> bool:
-        """Tell whether bodies of a region are had."""
-        return "*" in self.regions or region in self.regions
+        if not 1 <= self.kib_per_second <= 1 << 20:
+            raise ValueError("kib_per_second must be 1 to 1048576")
+        if not 1 <= self.challenge_seconds <= 86_400:
+            raise ValueError("challenge_seconds must be 1 to 86400")
+        if not 0 <= self.silent_hours <= 8760:
+            raise ValueError("silent_hours must be 0 to 8760")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,70 @@
+"""The part of the REST interface that other hubs of the federation use: four questions, each signed by its asker.
+
+Bodies are the format's bytes both ways. Nobody is known here by address or certificate: the signature inside is all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from gateway.chain.errors import ChainError, TooLarge
+from hub.api.backend import CBOR
+from hub.errors import HubError
+from hub.peers_server import PeerServer, refusal
+from hub.peers_wire import MAX_REQUEST
+
+PREFIX: Final = "/v1/peers"
+
+
+def add_peers(app: FastAPI, server: PeerServer) -> None:
+    """Add these paths to the application."""
+    takes = {
+        "requestBody": {
+            "required": True,
+            "content": {CBOR: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    }
+
+    @app.post(f"{PREFIX}/bodies", openapi_extra=takes)
+    async def bodies(request: Request) -> Response:
+        """Give bodies: a Signed BodyRequest in, a BodiesAnswer out."""
+        return await _answer(request, server.bodies)
+
+    @app.post(f"{PREFIX}/receipts", openapi_extra=takes)
+    async def receipts(request: Request) -> Response:
+        """Give what this hub promised to keep: a Signed PromisesRequest in, a PromisesAnswer out."""
+        return await _answer(request, server.promises)
+
+    @app.post(f"{PREFIX}/library", openapi_extra=takes)
+    async def library(request: Request) -> Response:
+        """Give catalogues and contract sets: a Signed LibraryRequest in, a LibraryAnswer out."""
+        return await _answer(request, server.library)
+
+    @app.post(f"{PREFIX}/possession", openapi_extra=takes)
+    async def possession(request: Request) -> Response:
+        """Show that a promise is kept, or sign that it is not: a Signed Challenge in, a Signed Possession out."""
+        return await _answer(request, server.possession)
+
+
+async def _answer(request: Request, give: Callable[[bytes], bytes]) -> Response:
+    try:
+        return Response(await run_in_threadpool(give, await _body(request)), media_type=CBOR)
+    except (HubError, ChainError) as error:
+        status, seconds = refusal(error)
+        said = {"error": type(error).__name__, "detail": str(error)}
+        return JSONResponse(said, status, headers={"Retry-After": f"{seconds:.1f}"})
+
+
+async def _body(request: Request) -> bytes:
+    """Return a request's body. Raises TooLarge."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_REQUEST:
+            raise TooLarge(f"a request has at most {MAX_REQUEST} bytes")
+    return bytes(body)

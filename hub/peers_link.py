@@ -1,0 +1,117 @@
+"""The way to another hub's REST interface, and how much may go over it.
+
+Owned: one request at a time, bounded in bytes and in time, and buckets that bound bytes per second. Not owned: what
+is asked, and whether the answer is true.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from typing import Final
+
+from hub.errors import HubError
+
+_CHUNK: Final = 64 * 1024
+_SECONDS: Final = 10.0
+_WHOLE_SECONDS: Final = 60.0
+_MAX_ERROR: Final = 4096
+_TYPE: Final = "application/cbor"
+
+
+class PeerSilent(HubError):
+    """Another hub does not answer, or not in the protocol's words."""
+
+
+class PeerRefusal(HubError):
+    """Another hub says no. `seconds` is how long it wants to be left alone."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+class Bucket:
+    """Bytes per second, saved up for at most a few. Safe for several threads."""
+
+    def __init__(self, rate: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._clock = rate, clock
+        self._lock = threading.Lock()
+        self._left, self._at = float(rate), clock()
+
+    def wait(self) -> float:
+        """Return how many seconds are left until more may be spent; 0 means now."""
+        with self._lock:
+            self._fill()
+            return max(-self._left / self._rate, 0.0)
+
+    def spend(self, count: int) -> None:
+        """Take bytes out, beyond what there is if need be: whoever comes next waits for it."""
+        with self._lock:
+            self._fill()
+            self._left -= count
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._left = min(self._left + (now - self._at) * self._rate, float(self._rate))
+        self._at = now
+
+
+class PeerLink:
+    """One hub's address. For one thread; `received` counts bytes of answers."""
+
+    def __init__(self, url: str, ca_file: str = "") -> None:
+        """Prepare; connects to nothing. Raises OSError where the certificates cannot be read."""
+        self.url = url.rstrip("/")
+        is_tls = urllib.parse.urlsplit(url).scheme == "https"
+        context = ssl.create_default_context(cafile=ca_file or None) if is_tls else None
+        handlers = [urllib.request.HTTPSHandler(context=context)] if context else []
+        # No proxies of the environment, no redirects to elsewhere: this address or none.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect, *handlers)
+        self.received = 0
+
+    def post(self, path: str, body: bytes, limit: int) -> bytes:
+        """Return the answer, of at most `limit` bytes. Raises PeerSilent or PeerRefusal."""
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": _TYPE})
+        try:
+            with self._opener.open(request, timeout=_SECONDS) as answer:
+                return self._read(answer, limit)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refusal(error) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise PeerSilent(f"{self.url}: {error}") from error
+
+    def _read(self, answer: http.client.HTTPResponse, limit: int) -> bytes:
+        """Read to the end, however slowly it drips: a whole answer has its time, and no more."""
+        end = time.monotonic() + _WHOLE_SECONDS
+        found = bytearray()
+        while chunk := answer.read1(_CHUNK):
+            found += chunk
+            self.received += len(chunk)
+            if len(found) > limit or time.monotonic() > end:
+                raise PeerSilent(f"{self.url}: an answer of more than {limit} bytes or {_WHOLE_SECONDS:g} s")
+        return bytes(found)
+
+    def _refusal(self, error: urllib.error.HTTPError) -> HubError:
+        try:
+            said = json.loads(error.read(_MAX_ERROR))
+            text, seconds = (
+                f"{said['error']}: {said['detail']}",
+                float(error.headers.get("Retry-After", "30")),
+            )
+        except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+            return PeerSilent(f"{self.url}: HTTP {error.code}")
+        return PeerRefusal(f"{self.url}: {text:.300}", min(max(seconds, 0.1), 300.0))
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """Follow nothing: a redirect is an HTTPError then."""

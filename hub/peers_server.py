@@ -1,0 +1,276 @@
+"""What this hub answers to other hubs: bodies, promises, proofs of possession, catalogues and contracts.
+
+Owned: who is let in, how often, and what each may have. Not owned: HTTP (`hub.api.peers`).
+
+Invariants:
+- Only members in good standing are answered, each request once and freshly, and only if it names this hub.
+- Strangers cost one look at the roster; members cost at most their share of bytes per second.
+- What is not held is said not to be held, over this hub's signature.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol, TypeVar
+
+from gateway.chain.canonical import encode
+from gateway.chain.errors import ChainError
+from gateway.chain.governance import MEMBER_GOOD, Member
+from gateway.chain.keys import BODY_REQUEST, CHALLENGE, NO_HASH, POSSESSION, Signed
+from gateway.chain.possession import (
+    HELD,
+    LACKED,
+    BodyRequest,
+    Challenge,
+    Possession,
+    possession_proof,
+)
+from gateway.chain.record import Record
+from hub.bodies import Kept
+from hub.core import Core
+from hub.errors import HubError
+from hub.peers_link import Bucket
+from hub.peers_policy import Policy
+from hub.peers_wire import (
+    ENOUGH,
+    GIVEN,
+    LACKING,
+    LIBRARY_REQUEST,
+    MAX_REQUEST,
+    PROMISES_REQUEST,
+    SHED,
+    WITHHELD,
+    BodiesAnswer,
+    Body,
+    BodySegment,
+    ContractSet,
+    LibraryAnswer,
+    LibraryRequest,
+    PromiseBatch,
+    PromisesAnswer,
+    PromisesRequest,
+)
+
+FRESH_MS: Final = 120_000
+"""How far a request's time may lie from this hub's clock."""
+
+_AT_ONCE: Final = 8
+_LEAST_COST: Final = 2048  # bytes that any request is charged, so that small ones are bounded too
+_BATCHES: Final = 64
+_PROMISES: Final = 4096
+
+
+class NotWelcome(HubError):
+    """Whoever asks is no member in good standing, or asks another hub than this one."""
+
+
+class NotFresh(HubError):
+    """A request is too old, too new, or was made before."""
+
+
+class TooFast(HubError):
+    """Ask again after `seconds`."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+class _Request(Protocol):
+    """What all requests have."""
+
+    @property
+    def genesis(self) -> bytes: ...
+    @property
+    def hub(self) -> bytes: ...
+    @property
+    def of(self) -> bytes: ...
+    @property
+    def time(self) -> int: ...
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Doorkeeper:
+    """Decides whose requests are answered. Safe for several threads."""
+
+    def __init__(self, core: Core, policy: Policy, heard: Callable[[bytes], None]) -> None:
+        """`heard` is told the key of each member whose request is let in."""
+        self._core, self._policy, self._heard = core, policy, heard
+        self._lock = threading.Lock()
+        self._seen: dict[
+            bytes, int
+        ] = {}  # signatures by the time at which they are stale anyway, oldest first
+        self._buckets: dict[bytes, Bucket] = {}
+
+    def admit(self, payload: bytes, domain: str, kind: type[R]) -> tuple[R, Member]:
+        """Return a request and its member. Raises ChainError, NotWelcome, NotFresh or TooFast."""
+        signed = Signed.decode(payload, max_size=MAX_REQUEST)
+        request = kind.decode(signed.body, max_size=MAX_REQUEST)
+        member = self._check(request, signed, domain)  # type: ignore[arg-type]
+        self._heard(member.key)
+        return request, member
+
+    def _check(self, request: _Request, signed: Signed, domain: str) -> Member:
+        core, now = self._core, self._core.now_ms()
+        core.genesis.require(request.genesis, "the request")
+        member = core.ledger.committed.roster(core.genesis).hub(request.hub)
+        if request.of != core.key.public:
+            raise NotWelcome(
+                f"{member.name} asks hub {request.of.hex()[:16]}, this is {core.key.public.hex()[:16]}"
+            )
+        if wait := self._bucket(member.key).wait():
+            raise TooFast(f"{member.name} has had its share for now", wait)
+        signed.verify(domain, member.key)
+        if member.standing != MEMBER_GOOD:
+            raise NotWelcome(f"{member.name} is not in good standing: the federation took its vote")
+        if abs(request.time - now) > FRESH_MS:
+            raise NotFresh(
+                f"the request of {member.name} is of {request.time}, it is {now}: compare the clocks"
+            )
+        self._once(signed.signature, now, member)
+        self.charge(member, _LEAST_COST)
+        return member
+
+    def charge(self, member: Member, count: int) -> None:
+        """Note bytes that a member had."""
+        self._bucket(member.key).spend(count)
+
+    def _once(self, signature: bytes, now: int, member: Member) -> None:
+        with self._lock:
+            while self._seen and (oldest := next(iter(self._seen))) and self._seen[oldest] < now:
+                del self._seen[oldest]
+            if signature in self._seen:
+                raise NotFresh(f"the request of {member.name} was answered before")
+            self._seen[signature] = now + 2 * FRESH_MS
+
+    def _bucket(self, key: bytes) -> Bucket:
+        with self._lock:
+            if key not in self._buckets:
+                self._buckets[key] = Bucket(self._policy.bytes_per_second)
+            return self._buckets[key]
+
+
+class PeerServer:
+    """Answers signed requests: bytes in, bytes out. Safe for several threads."""
+
+    def __init__(self, core: Core, policy: Policy, heard: Callable[[bytes], None] = lambda _: None) -> None:
+        self._core, self._policy = core, policy
+        self._door = Doorkeeper(core, policy, heard)
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+
+    def bodies(self, payload: bytes) -> bytes:
+        """Answer a signed `BodyRequest` with a `BodiesAnswer`. Raises as `Doorkeeper.admit`."""
+        request, member = self._door.admit(payload, BODY_REQUEST, BodyRequest)
+        core = self._core
+        own = core.ledger.committed.roster(core.genesis).hub(core.key.public)
+        allowed = self._policy.allows(member, own)
+        found: list[Body] = []
+        size = 0
+        with self._slot():
+            for identity in request.wanted:
+                found.append(self._body(identity, request.classes, allowed))
+                size += sum(len(each.data) for each in found[-1].segments)
+                if size >= ENOUGH:
+                    break
+            answer = BodiesAnswer(tuple(found)).encode()
+        self._door.charge(member, len(answer))
+        return answer
+
+    def _body(self, identity: bytes, classes: int, allowed: int) -> Body:
+        kept = self._core.store.bodies.find(identity)
+        if kept is None:
+            return Body(identity, ())
+        pairs = zip(kept.header.segments, kept.segments, strict=True)
+        return Body(
+            identity,
+            tuple(
+                _segment(head.klass, data, is_allowed=bool(allowed >> head.klass & 1))
+                for head, data in pairs
+                if classes >> head.klass & 1
+            ),
+        )
+
+    def promises(self, payload: bytes) -> bytes:
+        """Answer a signed `PromisesRequest` with a `PromisesAnswer`. Raises as `Doorkeeper.admit`."""
+        request, member = self._door.admit(payload, PROMISES_REQUEST, PromisesRequest)
+        core, count = self._core, 0
+        batches: list[PromiseBatch] = []
+        for number, batch, promises in core.store.custody.batches_after(request.after, _BATCHES):
+            count += len(promises)
+            if batches and count > _PROMISES:
+                break
+            batches.append(PromiseBatch(number, batch, tuple(promises)))
+        height, last = core.ledger.committed.height, core.store.custody.last()
+        answer = PromisesAnswer(height, last, tuple(batches)).encode()
+        self._door.charge(member, len(answer))
+        return answer
+
+    def library(self, payload: bytes) -> bytes:
+        """Answer a signed `LibraryRequest` with a `LibraryAnswer`. Raises as `Doorkeeper.admit`."""
+        request, member = self._door.admit(payload, LIBRARY_REQUEST, LibraryRequest)
+        library = self._core.store.library
+        catalogues = [library.catalogue(root) for root in request.catalogues]
+        sets = [library.contracts(root) for root in request.contracts]
+        answer = LibraryAnswer(
+            tuple(encode([s.to_item() for s in each]) for each in catalogues if each is not None),
+            tuple(ContractSet(tuple(each)) for each in sets if each is not None),
+        ).encode()
+        self._door.charge(member, len(answer))
+        return answer
+
+    def possession(self, payload: bytes) -> bytes:
+        """Answer a signed `Challenge` with a signed `Possession`. Raises as `Doorkeeper.admit`."""
+        request, member = self._door.admit(payload, CHALLENGE, Challenge)
+        core, promise = self._core, request.promise
+        with self._slot():
+            segments = promised_segments(core.store.bodies.find(promise.hash), promise.classes)
+            says = LACKED if segments is None else HELD
+            proof = NO_HASH if segments is None else possession_proof(request.nonce, segments)
+        body = Possession(
+            core.genesis.hash, core.key.public, promise, request.nonce, says, proof, core.now_ms()
+        )
+        answer = core.key.signed(POSSESSION, body.encode()).encode()
+        self._door.charge(member, len(answer))
+        return answer
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Hold one of the few places in which the disk is read for others. Raises TooFast."""
+        if not self._slots.acquire(blocking=False):
+            raise TooFast(f"{_AT_ONCE} requests are being answered already", 1.0)
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+def promised_segments(kept: Kept | None, classes: int) -> tuple[bytes, ...] | None:
+    """Return the segments that a promise covers, None where any of them is not held."""
+    return None if kept is None else kept.promised(classes)
+
+
+def refusal(error: HubError | ChainError) -> tuple[int, float]:
+    """Return the HTTP status of a refused request, and after how many seconds to ask again."""
+    match error:
+        case TooFast():
+            return 429, error.seconds
+        case NotFresh():
+            return 409, 1.0
+        case NotWelcome():
+            return 403, 60.0
+        case ChainError():
+            return 403 if not isinstance(error, ValueError) else 400, 60.0
+        case _:
+            return 503, 5.0
+
+
+def _segment(klass: int, data: bytes | None, *, is_allowed: bool) -> BodySegment:
+    if not is_allowed:
+        return BodySegment(klass, WITHHELD, b"")
+    if data is None:
+        return BodySegment(klass, SHED, b"")
+    return BodySegment(klass, GIVEN if data else LACKING, data)
