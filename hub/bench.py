@@ -40,9 +40,9 @@ from hub.audit import DATABASE, GENESIS, audit
 from hub.consensus.base import FinalBlock
 from hub.consensus.embedded import with_hash
 from hub.errors import AuditError
+from hub.facts import HeaderCache
 from hub.ledger import Ledger
 from hub.store import NewBlock, Store, ease_collector
-from hub.transactions import HeaderCache
 
 BATCH: Final = 64
 SERIES: Final = 10

@@ -25,9 +25,9 @@ from gateway.chain.ordered import (
     encode_transaction,
 )
 from gateway.chain.verify import enrolled_id
-from hub.consensus.base import TxResult
+from hub.consensus.base import ACCEPTED, ALREADY_FINAL, CROWDED, TxResult
 from hub.core import Core, Refusals
-from hub.errors import HubError
+from hub.errors import ConsensusFull, HubError
 from hub.finality import Finality, subject
 
 FINALITY_SECONDS: Final = 10.0
@@ -106,7 +106,10 @@ class Registry:
         return gateway
 
     def _order(self, gateway: bytes, tx: bytes) -> None:
-        self._require(gateway, tx, self._core.ledger.check(tx))
+        verdict = self._core.ledger.check(tx)
+        self._require(gateway, tx, verdict)
+        if verdict.code == ALREADY_FINAL:
+            return
         try:
             result = self._finality.order(tx, FINALITY_SECONDS)
         except TimeoutError as error:
@@ -118,7 +121,9 @@ class Registry:
         self._require(gateway, tx, result)
 
     def _require(self, gateway: bytes, tx: bytes, result: TxResult) -> None:
-        if result.code:
+        if result.code == CROWDED:
+            raise ConsensusFull(result.error)
+        if result.code not in (ACCEPTED, ALREADY_FINAL):
             name, _, detail = result.error.partition(": ")
             self._refusals.note_named(gateway, name, detail, tx)
             raise Refused(name, detail)

@@ -1,7 +1,7 @@
 """The ledger: the state machine over the log of everything accepted and the state as it stands.
 
 It owns the two trees in memory and what is committed of them; the rules of application are
-`hub.transactions`', durability the `LedgerStore`'s. Invariants:
+`hub.transactions`', durability the `LedgerStore`'s, shares of what waits `hub.quota`'s. Invariants:
 
 - `committed` is what the store holds, swapped whole after each commit: any thread may read it;
 - `finalize` works beside it and can be repeated; leaves beyond the committed size are taken back first.
@@ -11,26 +11,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from gateway.chain.entries import GatewayEntry, gateway_key, roster_key
+from gateway.chain.entries import GOOD, GatewayEntry, gateway_key, roster_key
 from gateway.chain.errors import ChainError
 from gateway.chain.finality import AppState, Checkpoint, Entry, FinalityProof
-from gateway.chain.genesis import Genesis
-from gateway.chain.governance import Roster, founding_roster
+from gateway.chain.genesis import COMETBFT, Genesis
+from gateway.chain.governance import Roster, check_roster, founding_roster
 from gateway.chain.keys import NO_HASH
-from gateway.chain.leaf import ALARMS, LogLeaf
-from gateway.chain.ordered import decode_transaction
+from gateway.chain.leaf import LogLeaf
 from gateway.chain.state import StateTree
 from gateway.chain.trees import EMPTY_ROOT, LogTree, leaf_hash
-from hub.consensus.base import FinalBlock, Info, Result, TxResult
+from hub.consensus.base import (
+    ACCEPTED,
+    CROWDED,
+    REFUSED,
+    FinalBlock,
+    Info,
+    Result,
+    TxResult,
+    ValidatorUpdate,
+    tx_id,
+)
+from hub.draft import Draft, NewLeaf, read_roster
 from hub.errors import ConsensusError
-from hub.transactions import HeaderCache, NewLeaf, View, apply, check, named
+from hub.facts import Facts
+from hub.governance import misbehave
+from hub.items import HEADER_LANE, Item, lane
+from hub.packing import Candidate, Packing
+from hub.quota import Quota
+from hub.transactions import apply, check, named
 
-START = AppState(0, EMPTY_ROOT, NO_HASH)
+START: Final = AppState(0, EMPTY_ROOT, NO_HASH)
 """Log and state before the first final block."""
 
-_LATEST = 16
+MAX_BYTES: Final = 1 << 20
+"""The most that the transactions of one final block have together."""
+
+_LATEST: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +56,25 @@ class Commit:
     """All effects of one final block.
 
     `leaves` are the log's from index `first` on; `entries` the state's added or replaced ones; `records` the
-    accepted ones as (hash, kind, gateway, transaction bytes).
+    accepted ones as (hash, kind, gateway, transaction bytes); misbehaviour has its own record's bytes there.
     """
 
-    height: int
-    time: int
+    block: FinalBlock
     app: AppState
     first: int
     leaves: tuple[NewLeaf, ...]
     entries: dict[bytes, bytes]
     records: tuple[tuple[bytes, int, bytes, bytes], ...]
+
+    @property
+    def height(self) -> int:
+        """The final block's height."""
+        return self.block.height
+
+    @property
+    def time(self) -> int:
+        """The final block's time, Unix ms."""
+        return self.block.time
 
 
 class LedgerStore(Protocol):
@@ -94,8 +121,7 @@ class Committed:
 
     def roster(self, genesis: Genesis) -> Roster:
         """Return who belongs to the federation."""
-        value = self.tree.get(roster_key())
-        return founding_roster(genesis) if value is None else Roster.decode(value)
+        return read_roster(self.tree.get(roster_key()), genesis)
 
     def prove(self, key: bytes) -> Entry:
         """Return a state entry with the proof of its presence or absence under this state's root."""
@@ -107,8 +133,9 @@ class Ledger:
 
     def __init__(self, genesis: Genesis, store: LedgerStore) -> None:
         """Load what the store holds. Raises StoreError, or ConsensusError when it does not add up."""
-        self.chain, self.headers = genesis, HeaderCache(genesis)
-        self._store = store
+        self.chain, self.facts = genesis, Facts(genesis)
+        self.headers = self.facts.headers
+        self._store, self._quota = store, Quota()
         self._staged: tuple[Commit, StateTree] | None = None
         self._log = LogTree(tuple(store.log_hashes()))
         tree = StateTree()
@@ -125,52 +152,69 @@ class Ledger:
     def genesis(self, document: bytes) -> None:
         if Genesis.decode(document) != self.chain:
             raise ConsensusError("the engine's genesis is not the ledger's")
+        if self.chain.engine == COMETBFT:
+            try:
+                check_roster(founding_roster(self.chain))
+            except ChainError as error:
+                raise ConsensusError(f"no federation can be founded on this genesis: {error}") from error
         self._store.begin(document)
 
     def info(self) -> Info:
         return Info(self.committed.height, self.committed.app.hash if self.committed.height else b"")
 
     def check(self, tx: bytes) -> TxResult:
+        """As the seam says. What is fit is counted against the shares of its sources until the next final block."""
         at = self.committed
         try:
-            return check(self._view(at), decode_transaction(tx), at.time)
+            transaction, items = self.facts.read(tx)
         except ChainError as error:
             return _refused(error)
+        verdict = check(self._draft(at), transaction, at.time)
+        if verdict.code == ACCEPTED and not self._admit(at, tx, items):
+            return TxResult(
+                CROWDED, "Crowded: too much of its sources waits already; offer it again later", 0
+            )
+        return verdict
 
     def prepare(self, txs: Sequence[bytes], max_bytes: int) -> tuple[bytes, ...]:
-        """As the seam says; alarms go first, all else keeps its order."""
-        taken, size = [], 0
-        for tx in sorted(txs, key=lambda tx: not is_alarms(tx)):
-            if size + len(tx) > max_bytes:
-                break
-            taken.append(tx)
-            size += len(tx)
-        return tuple(taken)
+        """As the seam says: what brings something new, alarms first, everyone in turn."""
+        at = self.committed
+
+        def head(gateway: bytes) -> int | None:
+            entry = at.entry(gateway)
+            return entry.head.height if entry is not None and entry.standing == GOOD else None
+
+        return Packing(min(max_bytes, MAX_BYTES), self._in_log, head).pack(self._candidates(txs))
 
     def process(self, txs: Sequence[bytes]) -> bool:
-        return all(_is_transaction(tx) for tx in txs)
+        """As the seam says: every transaction is one, and together they are not too large."""
+        return sum(map(len, txs)) <= MAX_BYTES and len(list(self._candidates(txs))) == len(txs)
 
     def finalize(self, block: FinalBlock) -> Result:
         at = self.committed
         if block.height != at.height + 1:
             raise ConsensusError(f"final block {block.height} does not follow the committed {at.height}")
         self._log.truncate(at.app.log_size)
-        view = self._view(at)
-        results, records = [], []
+        draft = self._draft(at)
+        before, records = draft.roster, []
+        for caught in block.misbehaviour:
+            if (record := misbehave(draft, caught)) is not None:
+                records.append((*draft.records[-1], record))
+        results = []
         for tx in block.txs:
-            known = len(view.records)
-            results.append(_apply(view, tx, block.time))
-            records += [(*record, tx) for record in view.records[known:]]
-        entries, tree = view.entries(), at.tree
+            known = len(draft.records)
+            results.append(self._apply(draft, tx, block.time))
+            records += [(*new, tx) for new in draft.records[known:]]
+        entries, tree = draft.entries(), at.tree
         for key, value in entries.items():
             tree = tree.put(key, value)
-        for leaf in view.leaves:
+        for leaf in draft.leaves:
             self._log.append(leaf.hash)
         app = AppState(len(self._log), self._log.root(), tree.root)
-        leaves = tuple(view.leaves)
-        commit = Commit(block.height, block.time, app, at.app.log_size, leaves, entries, tuple(records))
+        commit = Commit(block, app, at.app.log_size, tuple(draft.leaves), entries, tuple(records))
         self._staged = commit, tree
-        return Result(app, tuple(results))
+        updates = changed_voters(before, draft.roster) if self.chain.engine == COMETBFT else ()
+        return Result(app, tuple(results), updates)
 
     def commit(self) -> int:
         """As the seam says; final blocks are evidence, so none may be pruned."""
@@ -181,6 +225,7 @@ class Ledger:
         self.committed = Committed(commit.height, commit.time, commit.app, tree)
         self._latest = (*self._latest[1 - _LATEST :], self.committed)
         self._staged = None
+        self._quota.clear()
         return 0
 
     def committed_as(self, app: AppState) -> Committed | None:
@@ -207,34 +252,43 @@ class Ledger:
         """Return the RFC 6962 proof that the log of `new` leaves extends the one of `old`. Raises BadProof."""
         return self._log.consistency(old, new)
 
-    def _view(self, at: Committed) -> View:
-        size = at.app.log_size
+    def _draft(self, at: Committed) -> Draft:
+        return Draft(self.chain, at.tree, at.app.log_size, self._in_log, self.facts)
 
-        def in_log(leaf: bytes) -> bool:
-            return self._store.log_index(leaf) is not None
+    def _in_log(self, leaf: bytes) -> bool:
+        return self._store.log_index(leaf) is not None
 
-        return View(self.chain, at.tree, size, in_log, self.headers)
+    def _apply(self, draft: Draft, tx: bytes, time: int) -> TxResult:
+        try:
+            return apply(draft, self.facts.read(tx)[0], time)
+        except ChainError as error:
+            return _refused(error)
+
+    def _candidates(self, txs: Sequence[bytes]) -> Iterator[Candidate]:
+        for tx in txs:
+            try:
+                transaction, items = self.facts.read(tx)
+            except ChainError:
+                continue
+            yield Candidate(tx, lane(transaction), items)
+
+    def _admit(self, at: Committed, tx: bytes, items: Sequence[Item]) -> bool:
+        def is_next(item: Item) -> bool:
+            kind, gateway = item.source
+            entry = at.entry(gateway) if kind == HEADER_LANE else None
+            return entry is not None and item.height == entry.head.height + 1
+
+        new = [each for each in items if not any(map(self._in_log, each.leaves))]
+        return self._quota.admit(tx_id(tx), new, is_next)
 
 
-def is_alarms(tx: bytes) -> bool:
-    """Tell whether a transaction's bytes start as a batch of alarms do."""
-    return len(tx) > 1 and tx[1] == ALARMS
-
-
-def _apply(view: View, tx: bytes, time: int) -> TxResult:
-    try:
-        return apply(view, decode_transaction(tx), time)
-    except ChainError as error:
-        return _refused(error)
+def changed_voters(before: Roster, after: Roster) -> tuple[ValidatorUpdate, ...]:
+    """Return what the engine is to know of a change of the roster, by rising key; power 0 takes a voter out."""
+    old = {each.key: each.power for each in before.validators}
+    new = {each.key: each.power for each in after.validators}
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return tuple(ValidatorUpdate(key, new.get(key, 0)) for key in changed)
 
 
 def _refused(error: ChainError) -> TxResult:
-    return TxResult(1, named(error), 0, ((0, named(error)),))
-
-
-def _is_transaction(tx: bytes) -> bool:
-    try:
-        decode_transaction(tx)
-    except ChainError:
-        return False
-    return True
+    return TxResult(REFUSED, named(error), 0, ((0, named(error)),))

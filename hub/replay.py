@@ -31,9 +31,9 @@ from hub.chainstore import split_txs
 from hub.consensus.base import FinalBlock
 from hub.consensus.embedded import with_hash
 from hub.database import Connection
+from hub.draft import NewLeaf
 from hub.ledger import Commit, Ledger
 from hub.report import Report, short
-from hub.transactions import NewLeaf
 
 NAMES: Final = {
     HEADERS: "header",

@@ -21,7 +21,7 @@ from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Seal
 from gateway.chain.genesis import EMBEDDED, Genesis
 from gateway.chain.keys import NO_HASH, SigningKey, digest
 from gateway.chain.ordered import MAX_TRANSACTION
-from hub.consensus.base import EngineStatus, FinalBlock, FinalEvent, StateMachine, TxResult, tx_id
+from hub.consensus.base import ACCEPTED, EngineStatus, FinalBlock, FinalEvent, StateMachine, TxResult, tx_id
 from hub.errors import ConsensusError, ConsensusFull, ConsensusStopped, StoreError
 
 DOMAIN: Final = "tocsin/final-block/v1"
@@ -62,6 +62,7 @@ class Embedded:
         self._machine, self._blocks, self._chain, self._key = machine, blocks, genesis, key
         self._wall_ms, self._interval = wall_ms, interval
         self._callbacks: list[Callable[[FinalEvent], None]] = []
+        self._refusals: list[Callable[[bytes, TxResult], None]] = []
         self._changed = threading.Condition()
         self._waiting: dict[bytes, bytes] = {}  # guarded by _changed
         self._running = False  # guarded by _changed
@@ -114,7 +115,8 @@ class Embedded:
         self._callbacks.append(callback)
 
     def subscribe_refusals(self, callback: Callable[[bytes, TxResult], None]) -> None:
-        """As the seam says: none comes, since whatever is submitted is ordered and judged then."""
+        """As the seam says: of what the machine leaves out of a final block that had room for it."""
+        self._refusals.append(callback)
 
     def status(self) -> EngineStatus:
         """As the seam says; the one voter is this hub."""
@@ -124,24 +126,45 @@ class Embedded:
 
     def _run(self) -> None:
         try:
-            while (txs := self._take()) is not None:
+            while (work := self._take()) is not None:
+                txs, left = work
                 self._make(txs)
+                self._judge(left)
         except StoreError as error:
             _log.error("stopped with a final block in hand, to be made again at the next start: %s", error)
         finally:
             with self._changed:
                 self._running = False
 
-    def _take(self) -> tuple[bytes, ...] | None:
-        """Wait for transactions, at most for the interval; None means stop."""
+    def _take(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]] | None:
+        """Wait for transactions, at most for the interval; None means stop.
+
+        Returns those for the next final block, and those that had room in it and are left out all the same.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or not self._running, self._interval)
             if not self._running:
                 return None
-            txs = self._machine.prepare(tuple(self._waiting.values()), MAX_BYTES)
-            for tx in txs:
+            waiting = tuple(self._waiting.values())
+            txs = self._machine.prepare(waiting, MAX_BYTES)
+            taken = set(txs)
+            has_room = sum(map(len, waiting)) <= MAX_BYTES
+            left = tuple(tx for tx in waiting if has_room and tx not in taken)
+            for tx in (*txs, *left):
                 del self._waiting[tx_id(tx)]
-            return txs
+            return txs, left
+
+    def _judge(self, left: tuple[bytes, ...]) -> None:
+        """Tell why transactions were left out; those that only came too early are dropped, to be offered again."""
+        for tx in left:
+            verdict = self._machine.check(tx)
+            if verdict.code == ACCEPTED:
+                continue
+            for callback in self._refusals:
+                try:
+                    callback(tx_id(tx), verdict)
+                except Exception:
+                    _log.exception("a subscriber failed at a refusal")
 
     def _make(self, txs: tuple[bytes, ...]) -> None:
         last = self._last or FinalBlock(0, 0, NO_HASH, ())

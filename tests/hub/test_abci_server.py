@@ -268,8 +268,7 @@ def test_only_members_may_connect(site: Site) -> None:
 
 def test_a_proposal_is_made_within_its_bounds_and_one_with_junk_in_it_is_refused(site: Site) -> None:
     client, fleet = site.serve(), site.fleet
-    gateway = fleet.gateway("a")
-    txs = [fleet.order_headers(gateway.block()) for _ in range(40)]
+    txs = [fleet.order_enrolment(fleet.gateway(f"gateway-{i:02}").enrol()) for i in range(40)]
     room = sum(map(len, txs[:20]))
     (made,) = client.ask(pb.Request(prepare_proposal=pb.PrepareProposal(max_tx_bytes=room, txs=txs)))
     taken = list(made.prepare_proposal.txs)

@@ -129,9 +129,10 @@ def test_another_chains_genesis_is_refused(stored: LedgerStore) -> None:
 def test_prepare_puts_alarms_first_and_keeps_the_rest_in_order_and_in_bounds(stored: LedgerStore) -> None:
     fleet = Fleet()
     gateway = fleet.gateway("a")
+    ledger = Ledger(fleet.genesis, stored)
+    apply_all(ledger, [FinalBlock(1, fleet.now, bytes(32), (fleet.order_enrolment(gateway.enrol()),))])
     headers = [fleet.order_headers(gateway.block()) for _ in range(3)]
     alarms = [fleet.order_alarms(gateway.alarm()) for _ in range(2)]
-    ledger = Ledger(fleet.genesis, stored)
     assert ledger.prepare([headers[0], alarms[0], headers[1], alarms[1]], 1 << 20) == (
         *alarms,
         *headers[:2],
