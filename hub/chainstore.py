@@ -1,7 +1,9 @@
 """What consensus decided, on disk: final blocks, the log, the state, seals and the records behind them.
 
-It is the `LedgerStore` of `hub.ledger` and the block store of the embedded engine. A final block's row comes
-first, its effects (`commit`) second, its seal last; what a crash leaves out is made again at start.
+It is the `LedgerStore` of `hub.ledger`, and what the engines keep. Under the embedded engine a final block's row
+comes first, its effects (`commit`) second, its seal last, and what a crash leaves out is made again at start. A
+federation's engine keeps its blocks itself, so there the row comes with the effects. A chain that began with a
+snapshot has no final blocks below that; `origin` is the state which the first one rests on.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from gateway.chain.cometbft import CometSeal, Step
 from gateway.chain.errors import FormatError, WrongShape
 from gateway.chain.finality import AppState, Checkpoint, Seal
 from gateway.chain.genesis import COMETBFT, Genesis
-from hub.consensus.base import FinalBlock
+from gateway.chain.governance import MisbehaviourRecord
+from hub.consensus.base import FinalBlock, Misbehaviour
 from hub.database import Database
 from hub.errors import ConsensusError, StoreError
 from hub.ledger import Commit
@@ -23,6 +26,10 @@ from hub.ledger import Commit
 _PAGE: Final = 4096
 _MAX_TXS: Final = 1 << 30
 _NO_HEIGHT: Final = (1 << 63) - 1
+_FINAL_BLOCK: Final = "INTO final_blocks VALUES (?, ?, ?, ?, ?)"
+
+FINAL_BLOCK: Final = "height, time, hash, txs, misbehaviour"
+"""The columns of a final block's row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,17 @@ class ChainStore:
         with self._db.read() as db:
             yield from db.execute("SELECT key, value FROM state")
 
+    def entry(self, key: bytes) -> bytes | None:
+        """Return the state's value of a key, None where it is absent."""
+        value: bytes | None = self._db.value("SELECT value FROM state WHERE key = ?", (key,))
+        return value
+
+    def entries_of(self, kind: int) -> list[tuple[bytes, bytes]]:
+        """Return the keys and values of one kind of state entry that is named by one hash, by key."""
+        first, beyond = bytes((0x82, kind)), bytes((0x82, kind + 1))  # the canonical array [kind, hash]
+        sql = "SELECT key, value FROM state WHERE key >= ? AND key < ? ORDER BY key"
+        return self._db.rows(sql, (first, beyond))
+
     def log_index(self, leaf: bytes) -> int | None:
         """Return the index of the leaf of this hash, None where it is not in the log."""
         value: int | None = self._db.value("SELECT place FROM log WHERE hash = ?", (leaf,))
@@ -95,23 +113,23 @@ class ChainStore:
             app = commit.app
             values = (commit.height, commit.time, app.log_size, app.encode())
             db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", values)
+            db.execute(f"INSERT OR IGNORE {_FINAL_BLOCK}", _row(commit.block))
 
     # what the embedded engine needs
 
     def append_final(self, block: FinalBlock) -> None:
         """Keep a final block, before it is finalized."""
         with self._db.write() as db:
-            values = (block.height, block.time, block.hash, encode(block.txs))
-            db.execute("INSERT INTO final_blocks VALUES (?, ?, ?, ?)", values)
+            db.execute(f"INSERT {_FINAL_BLOCK}", _row(block))
 
     def final_blocks(self, first: int = 1) -> Iterator[FinalBlock]:
         """Yield final blocks from a height on. Raises StoreError naming one that is damaged."""
         while True:
             rows = self._db.rows(
-                "SELECT height, time, hash, txs FROM final_blocks WHERE height >= ? ORDER BY height LIMIT ?",
+                f"SELECT {FINAL_BLOCK} FROM final_blocks WHERE height >= ? ORDER BY height LIMIT ?",
                 (first, _PAGE),
             )
-            yield from (_final_block(*row) for row in rows)
+            yield from (_final_block(row) for row in rows)
             if len(rows) < _PAGE:
                 return
             first = rows[-1][0] + 1
@@ -190,6 +208,16 @@ class ChainStore:
         return Seal(COMETBFT, replace(kept, steps=self.steps(kept.header.height)).encode())
 
 
+def read_final_block(height: int, time: int, identity: bytes, txs: bytes, caught: bytes) -> FinalBlock:
+    """Return the final block of a row with the columns of `FINAL_BLOCK`. Raises FormatError."""
+    crimes = decode(caught, max_size=_MAX_TXS)
+    if not isinstance(crimes, list):
+        raise WrongShape("a final block's row has no list of misbehaviour")
+    misbehaviour = (MisbehaviourRecord.from_item(item) for item in crimes)
+    found = tuple(Misbehaviour(each.address, each.height, each.kind) for each in misbehaviour)
+    return FinalBlock(height, time, identity, split_txs(txs), found)
+
+
 def split_txs(data: bytes) -> tuple[bytes, ...]:
     """Return the transactions of a final block's row. Raises FormatError."""
     items = decode(data, max_size=_MAX_TXS)
@@ -198,8 +226,13 @@ def split_txs(data: bytes) -> tuple[bytes, ...]:
     return tuple(items)
 
 
-def _final_block(height: int, time: int, identity: bytes, txs: bytes) -> FinalBlock:
+def _row(block: FinalBlock) -> tuple[int, int, bytes, bytes, bytes]:
+    caught = [[each.address, each.height, each.kind] for each in block.misbehaviour]
+    return block.height, block.time, block.hash, encode(block.txs), encode(caught)
+
+
+def _final_block(row: tuple[int, int, bytes, bytes, bytes]) -> FinalBlock:
     try:
-        return FinalBlock(height, time, identity, split_txs(txs))
+        return read_final_block(*row)
     except FormatError as error:
-        raise StoreError(f"final block {height} is damaged: {error}; restore it from a backup") from error
+        raise StoreError(f"final block {row[0]} is damaged: {error}; restore it from a backup") from error

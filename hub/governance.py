@@ -3,8 +3,8 @@
 The guards that no change may break are `gateway.chain.governance`'s. Each rule raises before it changes anything,
 and is called only for a record whose leaf is not in the log; the caller adds the leaf afterwards. Invariants:
 
-- A proposal is in force in the final block whose approval lifts the power of members in good standing behind it
-  above two thirds of all power. Where a guard is against it then, that last approval is refused, not the proposal.
+- A proposal is in force in the final block whose approval lifts the power behind it above two thirds. Where a
+  guard is against it then, that last approval is refused, not the proposal, and may be offered again.
 - Power is counted at each approval, by the roster of that moment; keys that are no member's any more count nothing.
 - A receipt can be broken once, and a summons is good for the receipt that it names alone.
 """
@@ -61,7 +61,10 @@ def approve(draft: Draft, transaction: Approve, time: int) -> None:
     signed, roster = transaction.approval, draft.roster
     body = ApprovalBody.decode(signed.body)
     draft.genesis.require(body.genesis, "the approval")
-    signed.verify(APPROVAL, roster.hub(body.hub).key)
+    member = roster.hub(body.hub)
+    signed.verify(APPROVAL, member.key)
+    if not member.has_voice:
+        raise BadRecord(f"member {member.name!r} has lost its vote and approves nothing")
     value = draft.get(proposal_key(body.proposal))
     if value is None:
         raise BadRecord(f"there is no proposal {body.proposal.hex()[:16]} on the chain")

@@ -2,7 +2,8 @@
 
 Tables of the ledger refuse UPDATE and DELETE by trigger. Exceptions: `state` is replaced entry by entry (the
 final blocks say how), a segment may be emptied once `sheddings` records that it was shed, and an alarm that came
-before its gateway was known gets its judgement later. `missing` and `marks` are a hub's own notes of what it has
+before its gateway was known gets its judgement later. `origin` is the state on which the first final block kept
+here rests, where that is not block 1. `missing` and `marks` are a hub's own notes of what it has
 still to do, and come and go.
 """
 
@@ -18,7 +19,8 @@ migrations: Final = Migrations("hub")
 _TABLES: Final = """
 CREATE TABLE genesis (hash BLOB PRIMARY KEY, document BLOB NOT NULL) STRICT;
 CREATE TABLE final_blocks (
-    height INTEGER PRIMARY KEY, time INTEGER NOT NULL, hash BLOB NOT NULL, txs BLOB NOT NULL
+    height INTEGER PRIMARY KEY, time INTEGER NOT NULL, hash BLOB NOT NULL, txs BLOB NOT NULL,
+    misbehaviour BLOB NOT NULL
 ) STRICT;
 CREATE TABLE commits (
     height INTEGER PRIMARY KEY, time INTEGER NOT NULL, log_size INTEGER NOT NULL, app BLOB NOT NULL
@@ -27,6 +29,7 @@ CREATE INDEX commits_by_log_size ON commits (log_size);
 CREATE TABLE seals (height INTEGER PRIMARY KEY, seal BLOB NOT NULL) STRICT;
 CREATE TABLE log (place INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, leaf BLOB NOT NULL) STRICT;
 CREATE TABLE state (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE origin (key BLOB PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE records (
     hash BLOB PRIMARY KEY, kind INTEGER NOT NULL, gateway BLOB NOT NULL, height INTEGER NOT NULL, tx BLOB NOT NULL
 ) STRICT;
@@ -74,7 +77,7 @@ CREATE INDEX findings_by_gateway ON findings (gateway, id);
 """
 
 _FIXED: Final = (
-    *("genesis", "final_blocks", "commits", "seals", "log", "records"),
+    *("genesis", "final_blocks", "commits", "seals", "log", "origin", "records"),
     *("blocks", "sheddings", "transitions", "catalogues", "contracts", "contract_sets"),
     *("custody_batches", "promises", "refusals", "findings"),
 )
