@@ -45,7 +45,11 @@ def test_ledger_tables_refuse_update_and_delete(tmp_path: Path) -> None:
     hub.store.notes.add_finding(1, bytes(16), "kind", "detail")
     hub.store.notes.add_refusal(1, bytes(16), "kind", "detail", bytes(32))
     with hub.store.database.write() as db:
-        for row in ("steps VALUES (1, x'00')", "peer_batches VALUES (1, x'00', x'00')"):
+        for row in (
+            "steps VALUES (1, x'00')",
+            "origin VALUES (x'00', x'00')",
+            "peer_batches VALUES (1, x'00', x'00')",
+        ):
             db.execute(f"INSERT INTO {row}")  # which only a federation has
         db.execute("INSERT INTO peer_promises VALUES (1, 0, x'00', 1, 1, x'00')")
         db.execute("INSERT INTO split_views VALUES (1, 1, x'00', x'00', x'00')")
