@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 
 from firmware_tools.authority import open_desk
 from firmware_tools.bench_config import write_gateway
-from firmware_tools.demo import Region
+from firmware_tools.demo_region import Region
 from firmware_tools.errors import ProcessFailed
 
 __all__ = [
@@ -156,7 +156,7 @@ class RunningRegion:
 
     def stop(self) -> None:
         """End the hub, and its broker with it."""
-        self._region.stop(gateways=False)
+        self._region.stop_hubs()
 
 
 @contextmanager

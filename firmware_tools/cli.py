@@ -215,6 +215,13 @@ def _write(path: Path, data: bytes) -> None:
     "--gateways", default=3, show_default=True, type=click.IntRange(1, 20), help="How many gateways run."
 )
 @click.option(
+    "--hubs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 6),
+    help="1, or 4 and more: a federation of agencies, which needs CometBFT on PATH.",
+)
+@click.option(
     "--seconds", default=40.0, show_default=True, type=click.FloatRange(5, 3600), help="How long it runs."
 )
 @click.option("--headless", is_flag=True, help="Draw nothing; taken by itself where there is no terminal.")
@@ -226,11 +233,19 @@ def _write(path: Path, data: bytes) -> None:
     help="Keep every file here; by default nothing is kept.",
 )
 def demo(
-    scenario: str, gateways: int, seconds: float, headless: bool, as_json: bool, directory: Path | None
+    scenario: str,
+    gateways: int,
+    hubs: int,
+    seconds: float,
+    headless: bool,
+    as_json: bool,
+    directory: Path | None,
 ) -> None:
     """Run a whole region on this machine: broker, hub and gateways, an accident, an audit, a verdict.
 
     Example: tocsin-tools demo --scenario smoulder --dir /tmp/tocsin
+
+    With --hubs 4 four agencies' hubs come to one history; kill one meanwhile, and only its own row changes.
     """
     from rich.console import Console
 
@@ -240,6 +255,7 @@ def demo(
     outcome = demonstration.run_demo(
         scenario=scenario,
         gateways=gateways,
+        hubs=hubs,
         seconds=seconds,
         headless=headless or not console.is_terminal,
         directory=directory,

@@ -1,9 +1,8 @@
 """The demo: a whole region on one machine for some seconds, as real processes, judged at its end.
 
-Owns starting, watching, stopping and the verdict. What is built is `demo_site`'s, what is drawn `demo_view`'s. The
-hub is reached as everybody reaches it, by its REST interface; nothing of it is imported.
+Owns watching and the verdict. What runs is `demo_region`'s, what is built `demo_site`'s, what is drawn `demo_view`'s.
 
-Invariant: every process started here is ended here, whatever happens, and first by asking.
+Invariant: every process started for it is ended with it, whatever happens, and first by asking.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,23 +21,27 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from firmware_tools.authority import found
-from firmware_tools.demo_site import HUB, REGION, Post, posts, prepare
+from firmware_tools.demo_process import script
+from firmware_tools.demo_region import HubPost, Region
+from firmware_tools.demo_site import Post, posts
 from firmware_tools.demo_view import Board
 from firmware_tools.errors import ProcessFailed, ToolError
 from gateway.simulation.scenario import load_scenario
 
-_START_S = 20.0
-_SETTLE_S = 8.0
-_STOP_S = 10.0
+_SETTLE_S = 20.0
 _POLL_S = 0.5
 
 
 @dataclass
 class Outcome:
-    """What a run showed. `audit` is "ok" or the first fault; `faults` say why the verdict is not good."""
+    """What a run showed.
+
+    `audit` is "ok" or the first fault of any hub's disk; `hubs` what each hub says at the end, its `checkpoint`
+    None where it does not run any more; `faults` say why the verdict is not good.
+    """
 
     gateways: int
+    hubs: list[dict[str, Any]] = field(default_factory=list)
     readings: int = 0
     blocks: int = 0
     final_blocks: int = 0
@@ -49,115 +50,21 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A started program with its log."""
-
-    name: str
-    popen: subprocess.Popen[bytes]
-    log: Path
-
-    def check(self) -> None:
-        """Raise ProcessFailed where it has ended by itself."""
-        if (code := self.popen.poll()) is not None:
-            lines = self.log.read_text(errors="replace").strip().splitlines()
-            raise ProcessFailed(f"{self.name} ended with code {code}: {lines[-1] if lines else 'no output'}")
-
-
-class Region:
-    """The running region: one hub with its broker, and gateways."""
-
-    def __init__(self, directory: Path, plan: Sequence[Post], stack: ExitStack) -> None:
-        self._directory, self._stack = directory, stack
-        self.plan, self.api = plan, ""
-        self.processes: list[Process] = []
-
-    def start(self, note: Callable[[str], None]) -> None:
-        """Found the chain and start everything. Raises ProcessFailed."""
-        hub, authority = self._directory / "hub", self._directory / "authority"
-        note("founding the chain")
-        made = json.loads(
-            _run("tocsin-hub", "init", "--dir", hub, "--name", HUB, "--region", REGION, "--json")
-        )
-        desk = found(authority, "city-fire", "Demonstration", HUB, bytes.fromhex(made["key"]))
-        (hub / "genesis.cbor").write_bytes(desk.genesis.encode())
-        config = hub / "hub.toml"
-        config.write_text(
-            f'[hub]\nname = "{HUB}"\nregion = "{REGION}"\n\n[broker]\nport = 0\n\n[api]\nport = 0\n'
-        )
-        note("starting the hub and its broker")
-        self._spawn("hub", hub, "tocsin-hub", "run", "--config", config)
-        reached = self._endpoints(hub / "endpoints.json")
-        self.api = reached["api"]
-        self._wait(lambda: self.ask("/healthz") is not None, "the hub does not become healthy")
-        for index, post in enumerate(self.plan):
-            note(f"starting {post.name}")
-            folder = self._directory / "gateways"
-            path = prepare(post, folder, desk, self.api, reached["broker"], seed=index + 1)
-            self._spawn(post.folder, path.parent, "tocsin-gateway", "run", "--config", path)
-
-    def ask(self, path: str) -> Any:
-        """Return what the hub answers, None where it does not (yet)."""
-        try:
-            with urllib.request.urlopen(self.api + path, timeout=5) as answer:
-                return json.load(answer)
-        except (OSError, ValueError):
-            return None
-
-    def check(self) -> None:
-        """Raise ProcessFailed where a process has ended by itself."""
-        for process in self.processes:
-            process.check()
-
-    def stop(self, gateways: bool) -> None:
-        """End the gateways (True) or the hub (False), first by asking; what does not listen is killed."""
-        chosen = [each for each in self.processes if (each.name != "hub") == gateways]
-        for process in chosen:
-            if process.popen.poll() is None:
-                process.popen.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_S
-        for process in chosen:
-            try:
-                process.popen.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.popen.kill()
-                process.popen.wait()
-        self.processes = [each for each in self.processes if each not in chosen]
-
-    def _spawn(self, name: str, folder: Path, program: str, *arguments: object) -> None:
-        log = folder / "log"
-        with log.open("ab") as output:
-            popen = subprocess.Popen(
-                [_program(program), *map(str, arguments)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # Ctrl-C is ours to hand on, in order
-            )
-        self._stack.callback(_end, popen)
-        self.processes.append(Process(name, popen, log))
-
-    def _endpoints(self, path: Path) -> dict[str, str]:
-        self._wait(path.exists, "the hub does not say where it is reached")
-        found: dict[str, str] = json.loads(path.read_text())
-        return found
-
-    def _wait(self, ready: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + _START_S
-        while not ready():
-            self.check()
-            if time.monotonic() > deadline:
-                raise ProcessFailed(f"{otherwise} within {_START_S:.0f} s; see {self._directory}")
-            time.sleep(0.02)
-
-
 def run_demo(
-    *, scenario: str, gateways: int, seconds: float, headless: bool, directory: Path | None, console: Console
+    *,
+    scenario: str,
+    gateways: int,
+    hubs: int,
+    seconds: float,
+    headless: bool,
+    directory: Path | None,
+    console: Console,
 ) -> Outcome:
     """Play a scenario and judge it.
 
     Args:
         scenario: what the first gateway meets; the second replays the bridge, further ones are quiet.
+        hubs: 1, or as many as a federation has: each of another agency, one of which may fail.
         seconds: how long the region runs before it is stopped and audited.
         headless: whether to draw nothing.
         directory: kept with everything in it; None uses a temporary one.
@@ -172,11 +79,11 @@ def run_demo(
             directory = Path(stack.enter_context(TemporaryDirectory(prefix="tocsin-demo-")))
         else:
             _make_empty(directory)
-        region = Region(directory, plan, stack)
+        region = Region(directory, plan, stack, hubs)
         board = Board(load_scenario(scenario).title, seconds)
         with _drawing(board, console, headless) as draw, _interruptible() as interrupted:
             _play(region, board, draw, interrupted, outcome)
-        outcome.audit = _audit(directory / "hub", outcome)
+        outcome.audit = next((bad for hub in region.hubs if (bad := _audit(hub, outcome)) != "ok"), "ok")
         _judge(outcome, plan, complete=not interrupted())
     return outcome
 
@@ -211,32 +118,40 @@ def _play(
             board.elapsed = time.monotonic() - started
         note("stopping the gateways")
         onsets = _onsets(region, board)
-        region.stop(gateways=True)
+        region.stop_gateways()
         _settle(region, board, draw)
         _take(region, board, onsets, outcome)
     except ProcessFailed as error:
         outcome.faults.append(str(error))
     finally:
         note("stopping")
-        region.stop(gateways=True)
-        region.stop(gateways=False)
-        note("auditing the hub's disk")
+        region.stop_gateways()
+        region.stop_hubs()
+        note("auditing what is on disk")
 
 
 def _look(region: Region, board: Board) -> None:
     gateways, alarms = region.ask("/v1/gateways"), region.ask("/v1/alarms")
     if gateways is not None and alarms is not None:
         board.update(gateways, alarms)
+    board.hubs = [_hub_row(hub) for hub in region.hubs]
+
+
+def _hub_row(hub: HubPost) -> dict[str, Any]:
+    """Return what is shown of a hub; one that is gone, or that says nothing, has a row too."""
+    status = hub.ask("/v1/status") if hub.is_alive else None
+    return {"name": hub.name, "agency": hub.agency, "alive": hub.is_alive, "status": status}
 
 
 def _settle(region: Region, board: Board, draw: Callable[[], None]) -> None:
-    """Wait until what the gateways sent last is final."""
+    """Wait until what the gateways sent last is final, and known to every hub that runs."""
     deadline = time.monotonic() + _SETTLE_S
     while time.monotonic() < deadline:
         _look(region, board)
         draw()
         blocks = all(each["head"] == each["stored"] for each in board.gateways)
-        if blocks and all(each["final_ms"] is not None for each in board.alarms):
+        sizes = {row["status"]["log_size"] if row["status"] else None for row in board.hubs if row["alive"]}
+        if blocks and len(sizes) == 1 and all(each["final_ms"] is not None for each in board.alarms):
             return
         time.sleep(0.1)
 
@@ -253,7 +168,15 @@ def _onsets(region: Region, board: Board) -> dict[str, int]:
 
 
 def _take(region: Region, board: Board, onsets: Mapping[str, int], outcome: Outcome) -> None:
-    """Take the numbers of the outcome from what the hub says."""
+    """Take the numbers of the outcome from what the hubs say."""
+    outcome.hubs = [
+        {
+            "name": hub.name,
+            "agency": hub.agency,
+            "checkpoint": hub.ask("/v1/checkpoint") if hub.is_alive else None,
+        }
+        for hub in region.hubs
+    ]
     status = region.ask("/v1/status") or {}
     outcome.readings = status.get("readings", 0)
     outcome.blocks = status.get("blocks", 0)
@@ -272,17 +195,19 @@ def _take(region: Region, board: Board, onsets: Mapping[str, int], outcome: Outc
         )
 
 
-def _audit(hub: Path, outcome: Outcome) -> str:
-    """Return "ok", or the audit's first fault."""
+def _audit(hub: HubPost, outcome: Outcome) -> str:
+    """Return "ok", or the first fault on a hub's disk."""
     done = subprocess.run(
-        [_program("tocsin-hub"), "audit", "--dir", str(hub), "--json"], capture_output=True, check=False
+        [script("tocsin-hub"), "audit", "--dir", str(hub.directory), "--json"],
+        capture_output=True,
+        check=False,
     )
     try:
         verdict: str = json.loads(done.stdout)["verdict"]
     except (ValueError, KeyError):
         verdict = done.stderr.decode(errors="replace").strip() or "the audit said nothing"
     if verdict != "ok":
-        outcome.faults.append(f"audit: {verdict}")
+        outcome.faults.append(f"audit of {hub.name}: {verdict}")
     return verdict
 
 
@@ -290,6 +215,8 @@ def _judge(outcome: Outcome, plan: Sequence[Post], *, complete: bool) -> None:
     """Find what the run was to show and did not; an interrupted one owes no alarm."""
     if outcome.blocks == 0 or outcome.final_blocks != outcome.blocks:
         outcome.faults.append(f"{outcome.final_blocks} of {outcome.blocks} blocks became final")
+    if len({_words(hub["checkpoint"]) for hub in outcome.hubs if hub["checkpoint"]}) > 1:
+        outcome.faults.append("the hubs do not come to the same checkpoint")
     for post in plan:
         raised = {
             each["contract"]
@@ -333,39 +260,28 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _run(program: str, *arguments: object) -> str:
-    done = subprocess.run([_program(program), *map(str, arguments)], capture_output=True, check=False)
-    if done.returncode:
-        raise ProcessFailed(f"{program} {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout.decode()
-
-
-def _program(name: str) -> str:
-    """Return a console script that was installed beside this interpreter."""
-    path = Path(sys.executable).parent / name
-    if not path.exists():
-        raise ToolError(f"{path} is missing: install with pip install '.[hub,tools]'")
-    return str(path)
-
-
-def _end(popen: subprocess.Popen[bytes]) -> None:
-    if popen.poll() is None:
-        popen.kill()
-        popen.wait()
-
-
 def report(outcome: Outcome) -> Iterator[str]:
     """Yield the outcome in words."""
     yield (
         f"{outcome.gateways} gateways, {outcome.readings} readings in {outcome.blocks} blocks, "
         f"{outcome.final_blocks} of them final; audit: {outcome.audit}"
     )
+    for hub in outcome.hubs if len(outcome.hubs) > 1 else ():
+        yield f"{hub['name']} ({hub['agency']}): {_words(hub['checkpoint'])}"
     for alarm in outcome.alarms:
         onset, final = alarm["onset_to_alarm_ms"], alarm["alarm_to_final_ms"]
         after = "" if onset is None else f" {onset / 1000:.1f} s after its cause began,"
         yield f"{alarm['gateway']}: {alarm['contract']} {alarm['level']},{after} final after {final} ms"
     for fault in outcome.faults:
         yield f"FAULT: {fault}"
+
+
+def _words(checkpoint: Mapping[str, Any] | None) -> str:
+    """Return a checkpoint as what hubs have to agree on: the log's size and root, and the state's root."""
+    if checkpoint is None:
+        return "gone"
+    log, state = checkpoint["log_root"], checkpoint["state_root"]
+    return f"checkpoint of {checkpoint['log_size']} items, log {log}, state {state}"
 
 
 def as_json(outcome: Outcome) -> str:

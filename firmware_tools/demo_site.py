@@ -1,10 +1,11 @@
-"""What the demo builds: a site with one authority, one hub and some gateways, as files in one directory.
+"""What the demo builds: a site with its hubs and some gateways, as files in one directory.
 
 Owns the configurations and what each gateway is expected to show. It starts nothing; `demo` does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,13 +54,15 @@ heartbeat_s = 5
 url = "{api}"
 ticket = "ticket"
 
-[[hubs]]
-name = "{hub}"
-url = "{broker}"
-
 [seal]
 seconds = 2
 min_interval_ms = 250
+"""
+
+_HUB = """
+[[hubs]]
+name = "{name}"
+url = "{url}"
 """
 
 _FLAT = """
@@ -161,13 +164,19 @@ def posts(scenario: str, count: int) -> list[Post]:
     return every[:count]
 
 
-def prepare(post: Post, directory: Path, desk: Desk, api: str, broker: str, seed: int) -> Path:
-    """Write a gateway's folder: configuration, trust and ticket. Return the configuration's path."""
+def prepare(
+    post: Post, directory: Path, desk: Desk, api: str, hubs: Sequence[tuple[str, str]], seed: int
+) -> Path:
+    """Write a gateway's folder: configuration, trust and ticket. Return the configuration's path.
+
+    `hubs` are (name, broker's URL) of every hub it is to speak to.
+    """
     folder = directory / post.folder
     folder.mkdir(parents=True)
     (folder / "trust").write_bytes(desk.genesis.encode())
     write_ticket(desk, REGION, 1, folder / "ticket")
-    head = _HEAD.format(name=post.name, region=REGION, api=api, hub=HUB, broker=broker)
+    head = _HEAD.format(name=post.name, region=REGION, api=api)
+    head += "".join(_HUB.format(name=name, url=url) for name, url in hubs)
     sensors = post.sensors.replace("{scenario}", post.scenario).replace("{seed}", str(seed))
     path = folder / "gateway.toml"
     path.write_text(head + sensors, encoding="utf-8")

@@ -29,7 +29,7 @@ class Board:
     elapsed: float = 0.0
     gateways: Sequence[Mapping[str, Any]] = ()
     alarms: Sequence[Mapping[str, Any]] = ()
-    status: Mapping[str, Any] = field(default_factory=dict)
+    hubs: Sequence[Mapping[str, Any]] = ()
     note: str = "starting"
     _history: dict[tuple[str, str], deque[int]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=_WIDTH))
@@ -50,12 +50,27 @@ class Board:
             f"   {self.elapsed:4.0f} / {self.seconds:.0f} s   ",
             (self.note, "dim"),
         )
+        federation = [Panel(self._hubs(), title="hubs", title_align="left")] if len(self.hubs) > 1 else []
         return Group(
             head,
+            *federation,
             Panel(self._series(), title="series, as the hub holds them", title_align="left"),
             Panel(self._chains(), title="chains", title_align="left"),
             Panel(self._alarms(), title="alarms", title_align="left"),
         )
+
+    def _hubs(self) -> Table:
+        table = _table("hub", "agency", "final block", "items", "", "peers")
+        for hub in self.hubs:
+            status = hub["status"] or {}
+            state = Text("well", "green") if status.get("ok") else Text("not well", "yellow")
+            if not hub["alive"]:
+                state = Text("gone", "bold red")
+            elif not status:
+                state = Text("silent", "yellow")
+            shown = [str(status.get(key, "")) for key in ("final_height", "log_size")]
+            table.add_row(hub["name"], hub["agency"], *shown, state, str(status.get("peers", "")))
+        return table
 
     def _series(self) -> Table:
         table = _table("gateway", "series", "", "latest", "unit")
