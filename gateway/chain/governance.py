@@ -40,6 +40,8 @@ MEMBER_GOOD: Final = 0
 LEAST_VOTERS: Final = 4
 LAST_VOTERS: Final = 3
 MAX_MEMBERS: Final = 64
+MAX_OPEN: Final = 90 * 86_400_000
+"""How long before its end a proposal may be made, in ms."""
 
 ADMIT: Final = 1
 CHANGE: Final = 2
@@ -72,6 +74,11 @@ class Member(Record):
             raise WrongShape(f"{where}: a vote needs a validator key of 32 bytes, a reader has neither")
         if self.standing not in (MEMBER_GOOD, SUSPEND, MISBEHAVE):
             raise WrongShape(f"{where}.standing: {self.standing} is no standing of a member")
+
+    @property
+    def has_voice(self) -> bool:
+        """Whether it may propose and approve: not once its vote was taken."""
+        return self.standing == MEMBER_GOOD or self.power > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +131,14 @@ class Roster(Record):
         return replace(self, version=self.version + 1, members=(*others, *(() if known else (changed,))))
 
     def punished(self, name: str, standing: int) -> Roster:
-        """Return the next version, in which a member has lost its vote, unless too few would be left to decide."""
+        """Return the next version, in which a member has lost its vote.
+
+        It keeps its vote where fewer than three voters or an agency that decides alone would be left.
+        """
         member = self.member(name)
-        left = [each for each in self.members if each.power and each.name != name]
-        power = 0 if len(left) >= LAST_VOTERS else member.power
+        left = [(each.agency, each.power) for each in self.members if each.power and each.name != name]
+        decides = 3 * strongest(left)[1] > 2 * sum(power for _, power in left)
+        power = member.power if len(left) < LAST_VOTERS or decides else 0
         return self.with_member(replace(member, standing=standing, power=power))
 
 
@@ -159,6 +170,8 @@ class Joining(Record):
         if body.genesis != genesis_hash:
             raise BadRecord(f"{body.name} asks to join chain {body.genesis.hex()[:16]}, not this one")
         verify(body.key, JOIN, self.suite, self.body, self.by_hub)
+        if bool(body.validator) != bool(self.by_validator):
+            raise WrongShape(f"joining of {body.name}: a validator key signs it, and nothing else does")
         if body.validator:
             verify(body.validator, JOIN, self.suite, self.body, self.by_validator)
         if body.validator == body.key:
@@ -260,8 +273,14 @@ def changed_roster(roster: Roster, body: ProposalBody, genesis: Genesis) -> Rost
             changed = replace(roster, version=roster.version + 1, members=members)
         case _:
             changed = _with_authority(roster, body)
-    check_roster(changed)
+    _check_names(changed)
+    if _votes(changed) != _votes(roster):  # what was there may be short of voters since one was punished
+        check_voters(_votes(changed))
     return changed
+
+
+def _votes(roster: Roster) -> list[tuple[str, int]]:
+    return sorted((each.agency, each.power) for each in roster.members if each.power)
 
 
 def _with_authority(roster: Roster, body: ProposalBody) -> Roster:
@@ -274,7 +293,12 @@ def _with_authority(roster: Roster, body: ProposalBody) -> Roster:
 
 
 def check_roster(roster: Roster) -> None:
-    """Check what every change has to leave standing. Raises BadRecord."""
+    """Check what a federation has to be at its founding. Raises BadRecord."""
+    _check_names(roster)
+    check_voters(_votes(roster))
+
+
+def _check_names(roster: Roster) -> None:
     keys = [key for each in roster.members for key in (each.key, each.validator) if key]
     names = [each.name for each in roster.members]
     if len(set(keys)) != len(keys) or len(set(names)) != len(names):
@@ -285,7 +309,6 @@ def check_roster(roster: Roster) -> None:
         raise BadRecord("a key would stand twice among the authorities")
     if all(each.role != REGULATOR for each in roster.authorities):
         raise BadRecord("one of the authorities has to be the regulator")
-    check_voters([(each.agency, each.power) for each in roster.members])
 
 
 def check_voters(votes: Sequence[tuple[str, int]]) -> None:
@@ -293,21 +316,31 @@ def check_voters(votes: Sequence[tuple[str, int]]) -> None:
     voters, total = sum(power > 0 for _, power in votes), sum(power for _, power in votes)
     if voters < LEAST_VOTERS:
         raise BadRecord(f"{voters} voters would be left: at least {LEAST_VOTERS} can bear one that fails")
+    agency, most = strongest(votes)
+    if 3 * most >= total:
+        raise BadRecord(f"agency {agency!r} would have {most} of {total}, a third or more of the power")
+
+
+def strongest(votes: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    """Return the agency of the most power, by (agency, power) of members; nobody and 0 where there are none."""
     agencies: Counter[str] = Counter()
     for agency, power in votes:
         agencies[agency] += power
-    agency, most = agencies.most_common(1)[0]
-    if 3 * most >= total:
-        raise BadRecord(f"agency {agency!r} would have {most} of {total}, a third or more of the power")
+    return max(agencies.items(), key=lambda each: (each[1], each[0]), default=("", 0))
 
 
 def verify_proposal(signed: Signed, roster: Roster, genesis: Genesis, time: int) -> ProposalBody:
     """Return a proposal that a member signed and that is open at `time` (Unix ms). Raises ChainError."""
     body = ProposalBody.decode(signed.body)
     genesis.require(body.genesis, "the proposal")
-    signed.verify(PROPOSAL, roster.hub(body.proposer).key)
-    if time > body.not_after:
-        raise BadRecord(f"the proposal ran out at {body.not_after}, it is {time}: propose it anew")
+    member = roster.hub(body.proposer)
+    signed.verify(PROPOSAL, member.key)
+    if not member.has_voice:
+        raise BadRecord(f"member {member.name!r} has lost its vote and proposes nothing")
+    if not time <= body.not_after <= time + MAX_OPEN:
+        raise BadRecord(
+            f"the proposal is open until {body.not_after}, it is {time}: at most 90 days are left"
+        )
     return body
 
 

@@ -7,16 +7,13 @@ be proved as of any of them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from gateway.chain.alarm import ALARMED, NORMAL, Alarm, Deciding, Transition, contract_hash
-from gateway.chain.block import NOTHING_SEEN, Block, Header, Seen, SegmentHead, list_catalogue, listing
+from gateway.chain.block import Block, Header, Seen, SegmentHead, list_catalogue, listing
 from gateway.chain.canonical import encode
-from gateway.chain.cometbft import CometHeader, CometSeal, Commit, Precommit, Step, in_order
 from gateway.chain.custody import Promise, Receipt, issue_receipts
 from gateway.chain.entries import (
     GatewayEntry,
@@ -26,6 +23,7 @@ from gateway.chain.entries import (
     gateway_key,
     key_end_key,
     key_key,
+    roster_key,
     ticket_key,
 )
 from gateway.chain.evidence import (
@@ -37,7 +35,7 @@ from gateway.chain.evidence import (
     SeriesPart,
 )
 from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Entry, FinalityProof, Seal, verify_seal
-from gateway.chain.genesis import AGENCY, COMETBFT, EMBEDDED, REGULATOR, Authority, Genesis, Hub, Validator
+from gateway.chain.genesis import AGENCY, EMBEDDED, REGULATOR, Authority, Genesis, Hub
 from gateway.chain.keys import BLOCK, ENROLMENT, EPOCH, NO_HASH, SUITE, TICKET, SigningKey, gateway_id
 from gateway.chain.leaf import ALARMS, CHANGE_EPOCH, ENROL, HEADERS, LogLeaf
 from gateway.chain.ordered import (
@@ -90,26 +88,19 @@ CATALOGUE = (
 )
 
 
-PEERS = (
-    Hub("hub-2", "gas-inspection", key("hub 2").public),
-    Hub("hub-3", "housing", key("hub 3").public),
-    Hub("hub-4", "water-works", key("hub 4").public),
-)
-
-
-def genesis(engine: int = EMBEDDED, validators: tuple[Validator, ...] = ()) -> Genesis:
+def genesis() -> Genesis:
     return Genesis(
         version=1,
         suite=SUITE,
-        engine=engine,
+        engine=EMBEDDED,
         name="Example region",
         created=T0,
         authorities=(
             Authority("city-fire", AGENCY, AUTHORITY.public),
             Authority("regulator", REGULATOR, REGULATOR_KEY.public),
         ),
-        hubs=(Hub("hub-1", "city-fire", HUB.public), *(PEERS if engine == COMETBFT else ())),
-        validators=validators,
+        hubs=(Hub("hub-1", "city-fire", HUB.public),),
+        validators=(),
         epoch_changes=3,
         epoch_window=30 * 86_400_000,
         custodians=1,
@@ -127,10 +118,12 @@ class Chain:
     leaves: list[LogLeaf] = field(default_factory=list)
     height: int = 0
 
-    def accept(self, kind: int, hash_: bytes, epoch: int = 0, height: int = 0) -> None:
-        leaf = LogLeaf(kind, GID, epoch, height, hash_)
+    def accept(self, kind: int, hash_: bytes, epoch: int = 0, height: int = 0, gateway: bytes = GID) -> int:
+        """Add a leaf to the log and return its index."""
+        leaf = LogLeaf(kind, gateway, epoch, height, hash_)
         self.leaves.append(leaf)
         self.log.append(leaf_hash(leaf.encode()))
+        return len(self.leaves) - 1
 
     def put(self, state_key: bytes, value: bytes) -> None:
         self.state = self.state.put(state_key, value)
@@ -147,6 +140,10 @@ class Chain:
 
     def proof(self, index: int, checkpoint: Checkpoint) -> FinalityProof:
         return FinalityProof(index, self.log.inclusion(index, checkpoint.app.log_size), checkpoint)
+
+    def shown(self, state_key: bytes) -> Entry:
+        """A state entry, or its absence, with its proof under the latest state."""
+        return Entry(self.state.get(state_key) or b"", self.state.prove(state_key))
 
 
 def entry(epoch: int, head: Position, opened_at: int, mono: int, seen: int) -> GatewayEntry:
@@ -201,10 +198,14 @@ def seen_of(checkpoint: Checkpoint, doc: Genesis) -> Seen:
 
 def make_enrolment(doc: Genesis) -> Enrolment:
     ticket = Ticket(doc.hash, AUTHORITY.public, TICKET_KEY.public, "north", T0 + 86_400_000)
-    body = EnrolmentBody(
-        AUTHORITY.signed(TICKET, ticket.encode()), GATEWAY.public, "Example Street 1, flat 3"
-    ).encode()
-    return Enrolment(SUITE, body, TICKET_KEY.sign(ENROLMENT, body), GATEWAY.sign(ENROLMENT, body))
+    return enrol(AUTHORITY, ticket, TICKET_KEY, GATEWAY, "Example Street 1, flat 3")
+
+
+def enrol(
+    authority: SigningKey, ticket: Ticket, ticket_key: SigningKey, gateway: SigningKey, name: str
+) -> Enrolment:
+    body = EnrolmentBody(authority.signed(TICKET, ticket.encode()), gateway.public, name).encode()
+    return Enrolment(SUITE, body, ticket_key.sign(ENROLMENT, body), gateway.sign(ENROLMENT, body))
 
 
 def make_block(doc: Genesis, seen: Seen, moved: Transition) -> Block:
@@ -253,14 +254,16 @@ def series_part(index: int) -> SeriesPart:
     return SeriesPart(CATALOGUE[index], tree.inclusion(index))
 
 
-def standing(chain: Chain, enrolment: Enrolment, checkpoint: Checkpoint) -> Standing:
-    begin, end = key_key(GID, GATEWAY.public), key_end_key(GID, GATEWAY.public)
+def standing(
+    chain: Chain, origin: bytes, checkpoint: Checkpoint, signer: SigningKey = GATEWAY, *, roster: bool = False
+) -> Standing:
+    gateway = gateway_id(signer.public)
     return Standing(
-        key=GATEWAY.public,
-        origin=enrolment.encode(),
-        begin=Entry(chain.state.get(begin) or b"", chain.state.prove(begin)),
-        end=Entry(chain.state.get(end) or b"", chain.state.prove(end)),
-        roster=None,
+        key=signer.public,
+        origin=origin,
+        begin=chain.shown(key_key(gateway, signer.public)),
+        end=chain.shown(key_end_key(gateway, signer.public)),
+        roster=chain.shown(roster_key()) if roster else None,
         checkpoint=checkpoint,
     )
 
@@ -296,7 +299,7 @@ def build() -> Example:
         Promise(GID, 1, 2, b"\x22" * 32, 1, T0),
     ]
     receipt = issue_receipts(HUB, doc.hash, promises, T0 + 30_500)[0]
-    known = standing(chain, enrolment, latest)
+    known = standing(chain, enrolment.encode(), latest)
     finality = chain.proof(2, accepted)
     contract = ContractPart(0, DOCUMENT, ())
 
@@ -322,67 +325,3 @@ def build() -> Example:
         alarm_evidence=Evidence(1, doc, None, raised, known),
         both=of_leaf(0, 3, None, raised),
     )  # fmt: skip
-
-
-# --- the same gateway in a chain that CometBFT seals ------------------------------------------------------
-
-
-def comet_validators() -> tuple[Validator, ...]:
-    """The four validators of the recorded engine run, ten votes each."""
-    recorded = json.loads((VECTORS / "cometbft.json").read_text())
-    return tuple(Validator(bytes.fromhex(each), 10) for each in recorded["validators"])
-
-
-def comet_chain(doc: Genesis) -> tuple[Chain, Enrolment, Block, Alarm]:
-    """Everything of the example accepted at once: its application hash is what the recorded engine sealed."""
-    chain, enrolment, moved = Chain(doc), make_enrolment(doc), transition(doc.hash)
-    alarm = Alarm.sign(GATEWAY, moved.encode())
-    block = make_block(doc, NOTHING_SEEN, moved)
-    chain.accept(ENROL, enrolment.hash)
-    chain.accept(ALARMS, alarm.hash)
-    chain.accept(HEADERS, block.hash, 1, 1)
-    chain.put(ticket_key(TICKET_KEY.public), TicketEntry(GID).encode())
-    chain.put(key_key(GID, GATEWAY.public), KeyEntry(GID, GATEWAY.public, 1, ENROL, enrolment.hash).encode())
-    chain.put(gateway_key(GID), entry(1, Position(1, 1, block.hash), 0, 61_300, 0).encode())
-    return chain, enrolment, block, alarm
-
-
-def comet_evidence(seal: Seal) -> Evidence:
-    """The example's first public reading under a seal of the recorded engine."""
-    doc = genesis(COMETBFT, comet_validators())
-    chain, enrolment, block, alarm = comet_chain(doc)
-    checkpoint = Checkpoint(chain.app, seal)
-    part = BlockPart(
-        header=block.signed,
-        leaf=leaf_part(block, 0, 3),
-        series=None,
-        contracts=(ContractPart(0, DOCUMENT, ()),),
-        finality=chain.proof(2, checkpoint),
-        seen=None,
-    )
-    raised = AlarmPart(alarm, DOCUMENT, chain.proof(1, checkpoint))
-    return Evidence(1, doc, part, raised, standing(chain, enrolment, checkpoint))
-
-
-def recorded_seal(height: int) -> Seal:
-    """The seal over final block `height` that the recorded engine made, set changes since genesis included."""
-    recorded = json.loads((VECTORS / "cometbft.json").read_text())["headers"]
-    steps = []
-    for number in range(1, height + 1):
-        this, following = recorded[str(number)], recorded[str(number + 1)]
-        if this["set"] != following["set"]:
-            changed = in_order([Validator(bytes.fromhex(k), p) for k, p in following["set"]])
-            steps.append(Step(_header(this), _commit(this), tuple(changed)))
-    last = recorded[str(height + 1)]
-    return Seal(COMETBFT, CometSeal(tuple(steps), _header(last), _commit(last)).encode())
-
-
-def _header(recorded: dict[str, Any]) -> CometHeader:
-    return CometHeader.from_item(
-        [bytes.fromhex(v[2:]) if str(v)[:2] == "0x" else v for v in recorded["header"]]
-    )
-
-
-def _commit(recorded: dict[str, Any]) -> Commit:
-    votes = tuple(Precommit(i, s, n, bytes.fromhex(sig)) for i, s, n, sig in recorded["precommits"])
-    return Commit(recorded["round"], recorded["parts"], bytes.fromhex(recorded["parts_hash"]), votes)

@@ -9,13 +9,14 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cbor2
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chain import examples
+from chain import examples, federation, recorded
 
 from gateway.chain import (
     alarm,
@@ -26,10 +27,14 @@ from gateway.chain import (
     evidence,
     finality,
     genesis,
+    governance,
     keys,
+    leaf,
     messages,
     ordered,
+    possession,
     reading,
+    standing,
     state,
 )
 from gateway.chain.record import Many, Maybe, Nested, Octets, Range, Record, Text, shape
@@ -48,10 +53,14 @@ MODULES = {
         evidence,
         finality,
         genesis,
+        governance,
         keys,
+        leaf,
         messages,
         ordered,
+        possession,
         reading,
+        standing,
         state,
     )
 }
@@ -154,11 +163,40 @@ def sections() -> dict[str, str]:
             finality.EmbeddedSeal.decode(keys.Signed.decode(example.finality.checkpoint.seal.data).body),
         ],
         "evidence": [example.reading],
+        **_federation(),
     }
     for name, records in shown.items():
         parts[f"example {name}"] = "\n".join(annotated(record) for record in records)
     parts["segments"] = _segments(example)
     return parts
+
+
+def _federation() -> dict[str, list[Record]]:
+    """The examples of the federation: a record, then what it holds as bytes."""
+    made = federation.build()
+    admission = governance.ProposalBody.decode(made.admission.proposal.body)
+    assert admission.joining is not None
+    sealed = recorded.comet_seal(9)
+    return {
+        "takeover": [made.chain.genesis.takeovers[0], made.chain.genesis],
+        "import": [made.imported, ordered.EpochChangeBody.decode(made.moved.body)],
+        "roster": [made.roster],
+        "proposal": [
+            made.admission.proposal, admission, governance.JoinBody.decode(admission.joining.body),
+            governance.ApprovalBody.decode(made.admitting[0].approval.body),
+        ],
+        "suspension": [governance.SuspensionBody.decode(made.suspension.suspension.body)],
+        "misbehaviour": [federation.misbehaviour()],
+        "summons": [
+            made.summons,
+            possession.SummonsBody.decode(made.summons.summons.body),
+            possession.ResponseBody.decode(made.response.response.body),
+        ],
+        "breach": [
+            made.breach, possession.Possession.decode(keys.Signed.decode(made.breach.lack).body),
+        ],
+        "compact seal": [replace(sealed, steps=())],
+    }  # fmt: skip
 
 
 def _segments(example: examples.Example) -> str:
@@ -168,13 +206,13 @@ def _segments(example: examples.Example) -> str:
         lines.append(_line(b"\x82", f"Segment of class {klass}: array of 2", 0))
         lines.append(_line(cbor2.dumps(opened.secret), f"secret = {len(opened.secret)} bytes", 1))
         lines.append(_line(bytes((0x80 | len(opened.leaves),)), f"leaves: array of {len(opened.leaves)}", 1))
-        for i, leaf in enumerate(opened.leaves):
-            lines.append(_line(leaf, f"{i}: {_leaf(leaf)}", 2))
+        for i, each in enumerate(opened.leaves):
+            lines.append(_line(each, f"{i}: {_leaf(each)}", 2))
     return "```\n" + "\n".join(lines) + "\n```\n"
 
 
-def _leaf(leaf: bytes) -> str:
-    found = reading.parse_leaf(leaf)
+def _leaf(data: bytes) -> str:
+    found = reading.parse_leaf(data)
     if isinstance(found, tuple):
         return "reading: series {}, offset {} ms, value {}".format(*found)
     return f"transition, {len(found)} bytes" if isinstance(found, bytes) else repr(found)
@@ -193,6 +231,7 @@ def render(text: str) -> str:
 def vectors() -> str:
     """The golden vectors: records by their bytes, and evidence files with what they prove."""
     example = examples.build()
+    made = federation.build()
     records: dict[str, Record] = {
         "genesis": example.chain.genesis,
         "enrolment": example.enrolment,
@@ -202,6 +241,15 @@ def vectors() -> str:
         "receipt": example.receipt,
         "epoch_change": example.epoch_change,
         "finality_proof": example.finality,
+        "federation_genesis": made.chain.genesis,
+        "import": made.imported,
+        "roster": made.roster,
+        "propose": made.admission,
+        "approve": made.admitting[0],
+        "suspend": made.suspension,
+        "summon": made.summons,
+        "respond": made.response,
+        "breach": made.breach,
     }
     evidences = {
         "reading": example.reading,
@@ -209,7 +257,9 @@ def vectors() -> str:
         "status": example.status,
         "alarm": example.alarm_evidence,
         "alarm_in_block": example.both,
-        "cometbft": examples.comet_evidence(examples.recorded_seal(9)),
+        "federation_moved": federation.moved_evidence(recorded.seal(9)),
+        "federation_newcomer": federation.newcomer_evidence(recorded.seal(9)),
+        "federation_unnamed": federation.newcomer_evidence(recorded.seal(9), roster=False),
     }
     return json.dumps(
         {

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from chain import examples
+from chain import examples, federation, recorded
 from hypothesis import strategies as st
 
 import gateway.chain
@@ -18,8 +18,19 @@ from gateway.chain.block import NOTHING_SEEN, Header, Seen
 from gateway.chain.canonical import INT_MAX, INT_MIN, is_text
 from gateway.chain.evidence import Evidence
 from gateway.chain.genesis import Genesis
+from gateway.chain.governance import (
+    ADMIT,
+    APPOINT,
+    CHANGE,
+    DISMISS,
+    MEMBER_GOOD,
+    REMOVE,
+    Member,
+    ProposalBody,
+)
 from gateway.chain.keys import NO_HASH
-from gateway.chain.ordered import EpochChange, EpochChangeBody
+from gateway.chain.leaf import MISBEHAVE, SUSPEND
+from gateway.chain.ordered import Breach, EpochChange, EpochChangeBody
 from gateway.chain.reading import Shedding
 from gateway.chain.record import MAX_MILLIS, Many, Maybe, Nested, Octets, Range, Record, Text, shape
 from gateway.chain.state import StateProof
@@ -96,9 +107,10 @@ def _example(record: type[Record], which: int, name: str, created: int) -> Recor
 @cache
 def _examples() -> tuple[tuple[Genesis, ...], tuple[Evidence, ...]]:
     made = examples.build()
-    sealed = examples.comet_evidence(examples.recorded_seal(9))
-    files = (made.reading, made.restricted, made.status, made.alarm_evidence, made.both, sealed)
-    return (made.chain.genesis, sealed.genesis), files
+    moved = federation.moved_evidence(recorded.seal(9))
+    newcomer = federation.newcomer_evidence(recorded.seal(9))
+    files = (made.reading, made.restricted, made.status, made.alarm_evidence, made.both, moved, newcomer)
+    return (made.chain.genesis, moved.genesis), files
 
 
 def _header(value: Header) -> Header:
@@ -144,6 +156,27 @@ def _shedding(value: Shedding) -> Shedding:
     return replace(value, first=min(value.first, value.last), last=max(value.first, value.last))
 
 
+def _member(value: Member) -> Member:
+    validator = (value.validator + bytes(32))[:32] if value.validator else b""
+    standing = min((MEMBER_GOOD, SUSPEND, MISBEHAVE), key=lambda each: abs(each - value.standing))
+    return replace(value, validator=validator, power=value.power if validator else 0, standing=standing)
+
+
+def _proposal(value: ProposalBody) -> ProposalBody:
+    if value.joining is not None:
+        action, name = (ADMIT if value.time % 2 else CHANGE), ""
+    elif value.authority is not None:
+        action, name = APPOINT, ""
+    else:
+        action, name = (REMOVE if value.time % 2 else DISMISS), value.name or "hub-1"
+    authority = None if value.joining is not None else value.authority
+    return replace(value, action=action, authority=authority, name=name)
+
+
+def _breach(value: Breach) -> Breach:
+    return replace(value, summons=b"" if value.lack else (value.summons + bytes(32))[:32])
+
+
 _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     Header: _header,
     Seen: _seen,
@@ -152,4 +185,7 @@ _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     EpochChange: _change,
     EpochChangeBody: _body,
     Shedding: _shedding,
+    Member: _member,
+    ProposalBody: _proposal,
+    Breach: _breach,
 }

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from chain import examples
+from chain import examples, federation, recorded
 from chain.examples import AUTHORITY, CATALOGUE, DOCUMENT, GATEWAY, GID, HUB, T0, TICKET_KEY, key
 
 from gateway.chain.alarm import RECORDED, UNRECORDED, Alarm, Transition
@@ -170,7 +170,7 @@ class Court:
         return Evidence(1, DOC, part, alarm, self.standing(accepted))
 
     def standing(self, checkpoint: Checkpoint) -> Any:
-        return replace(examples.standing(self.chain, self.enrolment, checkpoint))
+        return replace(examples.standing(self.chain, self.enrolment.encode(), checkpoint))
 
 
 # --- evidence: a file that proves something else than what happened ---------------------------------------
@@ -625,7 +625,7 @@ def test_a_seal_by_another_key_engine_or_chain_is_refused() -> None:
         Seal.embedded(GATEWAY, said),
         Seal.embedded(HUB, replace(said, genesis=bytes(32))),
         replace(checkpoint.seal, engine=COMETBFT),
-        examples.recorded_seal(9),
+        recorded.seal(9),
     ]
     for seal in forged:
         with pytest.raises(ChainError):
@@ -636,9 +636,7 @@ def test_a_seal_by_another_key_engine_or_chain_is_refused() -> None:
 
 def comet() -> tuple[Genesis, CometSeal]:
     """The recorded engine's chain, and a seal of it with at least one change of validators."""
-    return examples.genesis(COMETBFT, examples.comet_validators()), CometSeal.decode(
-        examples.recorded_seal(9).data
-    )
+    return federation.genesis(), recorded.comet_seal(9)
 
 
 def comet_refused(genesis: Genesis, seal: CometSeal) -> None:
