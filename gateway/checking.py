@@ -102,7 +102,7 @@ def _warnings(
 
 
 def _check_simulation(config: Config, catalogue: Catalogue) -> None:
-    from gateway.daemon import make_hardware
+    from gateway.machine import make_hardware
 
     hardware, _ = make_hardware(config, catalogue)
     hardware.close()

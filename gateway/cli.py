@@ -29,7 +29,6 @@ __all__ = ["main"]
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
 
-_LOOK_S: Final = 30.0
 _AGAIN: Final = 75  # EX_TEMPFAIL: the service is started anew
 
 
@@ -78,26 +77,24 @@ def run(path: Path, verbose: bool) -> None:
 
     Example: tocsin-gateway run --config /etc/tocsin/gateway.toml
     """
-    ending = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
     threading.excepthook = _end_with_thread
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    from gateway.daemon import Gateway
+    from gateway.running import Running
 
     # Other threads would wait the default 5 ms for the interpreter before a pin could be driven.
     sys.setswitchinterval(0.001)
-    gateway = Gateway(load_config(path), str(path))
-    gateway.start()
-    while not ending.wait(_LOOK_S) and not gateway.is_mended:
-        pass
+    running = Running(load_config(path), str(path))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: running.end())
+    running.start()
+    is_over = running.wait()
     _log.info("ending")
-    gateway.stop()
-    if not ending.is_set():
+    running.stop()
+    if not is_over:
         _log.critical("the disk takes data again: the gateway ends, to be started anew with it")
         sys.exit(_AGAIN)
 

@@ -3,8 +3,11 @@
 Owns wiring and lifecycle. What the parts do is theirs. The order of starting is that of importance: pins and
 contracts first, then samples, then disk, then network, then enrolment.
 
-Invariant: only a broken configuration, a missing key, or another process on its data keeps a gateway from starting;
-no hub, no disk, no sensor does.
+Invariants:
+* Only a broken configuration, a missing key, or another process on its data keeps a gateway from starting; no hub,
+  no disk, no sensor does.
+* A gateway is of one chain from its start to its end. When another chain takes that over it asks for its turn, and
+  `gateway.running` assembles the next one on the same directory.
 """
 
 from __future__ import annotations
@@ -13,35 +16,39 @@ import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.catalogue import Catalogue, make_catalogue
+from gateway.catalogue import make_catalogue
+from gateway.chain.genesis import Genesis
 from gateway.chain.keys import gateway_id
-from gateway.clock import Clock, SimulatedClock
+from gateway.clock import Clock
 from gateway.config import Config
 from gateway.contracting import first_contracts
 from gateway.contracts.errors import ContractError
 from gateway.control import Control
 from gateway.decider import ContractSet, Decider
 from gateway.enrol import Trust, load_key, load_trust
-from gateway.errors import ConfigError, GatewayError, OutputError, SensorError, StoreError
+from gateway.errors import ConfigError, OutputError, SensorError, StoreError
 from gateway.herald import Herald, check_birth
 from gateway.keeper import Identity, Keeper
 from gateway.logbook import Logbook
+from gateway.machine import data_directory, make_hardware, software
 from gateway.membership import Membership
 from gateway.outputs import Outputs
 from gateway.pruning import Pruner, takes_data
 from gateway.recorder import Recorder
 from gateway.recovery import open_data
+from gateway.reporting import status_of
 from gateway.sampler import Samplers
 from gateway.sensors.base import Hardware
+from gateway.store import Store
+from gateway.succession import adopt
 from gateway.synchrony import Synchrony
 from gateway.writer import Writer
 
-__all__ = ["Gateway", "make_hardware", "software"]
+__all__ = ["Gateway"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,43 +62,51 @@ class Gateway:
     Args:
         config: what to run.
         where: the configuration's name, for messages.
-        hardware: in place of what the configuration names, for tests and benches.
+        hardware: in place of what the configuration names, for tests and benches, or of the gateway before.
+        turn: called when another chain has taken this one over: it is to be stopped and assembled anew.
 
     Raises:
         ConfigError, StoreError, JournalError: it cannot be run.
     """
 
-    def __init__(self, config: Config, where: str, hardware: Hardware | None = None) -> None:
-        self._config, self._where = config, where
+    def __init__(
+        self,
+        config: Config,
+        where: str,
+        hardware: Hardware | None = None,
+        turn: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._config, self._where, self._turn = config, where, turn
+        self._successor: Genesis | None = None
+        self.has_moved = self._keeps_hardware = False
         self.catalogue = make_catalogue(config.sensors, where)
         with contextlib.ExitStack() as opened:
-            self._assemble(_directory(config.data), hardware, opened)
+            self._assemble(data_directory(config.data), hardware, opened)
             self._opened = opened.pop_all()
 
     def _assemble(self, directory: Path, hardware: Hardware | None, opened: contextlib.ExitStack) -> None:
         """Make the parts; `opened` takes what must be closed, whether all of them could be made or not."""
         config, where = self._config, self._where
         self.hardware, self._speed = make_hardware(config, self.catalogue, hardware)
-        opened.callback(self.hardware.close)
+        opened.callback(self._close_hardware)
         clock = self.hardware.clock
         key, is_new = load_key(directory)
         trust = load_trust(Path(config.gateway.trust), directory)
-        self.identity = Identity(trust.hash, gateway_id(key.public), key, secrets.token_bytes(8))
-        found = open_data(directory, trust.hash, self.identity.gateway, config.gateway.bound_ms, clock)
-        self.store = found.store
+        gateway = gateway_id(key.public)
+        self._owes_listings = False
+        found = open_data(directory, trust, gateway, config.gateway.bound_ms, clock, self._prepare)
+        self.store, trust = found.store, found.trust
+        self.identity = Identity(trust.hash, gateway, key, secrets.token_bytes(8))
         for journal in (*found.journals, *(journal for _, journal in found.left)):
             opened.callback(journal.close)
         opened.callback(self.store.close)
         contracts = first_contracts(config.contracts, where, self.store)
         check_birth(self.catalogue.series, contracts.documents)
-        self._owes_listings = False
-        try:
-            self._keep_listings(contracts)
-        except StoreError as error:
-            _log.error("the catalogue cannot be stored yet: %s", error)
-            self._owes_listings = True
         self.keeper = Keeper(
-            self.identity, self.store, whole=found.whole and (is_new or not self.store.is_new)
+            self.identity,
+            self.store,
+            whole=found.whole and (is_new or not self.store.is_new),
+            hubs=lambda: len(config.hubs),
         )
         self.decider = self._make_decider(contracts, clock, opened)
         self.pruner = Pruner(
@@ -102,6 +117,7 @@ class Gateway:
             retain_h=config.gateway.retain_h,
             custodians=lambda: self.membership.custodians,
             note=lambda event: self.recorder.note(event),
+            earlier=lambda: self.membership.earlier,
         )
         self.writer = Writer(
             self.identity,
@@ -136,8 +152,15 @@ class Gateway:
             "%s: gateway %s, %d sensors", software(), self.identity.gateway.hex(), len(self.catalogue.sensors)
         )
 
-    def stop(self) -> None:
-        """End: no more samples, the open block sealed and stored, outputs on their safe side."""
+    def stop(self, *, keep_hardware: bool = False) -> None:
+        """End: no more samples, the open block sealed and stored, outputs on their safe side; idempotent.
+
+        Args:
+            keep_hardware: leave it open, for the next gateway.
+        """
+        if self._ending.is_set():
+            return
+        self._keeps_hardware = keep_hardware
         self._ending.set()
         self._wake.set()
         self._control.stop()
@@ -228,13 +251,40 @@ class Gateway:
             series=self.catalogue.series,
             unwritten=self.writer.unwritten,
             roots=lambda: (self.catalogue.listing.root, self.recorder.contracts.listing.root),
+            succeeded=self._succeed,
         )
 
-    def _keep_listings(self, contracts: ContractSet) -> None:
+    def _succeed(self, successor: Genesis) -> None:
+        """Belong to the chain that takes this one over; where the disk does not take that now, later."""
+        if self.has_moved:
+            return
+        self._successor = successor
+        self._move(successor)
+
+    def _move(self, successor: Genesis) -> None:
+        genesis = self.membership.genesis
+        assert genesis is not None, "its hub was heard"
+        self.keeper.close()
+        self.store.acknowledge_for(each.name for each in self._config.hubs)
+        adopt(self.store, genesis, successor)
+        self.has_moved = True
+        _log.warning("chain %s takes this one over: on to it", successor.hash.hex()[:16])
+        self._turn()
+
+    def _prepare(self, store: Store) -> None:
+        """Keep what blocks of this boot name, before those of the boot before are looked at."""
+        contracts = first_contracts(self._config.contracts, self._where, store)
+        try:
+            self._keep_listings(store, contracts)
+        except StoreError as error:
+            _log.error("the catalogue cannot be stored yet: %s", error)
+            self._owes_listings = True
+
+    def _keep_listings(self, store: Store, contracts: ContractSet) -> None:
         """Keep what blocks of this boot name, so that they can be explained after a change of configuration."""
         series = [each.encode() for each in self.catalogue.series]
-        self.store.add_listing(self.catalogue.listing.root, series)
-        self.store.add_listing(contracts.listing.root, contracts.documents)
+        store.add_listing(self.catalogue.listing.root, series)
+        store.add_listing(contracts.listing.root, contracts.documents)
 
     def _loose(self) -> list[bytes]:
         """Return the bodies of transitions that stand in no block, as far as the store can be read."""
@@ -250,8 +300,14 @@ class Gateway:
             return
         self.pruner.care()
         if self._owes_listings:
-            self._keep_listings(self.recorder.contracts)
+            self._keep_listings(self.store, self.recorder.contracts)
             self._owes_listings = False
+        if self._successor is not None and not self.has_moved:
+            self._move(self._successor)
+
+    def _close_hardware(self) -> None:
+        if not self._keeps_hardware:
+            self.hardware.close()
 
     def _close_outputs(self) -> None:
         try:
@@ -290,65 +346,4 @@ class Gateway:
 
     def status(self) -> dict[str, Any]:
         """Return what a person asks first, as plain values for JSON."""
-        head, states = self.keeper.head, self.recorder.conditions()
-        return {
-            "gateway": self.identity.gateway.hex(),
-            "software": software(),
-            "contracts": {
-                name: {"condition": c, "faults": list(faults)} for name, (c, faults) in states.items()
-            },
-            "outputs": sorted(self.outputs.active),
-            "faults": self.recorder.faults,
-            "lost": self.recorder.lost,
-            "head": [head.epoch, head.height],
-            "publishing": self.keeper.is_confirmed,
-            "hubs": [hub.is_connected for hub in self.hubs],
-            "troubles": self._troubles(),
-        }
-
-    def _troubles(self) -> list[str]:
-        worn = [] if self.store.is_writable else ["the data directory cannot be written: nothing is recorded"]
-        return [*worn, *(hub.trouble for hub in self.hubs if hub.trouble)]
-
-
-def make_hardware(
-    config: Config, catalogue: Catalogue, given: Hardware | None = None
-) -> tuple[Hardware, float]:
-    """Return the hardware a configuration names, real or simulated, and how fast its clock runs.
-
-    Raises:
-        ConfigError: the simulation cannot be set up.
-    """
-    if given is None:
-        given = _configured_hardware(config, catalogue)
-    return given, given.clock.speed if isinstance(given.clock, SimulatedClock) else 1.0
-
-
-def _configured_hardware(config: Config, catalogue: Catalogue) -> Hardware:
-    if config.simulation is None:
-        from gateway.sensors.hardware import PiHardware
-
-        return PiHardware()
-    from gateway.simulation.simulation import Simulation
-
-    sensors = [(plan.name, plan.driver, plan.options) for plan in catalogue.sensors]
-    try:
-        return Simulation.from_table(config.simulation, sensors, where="simulation")
-    except (GatewayError, ContractError) as error:
-        raise ConfigError(str(error)) from error
-
-
-def software() -> str:
-    """Return this program's name and version."""
-    try:
-        return f"tocsin-gateway {version('tocsin')}"
-    except PackageNotFoundError:
-        return "tocsin-gateway"
-
-
-def _directory(path: Path) -> Path:
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path}: the data directory cannot be made: {error.strerror}") from error
-    return path
+        return status_of(self)

@@ -1,32 +1,40 @@
 """What one hub says to this gateway, checked and acted upon.
 
-Owns the verification of everything that arrives from a hub, under the genesis alone, and what it changes in the
-store and the keeper. It does not own sending (`gateway.sync`).
+Owns the verification of everything that arrives from a hub, under the genesis and what was verified before, and
+what it changes in the store and the keeper. It does not own sending (`gateway.sync`), nor who belongs to the chain
+(`gateway.federation`).
 
 Invariants:
 * Nothing is believed for where it came from: answers, states and requests are signed by the hub, receipts and
-  finality prove themselves, grants and commands are an authority's.
+  finality prove themselves, grants and commands are an authority's. One hub may hand on what another has signed.
+* In a federation no single hub's word for standing, epoch or head is enough: an answer proves them.
 * An answer counts only for this boot's latest birth; a hub's state never goes back in version.
+* One part of a message that does not hold takes nothing from the others.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.chain.errors import BadRecord, ChainError
-from gateway.chain.genesis import EMBEDDED, Genesis, Hub
-from gateway.chain.governance import founding_roster
+from gateway.chain.custody import Receipt as CustodyReceipt
+from gateway.chain.entries import GatewayEntry, gateway_key
+from gateway.chain.errors import BadProof, BadRecord, ChainError, UnknownSigner
+from gateway.chain.genesis import EMBEDDED, Genesis
+from gateway.chain.governance import MEMBER_GOOD, Member
 from gateway.chain.keys import ALARM_RECEIPT, ANSWER, HUB_STATE, REQUEST, Signed
 from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.messages import AlarmReceipt, Answer, HeaderFinality, HubState, Receipts, Request
+from gateway.chain.ordered import NOWHERE
 from gateway.errors import StoreError
+from gateway.federation import Federation
 from gateway.holdings import Holdings, Receipt
 from gateway.keeper import Identity, Keeper
 from gateway.orders import Orders
 from gateway.store import Store
+from gateway.succession import check_successor
 from gateway.topics import read_receipt
 
 __all__ = ["Heard", "Hearing"]
@@ -44,7 +52,7 @@ class Heard:
     Attributes:
         answered: an answer to the latest birth came.
         online: what the hub's state says.
-        received: numbers of blocks that now have a receipt.
+        received: numbers of blocks that now have a receipt, by the name of the hub that keeps them.
         alarms: hashes of transitions that the hub has on its disk.
         forgotten: that could not be kept in the store.
         resend: heights asked for again.
@@ -53,7 +61,7 @@ class Heard:
 
     answered: bool = False
     online: bool | None = None
-    received: Sequence[int] = ()
+    received: Mapping[str, Sequence[int]] = field(default_factory=dict)
     alarms: Sequence[bytes] = ()
     forgotten: bool = False
     resend: tuple[int, int] | None = None
@@ -63,17 +71,47 @@ class Heard:
 class Hearing:
     """Reads what one hub says; one thread calls it. Raises StoreError as the store does.
 
-    Attributes:
-        trouble: what is wrong with the hub's chain, for people; empty while nothing is.
+    Args:
+        name: of the hub; the roster may come to know it only later.
+        succeeded: told of the chain that takes this one over.
     """
 
     def __init__(
-        self, identity: Identity, genesis: Genesis, hub: Hub, store: Store, keeper: Keeper, orders: Orders
+        self,
+        identity: Identity,
+        federation: Federation,
+        name: str,
+        store: Store,
+        keeper: Keeper,
+        orders: Orders,
+        succeeded: Callable[[Genesis], None],
     ) -> None:
-        self._identity, self._genesis, self._hub = identity, genesis, hub
+        self._identity, self._federation, self._genesis = identity, federation, federation.genesis
+        self._name, self._succeeded = name, succeeded
         self._store, self._holdings, self._keeper, self._orders = store, Holdings(store), keeper, orders
-        self._state_version = -1
-        self.trouble = ""
+        self._state_version: tuple[bytes, int] = b"", -1
+        self._trouble = ""
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the roster names the hub, so that its word can be told from others'."""
+        return self._federation.member(self._name) is not None
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the hub is a member in good standing."""
+        member = self._federation.member(self._name)
+        return member is not None and member.standing == MEMBER_GOOD
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the hub or its chain, for people; empty while nothing is."""
+        member = self._federation.member(self._name)
+        if member is None:
+            return f"hub {self._name} is no member of the chain as far as it is known here: it waits"
+        if member.standing != MEMBER_GOOD:
+            return f"hub {self._name} is suspended: its word does not count"
+        return self._trouble
 
     def hear(self, kind: str, payload: bytes, birth: int) -> Heard:
         """Act on a message of a kind of topic.
@@ -95,6 +133,8 @@ class Hearing:
                 self._orders.grant(Signed.decode(payload))
             case "command":
                 self._orders.command(Signed.decode(payload))
+            case "successor":
+                self._successor(payload)
         return Heard()
 
     def _receipt(self, payload: bytes, birth: int) -> Heard:
@@ -108,60 +148,89 @@ class Hearing:
         raise AssertionError("read_receipt returns one of three")
 
     def _answer(self, signed: Signed, birth: int) -> Heard:
-        answer = Answer.decode(signed.verify(ANSWER, self._hub.key))
+        answer = Answer.decode(signed.verify(ANSWER, self._speaker().key))
         self._require(answer.genesis, answer.gateway, "the answer")
         if (answer.boot, answer.version) != (self._identity.boot, birth):
             return Heard()
-        sealed = answer.checkpoint.verify(self._genesis)
+        sealed = self._federation.verify(answer.checkpoint)
+        self._check_entry(answer)
         self._watch(answer.standing, sealed.height)
         self._keeper.see(answer.checkpoint, sealed)
-        self._keeper.consider(answer)
+        self._keeper.consider(answer, sealed.height)
         return Heard(answered=True)
 
+    def _check_entry(self, answer: Answer) -> None:
+        """Check that an answer says what the state under its checkpoint says. Raises BadProof."""
+        if answer.entry is None:
+            if self._genesis.engine != EMBEDDED:
+                raise BadProof(f"hub {self._name} answers without proof, and is not the only one")
+            return
+        value = answer.entry.holds(answer.checkpoint.app, gateway_key(self._identity.gateway))
+        said = answer.standing, answer.epoch, answer.head
+        entry = GatewayEntry.decode(value) if value else None
+        if said != ((entry.standing, entry.epoch, entry.head) if entry else (_UNKNOWN, 0, NOWHERE)):
+            raise BadProof(f"hub {self._name} says of this gateway what the state beside it does not show")
+
     def _receipts(self, receipts: Receipts) -> Heard:
-        rows = []
+        rows, final = [], None
         for each in receipts.custody:
-            promise, hub = each.verify(self._genesis, founding_roster(self._genesis))
-            stored = self._store.at(promise.height)
-            if promise.gateway == self._identity.gateway and stored and stored.hash == promise.hash:
-                kept = promise.classes, promise.keep_until
-                rows.append(Receipt(stored.number, hub.name, hub.agency, *kept, each.encode()))
-        final = self._final(receipts.finality) if receipts.finality else None
+            try:
+                rows += self._custody(each)
+            except ChainError as error:
+                _log.warning("a receipt from hub %s is refused: %s", self._name, error)
+        try:
+            final = self._final(receipts.finality) if receipts.finality else None
+        except ChainError as error:
+            _log.warning("finality from hub %s is refused: %s", self._name, error)
         if rows or final is not None:
             self._holdings.add_receipts(rows, final)
-        return Heard(received=[row.number for row in rows if row.hub == self._hub.name])
+        hubs = {row.hub for row in rows}
+        return Heard(received={hub: [row.number for row in rows if row.hub == hub] for hub in hubs})
+
+    def _custody(self, receipt: CustodyReceipt) -> list[Receipt]:
+        """Return the row of a receipt, whichever hub it is of; none where it is for no block of ours."""
+        promise, hub = receipt.verify(self._genesis, self._federation.roster)
+        self._federation.speaker(hub.key)
+        stored = self._store.at(promise.height)
+        if promise.gateway != self._identity.gateway or stored is None or stored.hash != promise.hash:
+            return []
+        kept = promise.classes, promise.keep_until, receipt.encode(), hub.key
+        return [Receipt(stored.number, hub.name, hub.agency, *kept)]
 
     def _final(self, finality: HeaderFinality) -> int | None:
-        at = finality.position
+        at, proof = finality.position, finality.proof
         leaf = LogLeaf(HEADERS, self._identity.gateway, at.epoch, at.height, at.hash)
-        self._keeper.see(finality.proof.checkpoint, finality.proof.verify(leaf, self._genesis))
+        self._keeper.see(proof.checkpoint, self._federation.verify_final(proof, leaf))
         stored = self._store.at(at.height)
         return stored.number if stored and stored.position == at else None
 
     def _alarm_receipt(self, signed: Signed) -> Heard:
-        receipt = AlarmReceipt.decode(signed.verify(ALARM_RECEIPT, self._hub.key))
+        receipt = AlarmReceipt.decode(signed.verify(ALARM_RECEIPT, self._member().key))
         self._require(receipt.genesis, receipt.gateway, "the alarm receipt")
         try:
-            self._store.acknowledge(self._hub.name, receipt.alarms)
+            self._store.acknowledge(self._name, receipt.alarms)
         except StoreError as error:  # on a full disk they are sent once more after a restart, no worse
             _log.error("acknowledgement of %d alarms cannot be kept: %s", len(receipt.alarms), error)
             return Heard(alarms=receipt.alarms, forgotten=True)
         return Heard(alarms=receipt.alarms)
 
     def _state(self, signed: Signed) -> Heard:
-        state = HubState.decode(signed.verify(HUB_STATE, self._hub.key))
+        """Take up what a hub's state proves, whoever says it, and then what the hub says of itself."""
+        state = HubState.decode(signed.body)
         self._genesis.require(state.genesis, "the hub's state")
-        if state.version < self._state_version:
-            return Heard()
-        self._state_version = state.version
         try:
-            self._keeper.see(state.checkpoint, state.checkpoint.verify(self._genesis))
+            self._keeper.see(state.checkpoint, self._federation.learn(state.checkpoint, state.roster))
         except ChainError as error:
-            _log.warning("checkpoint in the state of hub %s is refused: %s", self._hub.name, error)
+            _log.warning("checkpoint in the state of hub %s is refused: %s", self._name, error)
+        key = self._member().key
+        signed.verify(HUB_STATE, key)
+        if self._state_version > (key, state.version) and self._state_version[0] == key:
+            return Heard()
+        self._state_version = key, state.version
         return Heard(online=bool(state.online))
 
     def _request(self, signed: Signed) -> Heard:
-        request = Request.decode(signed.verify(REQUEST, self._hub.key))
+        request = Request.decode(signed.verify(REQUEST, self._speaker().key))
         self._require(request.genesis, request.gateway, "the request")
         if request.boot != self._identity.boot:
             return Heard()
@@ -169,16 +238,34 @@ class Hearing:
             return Heard(rebirth=True)
         return Heard(resend=(request.first, request.last))
 
+    def _successor(self, payload: bytes) -> None:
+        if not payload:  # a retained message that was taken back
+            return
+        successor = Genesis.decode(payload)
+        if successor.hash != self._genesis.hash:
+            check_successor(successor, self._genesis, self._keeper.seen.height)
+            self._succeeded(successor)
+
     def _watch(self, standing: int, height: int) -> None:
         """Hold a hub's fresh answer against what it has sealed before; one hub makes all final blocks of its chain."""
         seen, trouble = self._keeper.seen.height, ""
         if self._genesis.engine == EMBEDDED and height + _BEHIND < seen:
             trouble = f"is at final block {height} and has sealed {seen} before: its chain went back"
-        elif standing == _UNKNOWN and seen:
+        elif standing == _UNKNOWN and seen and self._genesis.engine == EMBEDDED:
             trouble = "does not know this gateway, whose blocks it has made final"
-        if trouble and trouble != self.trouble:
-            _log.error("hub %s %s", self._hub.name, trouble)
-        self.trouble = trouble
+        trouble = trouble and f"hub {self._name} {trouble}"
+        if trouble and trouble != self._trouble:
+            _log.error("%s", trouble)
+        self._trouble = trouble
+
+    def _member(self) -> Member:
+        member = self._federation.member(self._name)
+        if member is None:
+            raise UnknownSigner(f"hub {self._name} is in no roster that this gateway has verified")
+        return member
+
+    def _speaker(self) -> Member:
+        return self._federation.speaker(self._member().key)
 
     def _require(self, genesis: bytes, gateway: bytes, what: str) -> None:
         self._genesis.require(genesis, what)

@@ -1,9 +1,12 @@
 """Who keeps our blocks, which of them are final, and which bodies and summaries may go.
 
-Owns the rows of receipts and finality, and the questions that pruning asks. It does not own the answers' use
-(`gateway.pruning`) nor the blocks themselves (`gateway.store`).
+Owns the rows of receipts and finality, whose receipts count, and the questions that pruning asks. It does not own
+the answers' use (`gateway.pruning`) nor the blocks themselves (`gateway.store`).
 
-Invariant: only bodies and summaries are ever deleted here.
+Invariants:
+* Only bodies and summaries are ever deleted here.
+* A receipt counts for as long as its hub's key is a member's in good standing. Blocks of an earlier chain have
+  theirs from that chain, and need as many as it asked for.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ __all__ = ["Holdings", "Receipt"]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A verified custody receipt of one hub for one block."""
+    """A verified custody receipt of one hub, by the key that signed it, for one block."""
 
     number: int
     hub: str
@@ -26,6 +29,7 @@ class Receipt:
     classes: int
     keep_until_ms: int
     body: bytes
+    key: bytes = b""
 
 
 class Holdings:
@@ -41,21 +45,39 @@ class Holdings:
         """
         with self._database.transaction() as run:
             for each in receipts:
+                promise = each.classes, each.keep_until_ms, each.body, each.key
                 run(
-                    "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?, ?, ?, ?)",
-                    (each.number, each.hub, each.agency, each.classes, each.keep_until_ms, each.body),
+                    "INSERT OR REPLACE INTO receipts (number, hub, agency, classes, keep_until_ms, body, key)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (each.number, each.hub, each.agency, *promise),
                 )
             if final is not None:
                 run("UPDATE blocks SET final = 1 WHERE number <= ? AND height > 0 AND final = 0", (final,))
 
-    def prunable(self, custodians: int, before_ms: int, now_ms: int, limit: int) -> list[int]:
-        """Return final blocks that enough agencies keep for us and that ended before a time, oldest first."""
+    def trust(self, keys: Iterable[bytes]) -> None:
+        """Say whose receipts count from now on: those of these hub keys."""
+        with self._database.transaction() as run:
+            run("DELETE FROM custodians WHERE key != x''")
+            for key in keys:
+                run("INSERT OR IGNORE INTO custodians VALUES (?)", (key,))
+
+    def prunable(
+        self, custodians: int, before_ms: int, now_ms: int, limit: int, *, earlier: tuple[int, int] = (0, 1)
+    ) -> list[int]:
+        """Return final blocks that enough agencies keep for us and that ended before a time, oldest first.
+
+        Args:
+            earlier: the last block of earlier chains, and how many agencies those asked for.
+        """
         rows = self._database.all(
             "SELECT number FROM blocks WHERE held = 1 AND final = 1 AND ended_ms < ? AND (SELECT count(DISTINCT"
             " agency) FROM receipts WHERE number = blocks.number AND classes & blocks.classes = blocks.classes"
-            " AND keep_until_ms > ?) >= ? ORDER BY number LIMIT ?",
+            " AND keep_until_ms > ? AND (number <= ? OR key IN (SELECT key FROM custodians)))"
+            " >= CASE WHEN number <= ? THEN ? ELSE ? END ORDER BY number LIMIT ?",
             before_ms,
             now_ms,
+            earlier[0],
+            *earlier,
             custodians,
             limit,
         )

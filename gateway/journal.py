@@ -110,7 +110,7 @@ class Journal:
             raise ValueError(f"journal size must be a multiple of {PAGE}, at least {MIN_SIZE}, not {size}")
         if loss_bound_ms < 0:
             raise ValueError(f"the loss bound must not be negative, but is {loss_bound_ms} ms")
-        self._path, self._wanted_size, self._loss_bound_ms, self._clock = path, size, loss_bound_ms, clock
+        self.path, self._wanted_size, self._loss_bound_ms, self._clock = path, size, loss_bound_ms, clock
         self._state = threading.RLock()  # guards everything below
         self._syncing = threading.Lock()  # one sync at a time; taken before _state
         self._failure: OSError | None = None
@@ -175,7 +175,7 @@ class Journal:
             self._refuse_after_failure()
             if len(record) > self.room:
                 raise JournalFull(
-                    f"{self._path}: no room for {len(record)} bytes; seal the open block and reset"
+                    f"{self.path}: no room for {len(record)} bytes; seal the open block and reset"
                 )
             sequence = self.next_sequence
             self._write(record)
@@ -291,14 +291,14 @@ class Journal:
             self._oldest_unsynced_ms = self._clock.monotonic_ms()
 
     def _replace_file(self, slot: Slot) -> None:
-        file = create_file(self._path, slot)
+        file = create_file(self.path, slot)
         os.close(self._file)
         self._file = file
 
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:
             raise JournalError(
-                f"{self._path}: unusable until the open block is stored and this reset: {self._failure}"
+                f"{self.path}: unusable until the open block is stored and this reset: {self._failure}"
             ) from self._failure
 
     @contextlib.contextmanager
@@ -310,5 +310,5 @@ class Journal:
         except OSError as error:
             self._failure = error
             raise JournalError(
-                error.errno, f"cannot {action} the journal: {error.strerror}", str(self._path)
+                error.errno, f"cannot {action} the journal: {error.strerror}", str(self.path)
             ) from error

@@ -5,35 +5,43 @@ is continued or changed. It does not own messages (`gateway.sync`) nor the leave
 
 Invariants:
 * (epoch, height) is signed at most once. After each start nothing is signed until a hub's answer to this boot's
-  birth has named what the chain knows (`consider`); until then blocks are kept as drafts.
+  birth has named what the chain knows (`consider`); until then blocks are kept as drafts. Of several hubs one is
+  enough, after a while in which the others may name more.
 * The epoch goes on only if the store recovered whole, is of that epoch, and lacks nothing the chain knows.
   Otherwise a change is signed, which owns up to every signed block above the final head; when it is in force,
   those blocks are signed anew above that head, their leaves and segments as they were.
 * What was found not whole stays so, over restarts, until a new epoch is in force; what the chain knew then and
   the store lacks is forgone, and no reason for another epoch.
-* The seal seen never goes back.
+* The seal seen never goes back in a chain.
+* A gateway that its chain's successor has imported closes its old head under the new genesis; what was never final
+  is signed anew there, and what was belongs to the earlier chain: it is sent to nobody any more.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Final, cast
 
+from gateway.answers import Answers
 from gateway.chain.block import NOTHING_SEEN, Header, Seen, header_hash
 from gateway.chain.canonical import decode, encode
 from gateway.chain.entries import GOOD
 from gateway.chain.finality import Checkpoint, Sealed
 from gateway.chain.keys import BLOCK, EPOCH, NO_HASH, SUITE, SigningKey
+from gateway.chain.leaf import IMPORT
 from gateway.chain.messages import Answer
 from gateway.chain.ordered import MAX_ORPHANS, NOWHERE, EpochChange, EpochChangeBody, Position
 from gateway.openblock import Draft
-from gateway.store import Signature, Store, Stored
+from gateway.store import MOVED, Signature, Store, Stored
 
-__all__ = ["Identity", "Keeper"]
+__all__ = ["EPOCH_STATE", "Identity", "Keeper"]
 
-_NOT_WHOLE, _LACKING, _ASKED = 1, 2, 3
+_NOT_WHOLE, _LACKING, _ASKED, _MOVED = 1, 2, 3, 4
+
+EPOCH_STATE: Final = ("change",)
+"""Small values that are of one chain: the next begins without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,13 @@ class Identity:
 class Keeper:
     """Signs headers. Methods may be called from any thread; they raise `StoreError` as the store does."""
 
-    def __init__(self, identity: Identity, store: Store, *, whole: bool) -> None:
+    def __init__(
+        self, identity: Identity, store: Store, *, whole: bool, hubs: Callable[[], int] = lambda: 1
+    ) -> None:
+        """`hubs` says how many hubs may answer a birth."""
         self._identity = identity
         self._store = store
+        self._answers = Answers(hubs)
         self._lock = threading.RLock()
         if not whole and store.is_writable:
             store.put({"whole": b"\0"})
@@ -60,11 +72,11 @@ class Keeper:
         self._change = _read_change(store.get("change"))
         self._base = _read_position(store.get("base"))
         self._forgone = frozenset(_read_hashes(store.get("forgone")))
-        self._asked = False
-        self._confirmed = False
+        self._asked = self._renewed = self._closed = self._confirmed = False
         head = store.head()
         # The seal seen needs no row: the head's header names it, and the next answer brings a newer one.
-        self._seen = Header.decode(head.header).seen if head else NOTHING_SEEN
+        header = Header.decode(head.header) if head else None
+        self._seen = header.seen if header and header.genesis == identity.genesis else NOTHING_SEEN
         self._head = head.position if head and head.height > self._base.height else self._base
 
     @property
@@ -117,33 +129,46 @@ class Keeper:
         """Let the next answer lead to a new epoch, because an operator wants one."""
         self._asked = True
 
-    def consider(self, answer: Answer) -> EpochChange | None:
-        """Act on a verified answer to this boot's birth, whose checkpoint was `see`n.
+    def close(self) -> None:
+        """Sign nothing any more: another chain takes this one over."""
+        with self._lock:
+            self._closed, self._confirmed = True, False
+
+    def consider(self, answer: Answer, height: int = 0) -> EpochChange | None:
+        """Act on a verified answer to this boot's birth, whose checkpoint, of this height, was `see`n.
 
         Returns:
             The epoch change to send, and to send again until an answer names its epoch; None when the epoch
-            goes on (`is_confirmed`), or when nothing may be sent because the gateway is not in good standing.
+            goes on (`is_confirmed`), when another hub has to be heard, or when nothing may be sent because the
+            gateway is not in good standing.
         """
         with self._lock:
-            if answer.standing != GOOD or not self._store.is_writable:
-                self._confirmed = False  # what cannot be kept is not signed either
-                return None
-            if self._is_in_force(answer):
-                self._adopt(answer)
-                return None
-            reason = self._reason(answer)
-            if reason is None:
+            taken = self._answers.take(answer, height, self._epoch, self._store.final_height())
+            return self._change if taken is None else self._heed(taken)
+
+    def _heed(self, answer: Answer) -> EpochChange | None:
+        if answer.standing not in (GOOD, IMPORT) or not self._store.is_writable or self._closed:
+            self._confirmed = False  # what cannot be kept is not signed either
+            return None
+        if self._is_in_force(answer):
+            self._adopt(answer)
+            return None
+        reason = self._reason(answer)
+        if reason is None:
+            if self._confirmed or self._answers.is_complete:
                 self._confirm()
-                return None
-            self._confirmed = False
-            if self._change is None or not self._fits(self._change, answer):
-                change = self._sign_change(answer, reason)
-                self._store.put({"change": change.encode()})
-                self._change = change
-            return self._change
+            return None
+        self._confirmed = False
+        if self._change is None or not self._fits(self._change, answer):
+            change = self._sign_change(answer, reason)
+            self._store.put({"change": change.encode()})
+            self._change = change
+        return self._change
 
     def _reason(self, answer: Answer) -> int | None:
         """Say why the epoch cannot go on."""
+        if answer.standing == IMPORT:
+            return _MOVED
         if not self._whole:
             return _NOT_WHOLE
         if answer.epoch != self._epoch or self._lacks(answer):
@@ -151,9 +176,13 @@ class Keeper:
         return _ASKED if self._asked else None
 
     def _lacks(self, answer: Answer) -> bool:
+        if answer.head.height and answer.head != self._base and not self._store.has_hash(answer.head.hash):
+            return True
+        if (
+            self._renewed
+        ):  # an epoch that began in this boot began with all there was: the rest is one hub's word
+            return False
         known = [each for each in answer.known if each.epoch == answer.epoch]
-        if answer.head.height and answer.head != self._base:
-            known.append(answer.head)
         return any(not self._store.has_hash(each.hash) for each in known) or bool(self._missing(answer))
 
     def _missing(self, answer: Answer) -> frozenset[bytes]:
@@ -175,7 +204,7 @@ class Keeper:
             self._head = signatures[-1].position
 
     def _is_in_force(self, answer: Answer) -> bool:
-        if self._change is None:
+        if self._change is None or answer.standing == IMPORT:
             return False
         body = EpochChangeBody.decode(self._change.body)
         if body.epoch != answer.epoch or body.closes != answer.head:
@@ -194,16 +223,26 @@ class Keeper:
             "forgone": encode(sorted(forgone)),
             "change": None,
             "whole": None,
+            **self._left_behind(answer.head),
         }
         self._store.sign_blocks(signatures, orphans, values)
         self._epoch, self._base, self._forgone = answer.epoch, answer.head, forgone
-        self._whole, self._change, self._asked, self._confirmed = True, None, False, True
+        self._whole, self._change, self._asked, self._confirmed, self._renewed = True, None, False, True, True
         self._head = signatures[-1].position if signatures else answer.head
+
+    def _left_behind(self, head: Position) -> Mapping[str, bytes]:
+        """Return the note of which blocks stay with an earlier chain, where the change in force came from one."""
+        assert self._change is not None
+        if EpochChangeBody.decode(self._change.body).reason != _MOVED:
+            return {}
+        last = self._store.last_up_to(head.height)
+        return {MOVED: last.to_bytes(8, "big")}
 
     def _fits(self, change: EpochChange, answer: Answer) -> bool:
         body = EpochChangeBody.decode(change.body)
         return (
-            body.epoch == answer.epoch + 1
+            (body.reason == _MOVED) == (answer.standing == IMPORT)
+            and body.epoch == answer.epoch + 1
             and body.closes == answer.head
             and set(answer.known) <= set(body.orphans)
         )
@@ -235,7 +274,10 @@ class Keeper:
     def _sign(self, number: int, header: Header, after: Position, epoch: int) -> Signature:
         height = after.height + 1
         previous = after.hash if after.height else NO_HASH
-        data = replace(header, epoch=epoch, height=height, previous=previous, seen=self._seen).encode()
+        genesis = self._identity.genesis
+        data = replace(
+            header, genesis=genesis, epoch=epoch, height=height, previous=previous, seen=self._seen
+        ).encode()
         position = Position(epoch, height, header_hash(data))
         return Signature(number, position, data, self._identity.key.sign(BLOCK, data))
 

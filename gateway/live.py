@@ -15,8 +15,8 @@ import click
 
 from gateway.catalogue import Channel, SensorPlan, make_catalogue
 from gateway.config import Config
-from gateway.daemon import make_hardware
 from gateway.errors import SensorError
+from gateway.machine import make_hardware
 from gateway.sampler import Samplers
 
 __all__ = ["follow"]

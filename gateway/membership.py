@@ -1,16 +1,18 @@
 """How a gateway belongs to its region: enrolled once, then in touch with every configured hub.
 
 Owns the thread that enrols, the hubs' senders and their life. It does not own the enrolment itself
-(`gateway.enrol`) nor what is sent (`gateway.sync`).
+(`gateway.enrol`), what is sent (`gateway.sync`), nor who belongs to the chain (`gateway.federation`).
 
-Invariant: whatever goes wrong here is tried again; it never touches recording, decisions or pins.
+Invariants:
+* Whatever goes wrong here is tried again; it never touches recording, decisions or pins.
+* A hub that the genesis does not name has its sender all the same: the roster may name it later.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,13 +22,16 @@ from gateway.clock import Clock
 from gateway.config import Config, EnrolmentTable
 from gateway.enrol import EnrolmentRefused, Trust, enrol, erase_ticket
 from gateway.errors import GatewayError
+from gateway.federation import Federation
 from gateway.herald import Herald
 from gateway.keeper import Identity, Keeper
 from gateway.orders import Orders
 from gateway.recorder import Recorder
 from gateway.store import Store, Transition
+from gateway.succession import chains, remember
 
 if TYPE_CHECKING:
+    from gateway.mouth import Mouth
     from gateway.sync import HubSync
 
 __all__ = ["Membership"]
@@ -45,6 +50,7 @@ class Membership:
         series: the catalogue in force.
         unwritten: transitions that have no row yet.
         roots: of the catalogue and the contract set in force.
+        succeeded: told of the chain that takes this one over.
     """
 
     def __init__(
@@ -62,12 +68,13 @@ class Membership:
         series: Sequence[Series],
         unwritten: Callable[[], Sequence[Transition]],
         roots: Callable[[], tuple[bytes, bytes]],
+        succeeded: Callable[[Genesis], None],
     ) -> None:
         self._config, self._where, self._trust, self._identity = config, where, trust, identity
         self._store, self._keeper, self._herald = store, keeper, herald
         self._recorder, self._clock, self._series = recorder, clock, series
-        self._unwritten, self._roots = unwritten, roots
-        self._genesis = trust.genesis
+        self._unwritten, self._roots, self._succeeded = unwritten, roots, succeeded
+        self._federation = Federation(trust.genesis, store) if trust.genesis else None
         self._hubs: list[HubSync] = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
@@ -78,9 +85,20 @@ class Membership:
         return tuple(self._hubs)
 
     @property
+    def genesis(self) -> Genesis | None:
+        """The chain's genesis, once it is known."""
+        return self._federation.genesis if self._federation else None
+
+    @property
     def custodians(self) -> int | None:
         """How many agencies must keep a body before it may be pruned here; None while that is not known."""
-        return self._genesis.custodians if self._genesis else None
+        return self._federation.custodians if self._federation else None
+
+    @property
+    def earlier(self) -> tuple[int, int]:
+        """The last block of earlier chains, and how many agencies the one before this asked to keep a body."""
+        older = chains(self._store)[:-1]
+        return self._store.moved, older[-1].custodians if older else 1
 
     def start(self) -> None:
         """Begin, and return at once."""
@@ -107,32 +125,12 @@ class Membership:
         genesis = self._enrolled()
         if genesis is None or self._ending.is_set():
             return
-        self._genesis = genesis
+        if self._federation is None:
+            self._federation = Federation(genesis, self._store)
         # Here, not above: the first sample does not wait for the network's libraries.
-        from gateway.sync import HubSync, Mouth
+        from gateway.sync import HubSync
 
-        orders = Orders(
-            self._identity,
-            genesis,
-            self._recorder,
-            self._store,
-            self._keeper,
-            self._clock,
-            self._series,
-            self.changed,
-        )
-        mouth = Mouth(
-            self._identity,
-            genesis,
-            self._config.gateway.region,
-            self._store,
-            self._keeper,
-            self._herald,
-            orders,
-            self._config.gateway.heartbeat_s,
-            self._unwritten,
-            self._roots,
-        )
+        mouth = self._mouth(self._federation)
         for table in self._config.hubs:
             try:
                 hub = HubSync(table, mouth)
@@ -141,6 +139,40 @@ class Membership:
                 continue
             hub.start()
             self._hubs.append(hub)
+
+    def _mouth(self, federation: Federation) -> Mouth:
+        from gateway.mouth import Mouth
+
+        orders = Orders(
+            self._identity,
+            federation,
+            self._recorder,
+            self._store,
+            self._keeper,
+            self._clock,
+            self._series,
+            self.changed,
+        )
+        return Mouth(
+            self._identity,
+            federation,
+            self._config.gateway.region,
+            self._store,
+            self._keeper,
+            self._herald,
+            orders,
+            self._config.gateway.heartbeat_s,
+            self._unwritten,
+            self._roots,
+            self._receipted,
+            self._succeeded,
+        )
+
+    def _receipted(self, numbers: Mapping[str, Sequence[int]]) -> None:
+        """Tell every hub's sender of the receipts that are in the store, whoever brought them."""
+        for hub in self._hubs:
+            if hub.name in numbers:
+                hub.receipted(numbers[hub.name])
 
     def _enrolled(self) -> Genesis | None:
         """Return the genesis of the chain, once this gateway is enrolled there; None at the end or for want of one."""
@@ -165,6 +197,7 @@ class Membership:
                     table, self._identity.key, gateway.name, gateway.region, self._trust, self._config.data
                 )
                 self._store.put({_ENROLLED: b"\1"})
+                remember(self._store, genesis)
                 erase_ticket(Path(table.ticket))
             except EnrolmentRefused as error:
                 _log.error("%s", error)

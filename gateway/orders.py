@@ -4,6 +4,7 @@ Owns the checks on grants and commands and their execution. It does not own how 
 
 Invariants:
 * A grant is an authority's, for this gateway, and of a version above the one in force; it is never taken back.
+* Authorities and hubs are those of the roster, in office and in good standing.
 * A command is an authority's or a hub's, for this boot, before its end, and done at most once. What became of it
   is recorded, unless it is a stranger's or a repeat.
 """
@@ -14,9 +15,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway.chain.errors import BadRecord, UnknownSigner
-from gateway.chain.genesis import Genesis
-from gateway.chain.governance import founding_roster
+from gateway.chain.errors import BadRecord
 from gateway.chain.keys import COMMAND, Signed, digest
 from gateway.chain.messages import Command
 from gateway.chain.reading import Outcome, Series
@@ -26,6 +25,7 @@ from gateway.contracting import GRANT
 from gateway.contracts.errors import ContractError, MismatchError
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError
+from gateway.federation import Federation
 from gateway.herald import check_birth
 from gateway.keeper import Identity, Keeper
 from gateway.recorder import Recorder
@@ -51,7 +51,7 @@ class Orders:
     def __init__(
         self,
         identity: Identity,
-        genesis: Genesis,
+        federation: Federation,
         recorder: Recorder,
         store: Store,
         keeper: Keeper,
@@ -59,14 +59,14 @@ class Orders:
         series: Sequence[Series],
         changed: Callable[[], None],
     ) -> None:
-        self._identity, self._genesis, self._recorder = identity, genesis, recorder
+        self._identity, self._federation, self._recorder = identity, federation, recorder
         self._store, self._keeper, self._clock = store, keeper, clock
         self._series, self._changed = series, changed
         self._nonces: set[bytes] = set()
 
     def grant(self, signed: Signed) -> None:
         """Put a granted contract set in force. Raises ChainError, StoreError."""
-        grant = verify_grant(signed, self._genesis, founding_roster(self._genesis))
+        grant = verify_grant(signed, self._federation.genesis, self._federation.roster)
         if grant.gateway != self._identity.gateway:
             raise BadRecord("a contract grant is for another gateway")
         if grant.version <= self._recorder.contracts.version:
@@ -85,8 +85,8 @@ class Orders:
     def command(self, signed: Signed) -> None:
         """Check and carry out a command. Raises ChainError."""
         command = Command.decode(signed.body)
-        self._genesis.require(command.genesis, "the command")
-        signed.verify(COMMAND, self._signer(command.signer))
+        self._federation.genesis.require(command.genesis, "the command")
+        signed.verify(COMMAND, self._federation.authority(command.signer))
         if command.gateway != self._identity.gateway:
             raise BadRecord("a command is for another gateway")
         if command.nonce in self._nonces or len(self._nonces) >= _REMEMBERED:
@@ -112,9 +112,3 @@ class Orders:
         except MismatchError:
             return _FAILED
         return _DONE
-
-    def _signer(self, key: bytes) -> bytes:
-        try:
-            return self._genesis.authority(key).key
-        except UnknownSigner:
-            return self._genesis.hub(key).key

@@ -47,6 +47,7 @@ class Pruner:
         quota: bytes that the database may take; None means half the disk.
         retain_h: hours for which bodies stay although others keep them.
         custodians: says how many agencies must keep a body before it is pruned; None while that is not known.
+        earlier: says which block was the last of earlier chains, and how many agencies those asked for.
         note: records an event.
     """
 
@@ -60,10 +61,12 @@ class Pruner:
         retain_h: int,
         custodians: Callable[[], int | None],
         note: Callable[[Shedding], None],
+        earlier: Callable[[], tuple[int, int]] = lambda: (0, 1),
     ) -> None:
         self._store, self._holdings = store, Holdings(store)
         self._directory, self._clock = directory, clock
         self._retain_ms, self._custodians, self._note = retain_h * _HOUR_MS, custodians, note
+        self._earlier = earlier
         self.quota = quota or _half_of(directory)
         # To delete rows takes room in the log, too: on a full disk this file makes way for it.
         self._ballast = directory / BALLAST
@@ -80,7 +83,8 @@ class Pruner:
             self._ballast.unlink(missing_ok=True)
         custodians = self._custodians()
         if custodians is not None:
-            while numbers := self._holdings.prunable(custodians, now - self._retain_ms, now, _BATCH):
+            old, earlier = now - self._retain_ms, self._earlier()
+            while numbers := self._holdings.prunable(custodians, old, now, _BATCH, earlier=earlier):
                 self._holdings.drop_bodies(numbers)
         while self._is_short() and self._shed(now):
             pass

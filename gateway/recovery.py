@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,13 +24,15 @@ from gateway.chain.alarm import Transition as TransitionRecord
 from gateway.chain.errors import ChainError
 from gateway.chain.reading import Series
 from gateway.clock import Clock
-from gateway.errors import ConfigError, JournalError, StoreError, StoreFull
+from gateway.enrol import Trust
+from gateway.errors import JournalError, StoreError, StoreFull
 from gateway.feed import Feed
 from gateway.journal import Journal
 from gateway.journal_file import read_records
 from gateway.openblock import Draft, Opening, recover
 from gateway.pruning import BALLAST
 from gateway.store import Store, Transition
+from gateway.succession import settle
 
 __all__ = ["Found", "open_data"]
 
@@ -43,6 +46,7 @@ class Found:
     """What was found, taken care of.
 
     Attributes:
+        trust: the chain that the directory belongs to, which may have taken over the one asked for.
         whole: nothing that had been durable is missing.
         journals: the empty ones.
         left: blocks that the store could not take, and the journals that hold them.
@@ -52,6 +56,7 @@ class Found:
     """
 
     store: Store
+    trust: Trust
     journals: tuple[Feed, ...]
     left: tuple[tuple[Draft, Feed], ...]
     unwritten: tuple[Transition, ...]
@@ -68,22 +73,32 @@ class _Left:
     transitions: tuple[bytes, ...]
 
 
-def open_data(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, clock: Clock) -> Found:
+def open_data(
+    directory: Path,
+    trust: Trust,
+    gateway: bytes,
+    bound_ms: int,
+    clock: Clock,
+    prepare: Callable[[Store], None] = lambda _: None,
+) -> Found:
     """Open a gateway's database and journals, and store what its last boot had open.
 
     Where the disk takes nothing any more, a store that cannot be written and no journals: pins and alarms go on.
+
+    Args:
+        prepare: keeps in the store what blocks of this configuration name, in case it was lost with an older one.
 
     Raises:
         ConfigError: the directory is of another chain.
         StoreError, JournalError: another process has them, or they are of a newer version.
     """
     try:
-        return _open_writable(directory, genesis, gateway, bound_ms, clock)
+        return _open_writable(directory, trust, gateway, bound_ms, clock, prepare)
     except (StoreError, JournalError) as error:
         if not _is_worn(error):
             raise
         _log.critical("%s; nothing is recorded until this disk takes data again: alarms go on", error)
-    return _open_worn(directory, genesis, gateway)
+    return _open_worn(directory, trust, gateway)
 
 
 def _is_worn(error: StoreError | JournalError) -> bool:
@@ -93,14 +108,14 @@ def _is_worn(error: StoreError | JournalError) -> bool:
     return error.__cause__ is not None
 
 
-def _open_worn(directory: Path, genesis: bytes, gateway: bytes) -> Found:
+def _open_worn(directory: Path, trust: Trust, gateway: bytes) -> Found:
     """Read what lies there: the contracts' state, and what was decided without finding its way to a row."""
     store = Store(directory / "gateway.db", writable=False)
-    _check_chain(store, genesis, directory)
+    trust = _settle(store, trust, directory)
     opened = []
     for name in _JOURNALS:
         try:
-            found = recover(read_records(directory / name), None, genesis, gateway)
+            found = recover(read_records(directory / name), None, trust.hash, gateway)
         except (OSError, ChainError) as error:
             if isinstance(error, JournalError) and not _is_worn(error):
                 store.close()
@@ -112,35 +127,47 @@ def _open_worn(directory: Path, genesis: bytes, gateway: bytes) -> Found:
     for _, after, bodies in sorted(opened, key=lambda each: each[0].number):
         if rows := [row for row in _rows(bodies, UNRECORDED) if not store.has_transition(row.hash)]:
             state, unwritten = after or state, [*unwritten, *rows]
-    return Found(store, (), (), tuple(unwritten), False, store.last_number() + 1, state)
+    return Found(store, trust, (), (), tuple(unwritten), False, store.last_number() + 1, state)
 
 
-def _open_writable(directory: Path, genesis: bytes, gateway: bytes, bound_ms: int, clock: Clock) -> Found:
+def _open_writable(
+    directory: Path,
+    trust: Trust,
+    gateway: bytes,
+    bound_ms: int,
+    clock: Clock,
+    prepare: Callable[[Store], None],
+) -> Found:
     with contextlib.ExitStack() as opened_here:
         store = _open_store(directory)
         opened_here.callback(store.close)
-        _check_chain(store, genesis, directory)
+        trust = _settle(store, trust, directory)
+        prepare(store)
         journals = []
         for name in _JOURNALS:
             journals.append(Journal(directory / name, loss_bound_ms=bound_ms, clock=clock))
             opened_here.callback(journals[-1].close)
-        found = _recover(store, journals, genesis, gateway, clock)
+        found = _recover(store, journals, trust, gateway, clock)
         opened_here.pop_all()
     return found
 
 
-def _recover(
-    store: Store, journals: Sequence[Journal], genesis: bytes, gateway: bytes, clock: Clock
-) -> Found:
+def _recover(store: Store, journals: Sequence[Journal], trust: Trust, gateway: bytes, clock: Clock) -> Found:
     whole, opened, last = store.recovered_whole, list[_Left](), store.last_number()
     for journal in journals:
         found = journal.recover()
         whole = whole and not found.damaged
         try:
-            opened += _open_block(journal, found.records, store, genesis, gateway)
+            block = _open_block(journal, found.records, store, trust.hash, gateway)
         except ChainError as error:
             _log.error("a journal's records cannot be read, and are given up: %s", error)
             whole = False
+            continue
+        if block is not None and block.draft.number > last and not _is_listed(block.draft, store):
+            whole = False
+            _set_aside(journal, block, store)
+        elif block is not None:
+            opened.append(block)
     opened = sorted((each for each in opened if each.draft.number > last), key=lambda each: each.draft.number)
     left = [each for each in opened if not _keep(store, each)]
     empty = [journal for journal in journals if all(each.journal is not journal for each in left)]
@@ -150,6 +177,7 @@ def _recover(
     number = max([store.last_number(), *(each.draft.number for each in left)]) + 1
     return Found(
         store,
+        trust,
         tuple(Feed(each, clock) for each in empty),
         tuple((each.draft, Feed(each.journal, clock)) for each in left),
         tuple(row for each in left for row in _rows(each.transitions, UNRECORDED)),
@@ -171,29 +199,47 @@ def _open_store(directory: Path) -> Store:
         return Store(path)
 
 
-def _check_chain(store: Store, genesis: bytes, directory: Path) -> None:
-    """Check that a data directory is of this chain. Raises ConfigError: what it holds is refused in any other."""
-    kept = store.get("genesis")
-    if kept is None:
-        if store.is_writable:
-            store.put({"genesis": genesis})
-    elif kept != genesis:
+def _settle(store: Store, trust: Trust, directory: Path) -> Trust:
+    try:
+        return settle(store, trust, directory)
+    except BaseException:
         store.close()
-        raise ConfigError(
-            f"{directory} is of chain {kept.hex()[:16]}, the trust file names {genesis.hex()[:16]};"
-            " give another data directory, or the trust file that belongs to this one"
-        )
+        raise
 
 
 def _open_block(
     journal: Journal, records: Sequence[bytes], store: Store, genesis: bytes, gateway: bytes
-) -> list[_Left]:
+) -> _Left | None:
     if len(records) < 2:
-        return []
+        return None
     entries = store.listing(Opening.decode(records[0]).catalogue.root)
     classes = None if entries is None else [Series.decode(each).klass for each in entries]
     found = recover(records, classes, genesis, gateway)
-    return [_Left(journal, *found)] if found else []
+    return _Left(journal, *found) if found else None
+
+
+def _is_listed(draft: Draft, store: Store) -> bool:
+    """Whether the catalogue and the contracts that a block names are known: else no hub could open it."""
+    header = draft.header
+    return all(store.listing(each.root) is not None for each in (header.catalogue, header.contracts))
+
+
+def _set_aside(journal: Journal, block: _Left, store: Store) -> None:
+    """Copy the journal of a block that cannot be sealed any more; its transitions are recorded anew."""
+    aside = journal.path.with_name(f"{journal.path.name}.aside")
+    _log.critical(
+        "block %d names a catalogue or contracts that were lost with the database: its journal is kept as %s,"
+        " its transitions are recorded anew, its readings are not",
+        block.draft.number,
+        aside,
+    )
+    try:
+        shutil.copyfile(journal.path, aside)
+        store.add_transitions(
+            _rows(block.transitions, RECORDED), {"engine": block.state} if block.state else {}
+        )
+    except (OSError, StoreError) as error:
+        raise StoreError(f"{aside}: the journal of a lost block cannot be kept: {error}") from error
 
 
 def _keep(store: Store, left: _Left) -> bool:

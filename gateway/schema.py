@@ -66,7 +66,14 @@ _FIRST: Final = (
         WHEN OLD.final = 1 BEGIN SELECT RAISE(ABORT, 'a final block is never changed'); END""",
 )
 
-_MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST,)
+# The keys of hubs whose receipts count. Receipts from before this carry no key, and are of a chain with one hub.
+_CUSTODIANS: Final = (
+    "ALTER TABLE receipts ADD COLUMN key BLOB NOT NULL DEFAULT x''",
+    "CREATE TABLE custodians (key BLOB PRIMARY KEY) WITHOUT ROWID",
+    "INSERT INTO custodians VALUES (x'')",
+)
+
+_MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_FIRST, _CUSTODIANS)
 
 VERSION: Final = len(_MIGRATIONS)
 """The number of migrations: what `PRAGMA user_version` says of a database that has them all."""

@@ -12,63 +12,28 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.chain.block import Block
 from gateway.chain.canonical import Item, decode, encode
 from gateway.chain.keys import SUITE
-from gateway.chain.ordered import NOWHERE, Position
+from gateway.chain.ordered import NOWHERE
 from gateway.database import Database
 from gateway.openblock import Draft
+from gateway.rows import Signature, Stored, Transition
 
-__all__ = ["Signature", "Store", "Stored", "Transition"]
+__all__ = ["ALARM_PAGE", "MOVED", "NOBODY", "Signature", "Store", "Stored", "Transition"]
 
 ALARM_PAGE: Final = 256
+MOVED: Final = "moved"
+NOBODY: Final = 1 << 30
+"""More agencies than there are: no hub is spared a block for what others keep."""
+_WANTED: Final = (
+    "(held = 1 OR final = 0) AND NOT EXISTS (SELECT 1 FROM receipts WHERE number = blocks.number AND hub = ?)"
+    " AND NOT (final = 1 AND (SELECT count(DISTINCT agency) FROM receipts WHERE number = blocks.number"
+    " AND classes & blocks.classes = blocks.classes AND key IN (SELECT key FROM custodians)) >= ?)"
+)
 _BLOCK: Final = "SELECT number, epoch, height, hash, header, signature, held, final, transitions FROM blocks"
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A block's row. A draft has an empty signature, and neither epoch nor height."""
-
-    number: int
-    epoch: int
-    height: int
-    hash: bytes
-    header: bytes
-    signature: bytes
-    held: bool
-    final: bool
-    transitions: int
-
-    @property
-    def position(self) -> Position:
-        return Position(self.epoch, self.height, self.hash)
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What makes a draft a block: its place in the chain, in its final header, and the signature."""
-
-    number: int
-    position: Position
-    header: bytes
-    signature: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A transition's row. `mark` is 1 where it was published before it could be written.
-
-    `ordinal` counts rows in the order of writing, and is 0 for one that is still to be written.
-    """
-
-    hash: bytes
-    body: bytes
-    mark: int
-    wall_ms: int
-    ordinal: int = 0
 
 
 class Store(Database):
@@ -141,6 +106,12 @@ class Store(Database):
         with self.transaction() as run:
             for hashed in hashes:
                 run("INSERT OR IGNORE INTO acknowledged VALUES (?, ?)", (hub, hashed))
+
+    def acknowledge_for(self, hubs: Iterable[str]) -> None:
+        """Spare some hubs the alarms that any hub has acknowledged until now."""
+        with self.transaction() as run:
+            for hub in hubs:
+                run("INSERT OR IGNORE INTO acknowledged SELECT DISTINCT ?, hash FROM acknowledged", (hub,))
 
     def loose_transitions(self) -> list[Transition]:
         """Return the transitions that stand in no block, oldest first."""
@@ -220,6 +191,21 @@ class Store(Database):
         """Return the newest signed block."""
         return self._block("WHERE height > 0 ORDER BY height DESC, epoch DESC LIMIT 1")
 
+    def final_height(self) -> int:
+        """Return the height of the highest block whose finality is known; 0 without one."""
+        block = self._block("WHERE height > 0 AND final = 1 ORDER BY height DESC LIMIT 1")
+        return block.height if block else 0
+
+    def last_up_to(self, height: int) -> int:
+        """Return the number of the highest signed block up to a height; 0 without one."""
+        block = self._block("WHERE height > 0 AND height <= ? ORDER BY height DESC LIMIT 1", height)
+        return block.number if block else 0
+
+    @property
+    def moved(self) -> int:
+        """The number of the last block that belongs to an earlier chain; 0 without one."""
+        return int.from_bytes(self.get(MOVED) or b"", "big")
+
     def drafts(self) -> list[Stored]:
         """Return the blocks that have no place in the chain yet, oldest first."""
         return self._blocks("WHERE height = 0 ORDER BY number")
@@ -241,28 +227,24 @@ class Store(Database):
             is not None
         )
 
-    def unreceipted(self, hub: str, after: int, limit: int) -> list[Stored]:
+    def unreceipted(self, hub: str, after: int, limit: int, custodians: int = NOBODY) -> list[Stored]:
         """Return signed blocks numbered above `after` that a hub has to be sent, oldest first.
 
-        Those are the ones without its receipt, but for final ones whose bodies are gone: nobody wants them.
+        Those are the ones without its receipt, but for final ones whose bodies are gone, or are kept by so many
+        other agencies that they may go: nobody needs them any more.
         """
-        return self._blocks(
-            "WHERE height > 0 AND number > ? AND (held = 1 OR final = 0) AND NOT EXISTS"
-            " (SELECT 1 FROM receipts WHERE number = blocks.number AND hub = ?) ORDER BY number LIMIT ?",
-            after,
-            hub,
-            limit,
-        )
+        where = f"WHERE number > ? AND height > 0 AND {_WANTED} ORDER BY number LIMIT ?"
+        return self._blocks(where, after, hub, custodians, limit)
 
-    def waiting(self, hub: str, after: int = 0) -> int:
-        """Return how many blocks numbered above `after` lack a hub's receipt, drafts included."""
-        row = self.one(
-            "SELECT count(*) FROM blocks WHERE number > ? AND (held = 1 OR final = 0) AND NOT EXISTS"
-            " (SELECT 1 FROM receipts WHERE number = blocks.number AND hub = ?)",
-            after,
-            hub,
-        )
-        return int(row[0])
+    def is_wanted(self, hub: str, number: int, custodians: int = NOBODY) -> bool:
+        """Whether a block is one of those that `unreceipted` returns."""
+        sql = f"SELECT 1 FROM blocks WHERE number = ? AND height > 0 AND {_WANTED}"
+        return self.one(sql, number, hub, custodians) is not None
+
+    def waiting(self, hub: str, after: int = 0, custodians: int = NOBODY) -> int:
+        """Return how many blocks numbered above `after` a hub has to be sent, drafts included."""
+        sql = f"SELECT count(*) FROM blocks WHERE number > ? AND {_WANTED}"
+        return int(self.one(sql, after, hub, custodians)[0])
 
     def message(self, stored: Stored) -> Block:
         """Return a signed block as it is sent; bodies that are gone are withheld."""

@@ -5,8 +5,9 @@ Owns when what is sent, and sent again. It does not own the connection (`gateway
 
 Invariants:
 * A broker's acknowledgement means nothing here: alarms and blocks are sent until the hub has signed for them.
-* Alarms go first, and even while the hub is offline or has not answered; blocks wait for a hub that is online, and
-  for an answer to this boot's birth.
+* Alarms go first, and even while the hub is offline, has not answered, or is no member that is known; blocks wait
+  for a hub that is online and in good standing, and for an answer to this boot's birth.
+* What one hub does or leaves undone is nothing to the others: each has its own link, window and acknowledgements.
 * Before a block goes the birth that names its catalogue and contracts.
 """
 
@@ -16,32 +17,28 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Final
 
 from gateway.chain.alarm import Alarm
 from gateway.chain.block import Header
 from gateway.chain.errors import ChainError
-from gateway.chain.genesis import Genesis
 from gateway.config import HubTable
 from gateway.crier import Crier
-from gateway.errors import ConfigError, StoreError
+from gateway.errors import StoreError
 from gateway.hearing import Heard, Hearing
-from gateway.herald import Herald
-from gateway.keeper import Identity, Keeper
-from gateway.mqtt import Link, LinkConfig, LinkDown, Will
-from gateway.orders import Orders
-from gateway.store import ALARM_PAGE, Store, Stored, Transition
+from gateway.mouth import Mouth, link_config
+from gateway.mqtt import Link, LinkDown
+from gateway.store import ALARM_PAGE, Stored, Transition
 from gateway.topics import Topics, epoch_payload
 from gateway.window import Window
 
-__all__ = ["HubSync", "Mouth"]
+__all__ = ["HubSync"]
 
 _log = logging.getLogger(__name__)
 
 _ALARM_AGAIN_S: Final = 5.0
+_STRANGER_AGAIN_S: Final = 60.0  # one whose acknowledgements cannot be told from forgeries
 _NEWEST: Final = 32
 _BIRTH_AGAIN_S: Final = (5.0, 10.0, 30.0)  # without an answer, or without one that lets blocks go
 _CHANGE_AGAIN_S: Final = 5.0
@@ -49,50 +46,25 @@ _ROOM_S: Final = 0.2  # a full link is no reason to keep an alarm waiting behind
 _IDLE_S: Final = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Mouth:
-    """What all hubs' senders share.
-
-    Attributes:
-        unwritten: transitions that have no row yet; their alarms are sent all the same.
-        roots: of the catalogue and the contract set in force.
-    """
-
-    identity: Identity
-    genesis: Genesis
-    region: str
-    store: Store
-    keeper: Keeper
-    herald: Herald
-    orders: Orders
-    heartbeat_s: float
-    unwritten: Callable[[], Sequence[Transition]]
-    roots: Callable[[], tuple[bytes, bytes]]
-
-
 class HubSync:
     """Speaks with one hub until it is stopped.
 
     Raises:
-        ConfigError: the genesis names no such hub.
         LinkUrlError: the hub's URL cannot be used.
     """
 
     def __init__(self, table: HubTable, mouth: Mouth) -> None:
-        hub = next((each for each in mouth.genesis.hubs if each.name == table.name), None)
-        if hub is None:
-            names = ", ".join(each.name for each in mouth.genesis.hubs)
-            raise ConfigError(f"hub {table.name!r} is not in the genesis, which names {names}")
-        identity = mouth.identity
-        self._mouth, self._name = mouth, hub.name
-        self._topics = Topics(mouth.region, identity.gateway, hub.name)
-        self._hearing = Hearing(identity, mouth.genesis, hub, mouth.store, mouth.keeper, mouth.orders)
-        self._window = Window(mouth.store, hub.name, table.backlog_kib_s * 1024)
+        self._mouth, self.name = mouth, table.name
+        self._topics = Topics(mouth.region, mouth.identity.gateway, table.name)
+        parts = mouth.store, mouth.keeper, mouth.orders
+        self._hearing = Hearing(mouth.identity, mouth.federation, table.name, *parts, mouth.succeeded)
+        custodians = mouth.federation.custodians
+        self._window = Window(mouth.store, table.name, table.backlog_kib_s * 1024, custodians)
         self._lock = threading.Condition()  # guards all below and the window
         self._stopping = self._up = self._stirred = self._announced = False
         self._online: bool | None = None
         self._birth, self._birth_at, self._births, self._birth_due = 0, 0.0, 0, True
-        self._satisfied = False
+        self._answered = False
         self._born: tuple[bytes, bytes] | None = None
         self._birth_for: tuple[bytes, bytes] | None = None
         self._epoch = mouth.keeper.epoch
@@ -100,10 +72,10 @@ class HubSync:
         self._heard_up_to = 0  # ordinal of transitions
         self._beat_at = self._change_at = 0.0
         self._link = Link(
-            _link_config(table, self._topics), self._take, on_up=self._on_up, on_down=self._on_down
+            link_config(table, self._topics), self._take, on_up=self._on_up, on_down=self._on_down
         )
-        self._crier = Crier(hub.name, mouth.unwritten, self._send_alarm)
-        self._thread = threading.Thread(target=self._run, name=f"sync-{hub.name}", daemon=True)
+        self._crier = Crier(table.name, mouth.unwritten, self._send_alarm)
+        self._thread = threading.Thread(target=self._run, name=f"sync-{table.name}", daemon=True)
 
     def start(self) -> None:
         """Begin to connect and to send."""
@@ -133,6 +105,13 @@ class HubSync:
             self._birth_due = self._stirred = True
             self._lock.notify()
 
+    def receipted(self, numbers: Iterable[int]) -> None:
+        """The hub's receipts for these blocks are in the store, whoever brought them."""
+        with self._lock:
+            self._window.received(numbers)
+            self._stirred = True
+            self._lock.notify()
+
     @property
     def is_connected(self) -> bool:
         """Whether the broker is there; whether the hub is, its receipts show."""
@@ -140,7 +119,7 @@ class HubSync:
 
     @property
     def trouble(self) -> str:
-        """What is wrong with the hub's chain, as far as can be seen from here; mostly empty."""
+        """What is wrong with the hub or its chain, as far as can be seen from here; mostly empty."""
         return self._hearing.trouble
 
     # what arrives, in the link's thread
@@ -171,15 +150,14 @@ class HubSync:
 
     def _heed(self, heard: Heard) -> None:
         self._crier.acknowledged(heard.alarms)
+        self._mouth.receipted(heard.received)
         with self._lock:
-            if heard.answered:
-                self._satisfied = self._mouth.keeper.is_confirmed
+            self._answered |= heard.answered
             if heard.online is not None:
                 if heard.online and self._online is False:
                     self._window.reset()
                     self._birth_due = True
                 self._online = heard.online
-            self._window.received(heard.received)
             for each in heard.alarms:
                 self._alarms.pop(each, None)
                 if heard.forgotten:  # the store goes on to name it: not again on this connection
@@ -206,11 +184,11 @@ class HubSync:
                 try:
                     self._send(time.monotonic())
                 except LinkDown as error:
-                    _log.debug("hub %s: %s", self._name, error)
+                    _log.debug("hub %s: %s", self.name, error)
                     with self._lock:
                         self._lock.wait(_ROOM_S)
                 except Exception as error:  # whatever it is, the next alarm must find this thread alive
-                    _log.error("hub %s: not all can be sent: %s: %s", self._name, type(error).__name__, error)
+                    _log.error("hub %s: not all can be sent: %s: %s", self.name, type(error).__name__, error)
                     with self._lock:
                         self._lock.wait(_ALARM_AGAIN_S)
 
@@ -220,9 +198,9 @@ class HubSync:
         now = time.monotonic()
         dues = [
             self._beat_at + self._mouth.heartbeat_s,
-            *(at + _ALARM_AGAIN_S for at in self._alarms.values()),
+            *(at + self._alarm_again_s for at in self._alarms.values()),
         ]
-        if not self._satisfied:
+        if not self._is_satisfied:
             dues.append(self._birth_again_at())
         if self._mouth.keeper.change is not None:
             dues.append(self._change_at + _CHANGE_AGAIN_S)
@@ -233,13 +211,14 @@ class HubSync:
 
     def _send(self, now: float) -> None:
         try:
-            if self._birth_due or (not self._satisfied and now >= self._birth_again_at()):
+            if self._birth_due or (not self._is_satisfied and now >= self._birth_again_at()):
                 self._send_birth(*(self._birth_for or self._mouth.roots()), now)
         finally:  # alarms go although a birth cannot be made; a hub takes them in any order
             self._send_alarms(now)
         if now - self._beat_at >= self._mouth.heartbeat_s:
             self._beat_at = now
-            waiting = self._mouth.store.waiting(self._name, self._window.floor)
+            custodians = self._mouth.federation.custodians
+            waiting = self._mouth.store.waiting(self.name, self._window.floor, custodians)
             self._publish("heartbeat", self._mouth.herald.heartbeat(waiting).encode())
         self._send_change(now)
         if self._may_send_blocks():
@@ -257,21 +236,30 @@ class HubSync:
         return self._birth_at + _BIRTH_AGAIN_S[min(self._births, len(_BIRTH_AGAIN_S) - 1)]
 
     def _may_send_blocks(self) -> bool:
-        return self._mouth.keeper.is_confirmed and self._online is not False
+        return self._mouth.keeper.is_confirmed and self._online is not False and self._hearing.is_trusted
+
+    @property
+    def _is_satisfied(self) -> bool:
+        """Whether the last birth was answered, and blocks may go."""
+        return self._answered and self._mouth.keeper.is_confirmed
+
+    @property
+    def _alarm_again_s(self) -> float:
+        return _ALARM_AGAIN_S if self._hearing.is_member else _STRANGER_AGAIN_S
 
     def _send_birth(self, catalogue: bytes, contracts: bytes, now: float) -> None:
         version, signed = self._mouth.herald.birth(catalogue, contracts)
-        self._birth, self._satisfied = version, False
+        self._birth, self._answered = version, False
         self._publish("birth", signed.encode(), retain=True)
         self._born, self._birth_at, self._births = (catalogue, contracts), now, self._births + 1
         self._birth_due, self._birth_for = False, None
 
     def _send_alarms(self, now: float) -> None:
-        if not self._announced and all(now - at < _ALARM_AGAIN_S for at in self._alarms.values()):
+        if not self._announced and all(now - at < self._alarm_again_s for at in self._alarms.values()):
             return
         self._announced = False
         for row in self._unheard():
-            if now - self._alarms.get(row.hash, -_ALARM_AGAIN_S) >= _ALARM_AGAIN_S:
+            if now - self._alarms.get(row.hash, -math.inf) >= self._alarm_again_s:
                 self._send_alarm(row)
                 with self._lock:
                     self._alarms[row.hash] = now
@@ -282,12 +270,10 @@ class HubSync:
     def _unheard(self) -> list[Transition]:
         """The transitions whose alarm the hub has not acknowledged; what has no row yet is the crier's."""
         last = self._mouth.store.last_ordinal()
-        rows = self._mouth.store.unacknowledged(self._name, after=self._heard_up_to)
+        rows = self._mouth.store.unacknowledged(self.name, after=self._heard_up_to)
         self._heard_up_to = rows[0].ordinal - 1 if rows else last
         if len(rows) == ALARM_PAGE:  # what a hub will not acknowledge must not keep the newest from it
-            newest = self._mouth.store.unacknowledged(
-                self._name, _NEWEST, after=rows[-1].ordinal, newest=True
-            )
+            newest = self._mouth.store.unacknowledged(self.name, _NEWEST, after=rows[-1].ordinal, newest=True)
             rows = [*newest, *rows]
             self._announced = True
         return rows
@@ -311,18 +297,3 @@ class HubSync:
 
     def _publish(self, kind: str, payload: bytes, *, retain: bool = False, timeout: float = 5.0) -> None:
         self._link.publish(self._topics.own(kind), payload, retain=retain, timeout=timeout)
-
-
-def _link_config(table: HubTable, topics: Topics) -> LinkConfig:
-    files = (table.password_file, table.ca_file, table.cert_file, table.key_file)
-    password, ca, cert, key = (Path(name) if name else None for name in files)
-    return LinkConfig(
-        url=table.url,
-        client_id=topics.gateway.hex(),
-        subscriptions=topics.subscriptions,
-        will=Will(topics.own("death"), b""),
-        password_file=password,
-        ca_file=ca,
-        cert_file=cert,
-        key_file=key,
-    )

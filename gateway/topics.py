@@ -39,11 +39,16 @@ class Topics:
         return f"tocsin/v1/{self.region}/hub/{self.hub}/state"
 
     @property
+    def successor(self) -> str:
+        """The topic of the genesis that takes the hub's chain over."""
+        return f"tocsin/v1/{self.region}/hub/{self.hub}/successor"
+
+    @property
     def subscriptions(self) -> tuple[str, ...]:
-        return (self.state, *(self.own(kind) for kind in _FOR_US))
+        return (self.state, self.successor, *(self.own(kind) for kind in _FOR_US))
 
     def kind(self, topic: str) -> str:
-        """Return what a topic we subscribed to is for: "state", "receipt", "contract", "request" or "command"."""
+        """Return what a topic we subscribed to is for: its last level, such as "state" or "receipt"."""
         return topic.rpartition("/")[2]
 
 

@@ -3,8 +3,9 @@
 Owns what is under way to one hub. It does not own the connection (`gateway.sync`) nor the blocks.
 
 Invariants:
-* A block leaves the window when its receipt is in the store, and for no other reason. What has none after a while
-  is sent again, whatever the broker said.
+* A block leaves the window when its receipt is in the store, or when it is final and as many other agencies keep it
+  as have to: for no other reason. What has none after a while is sent again, whatever the broker said.
+* Blocks of an earlier chain are sent to nobody.
 * Blocks are sent in the order of their numbers, the second time too: a hub takes successors only, so whatever
   follows a block that is sent again is sent again after it.
 """
@@ -16,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.store import Store, Stored
+from gateway.store import NOBODY, Store, Stored
 
 __all__ = ["Window"]
 
@@ -38,26 +39,27 @@ class Window:
 
     Args:
         rate: bytes in a second.
+        custodians: how many agencies have to keep a body.
 
     Attributes:
         floor: every block up to this number has its receipt, or is wanted by nobody.
     """
 
-    def __init__(self, store: Store, hub: str, rate: int) -> None:
-        self._store, self._hub, self._rate = store, hub, rate
+    def __init__(self, store: Store, hub: str, rate: int, custodians: int = NOBODY) -> None:
+        self._store, self._hub, self._rate, self._custodians = store, hub, rate, custodians
         self._under_way: dict[int, _UnderWay] = {}
         self._ready: deque[Stored] = deque()
         self._again: deque[int] = deque()
         self._name = f"floor/{hub}"
-        self._saved = self.floor = int.from_bytes(store.get(self._name) or b"", "big")
-        self._after = self.floor
+        self._saved = int.from_bytes(store.get(self._name) or b"", "big")
+        self._after = self.floor = max(self._saved, store.moved)
         self._free_at = 0.0
 
     def reset(self) -> None:
         """Begin anew from the first block without a receipt: the connection, or the epoch, is another one."""
         self._under_way.clear()
         self._ready.clear()
-        self._after = self.floor
+        self._after = self.floor = max(self.floor, self._store.moved)
 
     @property
     def is_idle(self) -> bool:
@@ -79,11 +81,13 @@ class Window:
         if now < self._free_at:
             return None
         while self._again:
-            if (stored := self._store.at(self._again.popleft())) is not None:
+            stored = self._store.at(self._again.popleft())
+            if stored is not None and stored.number > self._store.moved:
                 return stored
-        overdue = self._overdue(now)
-        if overdue is not None:
-            return overdue.stored
+        while (overdue := self._overdue(now)) is not None:
+            if self._store.is_wanted(self._hub, overdue.stored.number, self._custodians):
+                return overdue.stored
+            del self._under_way[overdue.stored.number]
         if len(self._under_way) >= _BLOCKS:
             return None
         if not self._ready:
@@ -107,7 +111,7 @@ class Window:
         return max(0.0, min(dues, default=now + 60.0) - now)
 
     def _fetch(self) -> None:
-        self._ready.extend(self._store.unreceipted(self._hub, self._after, _FETCH))
+        self._ready.extend(self._store.unreceipted(self._hub, self._after, _FETCH, self._custodians))
         first = [*self._under_way, *(each.number for each in self._ready)]
         if first:
             self._raise_floor(min(first) - 1)

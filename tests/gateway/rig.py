@@ -18,12 +18,14 @@ from gateway.config import SealTable, SensorTable, SeriesTable
 from gateway.contracts.library import template
 from gateway.contracts.source import read_contract
 from gateway.decider import ContractSet, Decider
+from gateway.enrol import Trust
 from gateway.errors import SensorError, SensorErrorKind, StoreError
 from gateway.keeper import Identity, Keeper
 from gateway.logbook import Logbook
 from gateway.outputs import OutputOptions, Outputs
 from gateway.recorder import Recorder
 from gateway.recovery import open_data
+from gateway.store import Store
 from gateway.writer import Writer
 
 KEY = SigningKey(bytes(range(32)))
@@ -81,16 +83,21 @@ class Rig:
         self.identity = Identity(genesis, gateway_id(KEY.public), KEY, boot.to_bytes(8, "big"))
         self.catalogue: Catalogue = make_catalogue(tuple(sensors), "test")
         directory.mkdir(exist_ok=True)
-        self.found = found = open_data(directory, genesis, self.identity.gateway, bound_ms, self.clock)
-        self.store = found.store
+        contracts = contracts or gas_contract()
         listing = self.catalogue.listing
-        with contextlib.suppress(StoreError):  # on a worn disk
-            self.store.add_listing(listing.root, [each.encode() for each in self.catalogue.series])
+
+        def prepare(store: Store) -> None:
+            with contextlib.suppress(StoreError):  # on a worn disk
+                store.add_listing(listing.root, [each.encode() for each in self.catalogue.series])
+                store.add_listing(contracts.listing.root, contracts.documents)
+
+        trust = Trust(genesis, None)
+        self.found = found = open_data(directory, trust, self.identity.gateway, bound_ms, self.clock, prepare)
+        self.store = found.store
         self.keeper = Keeper(self.identity, self.store, whole=found.whole)
         self.pins = MockFactory()
         self.outputs = Outputs([siren, VALVE], self.pins, self.clock)
         kinds = {"siren": "siren", "valve": "valve"}
-        contracts = contracts or gas_contract()
         now = self.clock.monotonic_ms()
         self.decider = Decider(contracts, self.catalogue.infos, self.outputs, kinds, now)
         self.announced = threading.Event()

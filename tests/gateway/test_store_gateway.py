@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
+from gateway.enrol import Trust
 from gateway.errors import ConfigError
 from gateway.recovery import open_data
 from gateway.store import ALARM_PAGE, Store, Transition
@@ -24,7 +25,7 @@ def test_alarms_that_a_hub_never_acknowledges_do_not_keep_the_newest_from_it(tmp
 
 def test_a_data_directory_of_another_chain_is_refused(tmp_path: Path) -> None:
     def opened(genesis: bytes) -> None:
-        found = open_data(tmp_path, genesis, b"\1" * 16, 1000, SystemClock())
+        found = open_data(tmp_path, Trust(genesis, None), b"\1" * 16, 1000, SystemClock())
         for journal in found.journals:
             journal.close()
         found.store.close()

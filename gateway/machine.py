@@ -1,0 +1,62 @@
+"""What a gateway runs on: its hardware, its data directory, and the name of this program.
+
+Owns the choice between a Pi's hardware and a simulation. What the hardware does is its own.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from gateway.catalogue import Catalogue
+from gateway.clock import SimulatedClock
+from gateway.config import Config
+from gateway.contracts.errors import ContractError
+from gateway.errors import ConfigError, GatewayError
+from gateway.sensors.base import Hardware
+
+__all__ = ["data_directory", "make_hardware", "software"]
+
+
+def make_hardware(
+    config: Config, catalogue: Catalogue, given: Hardware | None = None
+) -> tuple[Hardware, float]:
+    """Return the hardware a configuration names, real or simulated, and how fast its clock runs.
+
+    Raises:
+        ConfigError: the simulation cannot be set up.
+    """
+    if given is None:
+        given = _configured_hardware(config, catalogue)
+    return given, given.clock.speed if isinstance(given.clock, SimulatedClock) else 1.0
+
+
+def _configured_hardware(config: Config, catalogue: Catalogue) -> Hardware:
+    if config.simulation is None:
+        from gateway.sensors.hardware import PiHardware
+
+        return PiHardware()
+    from gateway.simulation.simulation import Simulation
+
+    sensors = [(plan.name, plan.driver, plan.options) for plan in catalogue.sensors]
+    try:
+        return Simulation.from_table(config.simulation, sensors, where="simulation")
+    except (GatewayError, ContractError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def software() -> str:
+    """Return this program's name and version."""
+    try:
+        return f"tocsin-gateway {version('tocsin')}"
+    except PackageNotFoundError:
+        return "tocsin-gateway"
+
+
+def data_directory(path: Path) -> Path:
+    """Return a data directory, made where it was missing. Raises ConfigError."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: the data directory cannot be made: {error.strerror}") from error
+    return path

@@ -1,0 +1,64 @@
+"""What all hubs' senders share, and how each connects.
+
+Owns no behaviour of its own: `gateway.sync` uses the parts, `gateway.membership` puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.chain.genesis import Genesis
+from gateway.config import HubTable
+from gateway.federation import Federation
+from gateway.herald import Herald
+from gateway.keeper import Identity, Keeper
+from gateway.mqtt import LinkConfig, Will
+from gateway.orders import Orders
+from gateway.rows import Transition
+from gateway.store import Store
+from gateway.topics import Topics
+
+__all__ = ["Mouth", "link_config"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mouth:
+    """What all hubs' senders share.
+
+    Attributes:
+        unwritten: transitions that have no row yet; their alarms are sent all the same.
+        roots: of the catalogue and the contract set in force.
+        receipted: told which blocks have receipts now, by the name of the hub that keeps them.
+        succeeded: told of the chain that takes this one over.
+    """
+
+    identity: Identity
+    federation: Federation
+    region: str
+    store: Store
+    keeper: Keeper
+    herald: Herald
+    orders: Orders
+    heartbeat_s: float
+    unwritten: Callable[[], Sequence[Transition]]
+    roots: Callable[[], tuple[bytes, bytes]]
+    receipted: Callable[[Mapping[str, Sequence[int]]], None]
+    succeeded: Callable[[Genesis], None]
+
+
+def link_config(table: HubTable, topics: Topics) -> LinkConfig:
+    """Return how to reach a hub's broker."""
+    files = (table.password_file, table.ca_file, table.cert_file, table.key_file)
+    password, ca, cert, key = (Path(name) if name else None for name in files)
+    return LinkConfig(
+        url=table.url,
+        client_id=topics.gateway.hex(),
+        subscriptions=topics.subscriptions,
+        will=Will(topics.own("death"), b""),
+        password_file=password,
+        ca_file=ca,
+        cert_file=cert,
+        key_file=key,
+    )

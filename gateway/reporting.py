@@ -1,0 +1,41 @@
+"""What a running gateway says of itself to people, over its control socket.
+
+Owns the words and their order; the facts are the parts'.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.machine import software
+
+if TYPE_CHECKING:
+    from gateway.daemon import Gateway
+
+__all__ = ["status_of"]
+
+
+def status_of(gateway: Gateway) -> dict[str, Any]:
+    """Return what a person asks first, as plain values for JSON."""
+    head, states = gateway.keeper.head, gateway.recorder.conditions()
+    return {
+        "gateway": gateway.identity.gateway.hex(),
+        "software": software(),
+        "chain": gateway.identity.genesis.hex(),
+        "contracts": {name: {"condition": c, "faults": list(faults)} for name, (c, faults) in states.items()},
+        "outputs": sorted(gateway.outputs.active),
+        "faults": gateway.recorder.faults,
+        "lost": gateway.recorder.lost,
+        "head": [head.epoch, head.height],
+        "publishing": gateway.keeper.is_confirmed,
+        "hubs": [hub.is_connected for hub in gateway.hubs],
+        "troubles": _troubles(gateway),
+    }
+
+
+def _troubles(gateway: Gateway) -> list[str]:
+    worn = "the data directory cannot be written: nothing is recorded"
+    return [
+        *([] if gateway.store.is_writable else [worn]),
+        *(hub.trouble for hub in gateway.hubs if hub.trouble),
+    ]
