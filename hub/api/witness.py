@@ -110,7 +110,8 @@ def _add_witness(app: FastAPI, witness: Witness) -> None:
             submitted = Submission.parse(await _body(request))
             return _text(await run_in_threadpool(witness.add_checkpoint, submitted))
         except OtherHead as error:
-            return Response(f"{error.size}\n", 409, media_type="text/x.tlog.size")
+            # As a header: a media type would get a charset, which tlog-witness does not have.
+            return Response(f"{error.size}\n", 409, {"Content-Type": "text/x.tlog.size"})
         except NotYet as error:
             return Response(f"{error}\n", 503, {"Retry-After": "1"}, TEXT)
         except ChainError as error:
