@@ -13,13 +13,16 @@ from typing import Final
 
 from gateway.chain.errors import BadRecord, ChainError, WrongShape
 from gateway.chain.ordered import (
+    Approve,
     Enrol,
     Enrolment,
     EnrolmentBody,
     EpochOrder,
     Grant,
+    Propose,
     Revoke,
     Rotate,
+    Suspend,
     Ticket,
     decode_transaction,
     encode_transaction,
@@ -30,6 +33,7 @@ from hub.core import Core, Refusals
 from hub.errors import ConsensusFull, HubError
 from hub.finality import Finality, subject
 
+RECORDS: Final = (EpochOrder, Rotate, Revoke, Grant, Propose, Approve, Suspend)
 FINALITY_SECONDS: Final = 10.0
 _NOBODY: Final = bytes(16)
 
@@ -92,12 +96,16 @@ class Registry:
             )
 
     def record(self, payload: bytes) -> bytes:
-        """Order a transaction of kind 4, 5, 6 or 8 and return the gateway that it is about. Raises as `enrol`."""
+        """Order a transaction of `RECORDS` and return the gateway that it is about, zeros for none.
+
+        Raises as `enrol`.
+        """
         try:
             transaction = decode_transaction(payload)
-            if not isinstance(transaction, EpochOrder | Rotate | Revoke | Grant):
+            if not isinstance(transaction, RECORDS):
                 raise WrongShape(
-                    "only epoch changes, rotations, revocations and contract grants are taken here"
+                    "only epoch changes, rotations, revocations, contract grants, proposals, approvals and"
+                    " suspensions are taken here"
                 )
             gateway = subject(self._core, transaction)
         except ChainError as error:

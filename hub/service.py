@@ -33,12 +33,14 @@ from hub.clock import HeldClock, wall_ms
 from hub.commands import Commands
 from hub.config import Config, Identity, load_genesis, load_identity
 from hub.consensus.base import Consensus
+from hub.consensus.comet import Comet
 from hub.consensus.embedded import Embedded
 from hub.core import Core, Refusals
 from hub.endpoints import announced
 from hub.enrolment import Registry
 from hub.errors import ConfigError
 from hub.evidence import Archive
+from hub.federation_desk import FederationDesk
 from hub.federation_engine import make_comet
 from hub.federation_keys import adopt_keys
 from hub.finality import Finality
@@ -161,6 +163,11 @@ class Service:
         alone = self._core.genesis.engine == EMBEDDED
         return None if alone else Steward(self._core, self._config, self._restart)
 
+    def _make_desk(self) -> FederationDesk | None:
+        if not isinstance(self._engine, Comet) or self._steward is None:
+            return None
+        return FederationDesk(self._core, self._config, self._engine, self._steward)
+
     def _start_engine(self, stack: contextlib.ExitStack) -> None:
         """Start the engine, unless it would seal anew what it has sealed before.
 
@@ -194,7 +201,8 @@ class Service:
         archive = Archive(core.genesis, core.store, core.ledger)
         said = self.health, self.status
         log = self._start_publisher(stack)
-        backend = Backend(core, archive, registry, commands, self._view, self._refusals, *log, *said)
+        shown = self._view, self._refusals
+        backend = Backend(core, archive, registry, commands, *shown, *log, *said, self._make_desk())
         self._api = ApiServer(create_app(backend, version), self._config.api)
         stack.callback(self._api.stop)
         self._api.start()

@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from gateway.chain.canonical import MAX_MESSAGE
 from gateway.chain.errors import BadProof, TooLarge
 from hub.api.backend import CBOR, Backend, NotFound, identity
+from hub.api.federation import add_federation
 from hub.api.proofs import add_proofs
 from hub.api.witness import add_log
 from hub.enrolment import NotFinalYet, Refused
@@ -51,6 +52,7 @@ def create_app(backend: Backend, version: str) -> FastAPI:
     _add_health(app, backend)
     _add_views(app, backend)
     add_proofs(app, backend)
+    add_federation(app, backend, _body)
     add_log(app, backend.core, backend.witness, backend.publisher)
     return app
 
@@ -92,7 +94,7 @@ def _add_records(app: FastAPI, backend: Backend) -> None:
 
     @app.post("/v1/records", status_code=201, openapi_extra=takes)
     async def record(request: Request) -> dict[str, str]:
-        """Order an epoch change, rotation, revocation or contract grant: the body is a transaction's bytes."""
+        """Order a record that carries every signature it needs: the body is a transaction's bytes."""
         return {"gateway": (await run_in_threadpool(registry.record, await _body(request))).hex()}
 
     @app.post("/v1/commands", status_code=202, openapi_extra=takes)

@@ -11,6 +11,7 @@ from hub.core import Core, Refusals
 from hub.enrolment import Registry
 from hub.errors import HubError
 from hub.evidence import Archive
+from hub.federation_desk import FederationDesk
 from hub.publisher import Publisher
 from hub.view import View
 from hub.witness import Witness
@@ -36,6 +37,7 @@ class Backend:
     publisher: Publisher
     health: Callable[[], dict[str, Any]]
     status: Callable[[], dict[str, Any]]
+    federation: FederationDesk | None = None
 
 
 def identity(text: str, size: int) -> bytes:
