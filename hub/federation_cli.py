@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hub.cli_kit import JSON, show
+from hub.governance_cli import approve, leave, propose, rekey, status
 
 if TYPE_CHECKING:
     from gateway.chain.genesis import Genesis
@@ -43,6 +44,10 @@ def federation() -> None:
 
     Example: tocsin-hub federation status
     """
+
+
+for _command in (status, propose, approve, leave, rekey):
+    federation.add_command(_command)
 
 
 @federation.command()

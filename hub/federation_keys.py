@@ -24,6 +24,7 @@ from gateway.chain.keys import SigningKey
 from hub.config import Config, make_key, read_key
 from hub.consensus.comet_home import read_validator_key, validator_document
 from hub.errors import ConfigError
+from hub.federation import Place, write_statement
 
 NEXT: Final = ".next"
 HUB_KEY: Final = "hub.key"
@@ -49,6 +50,18 @@ def next_hub_key(config: Config) -> SigningKey:
 def next_validator_key(config: Config) -> SigningKey:
     """Return the key that this hub will vote with, which is made when there is none. Raises ConfigError."""
     return make_key(config.directory, "validator.key" + NEXT)
+
+
+def state_next(
+    config: Config, genesis: bytes, agency: str, power: int, *, hub: bool, validator: bool
+) -> Path:
+    """Make the next keys asked for, and the member's statement under them; return that file. Raises HubError."""
+    key = next_hub_key(config) if hub else read_key(config.directory / HUB_KEY)
+    vote = None
+    if power:
+        vote = next_validator_key(config) if validator else present_validator_key(config)
+    place = Place(config.hub.name, agency, config.hub.region, power)
+    return write_statement(config.directory, place, genesis, key, vote)
 
 
 def adopt_keys(config: Config, roster: Roster) -> list[str]:
