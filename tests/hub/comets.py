@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hubs import free_port
 
 from gateway.chain.genesis import COMETBFT, Genesis, Hub, Validator
 from gateway.chain.keys import SigningKey
-from hub.consensus.base import FinalEvent
+from hub.consensus.base import FinalBlock, FinalEvent, Result, TxResult, ValidatorUpdate, tx_id
 from hub.consensus.comet import Comet
 from hub.consensus.comet_home import CometSettings, Peer, Timeouts, make_validator_key
 from hub.ledger import Ledger
@@ -20,6 +20,16 @@ from hub.store import Store
 
 DEADLINE = 60.0
 QUICK = Timeouts(propose=1000, prevote=300, precommit=300, delta=200, commit=50)
+
+
+class Voting(Ledger):
+    """A ledger that changes the voters at the heights that it is told, as governance otherwise does."""
+
+    updates: Mapping[int, tuple[ValidatorUpdate, ...]] = {}
+
+    def finalize(self, block: FinalBlock) -> Result:
+        result = super().finalize(block)
+        return replace(result, validator_updates=self.updates.get(block.height, result.validator_updates))
 
 
 class Member:
@@ -30,15 +40,18 @@ class Member:
         self.directory = federation.directory / f"hub-{place}"
         self.key = federation.keys[place]
         self.events: list[FinalEvent] = []
+        self.refused: list[tuple[bytes, TxResult]] = []
         self.open()
 
     def open(self) -> None:
         """Take up what the disk holds; the engine is not started yet."""
         genesis = self.federation.genesis
         self.store = Store(self.directory / "ledger.db")
-        self.ledger = Ledger(genesis, self.store.chain)
+        self.ledger = Voting(genesis, self.store.chain)
+        self.ledger.updates = self.federation.updates
         self.comet = Comet(self.ledger, self.store.chain, genesis, self.key, self.settings)
         self.comet.subscribe(self.events.append)
+        self.comet.subscribe_refusals(lambda identity, verdict: self.refused.append((identity, verdict)))
 
     @property
     def settings(self) -> CometSettings:
@@ -47,6 +60,10 @@ class Member:
     @property
     def height(self) -> int:
         return self.ledger.committed.height
+
+    def has_final(self, *identities: bytes) -> bool:
+        """Tell whether these transactions are final here and told of, since the member was made."""
+        return set(identities) <= {tx_id(tx) for event in self.events for tx in event.block.txs}
 
     def close(self) -> None:
         self.comet.stop()
@@ -66,6 +83,7 @@ class Federation:
             Validator(make_validator_key(directory / f"hub-{place}/comet"), 10) for place in range(size)
         ]
         self.fleet.genesis = federal(self.fleet.genesis, self.keys, voters, self.fleet.now - DAY_MS)
+        self.updates: dict[int, tuple[ValidatorUpdate, ...]] = {}
         self.members = [Member(self, place) for place in range(size)]
 
     @property
@@ -91,6 +109,11 @@ class Federation:
     def start(self) -> None:
         for member in self.members:
             member.comet.start()
+
+    def final(self, *identities: bytes, on: Sequence[int] | None = None) -> None:
+        """Wait until transactions are final on all members, or on some."""
+        members = self.members if on is None else [self.members[place] for place in on]
+        until(lambda: all(member.has_final(*identities) for member in members))
 
     def close(self) -> None:
         for member in self.members:

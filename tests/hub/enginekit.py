@@ -59,6 +59,7 @@ class EngineRpc:
             return {"id": call["id"], "error": {"message": "Internal error", "data": str(refusal)}}
 
     def close(self) -> None:
+        """End it; clients must have closed their connections, or close them soon. Idempotent."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

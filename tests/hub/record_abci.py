@@ -1,7 +1,8 @@
 """Records what a real engine says to a hub: python tests/hub/record_abci.py, with cometbft on PATH.
 
 Four engines make final blocks of all kinds of transactions; everything that the first one asks, and is answered,
-is written to tests/vectors/abci-trace.json in the order in which it was answered.
+is written to tests/vectors/abci-trace.json in the order in which it was answered. Four others change their voters;
+what the first one then shows of its headers is written to tests/vectors/comet-rpc.json.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ sys.path[:0] = [str(TESTS), str(TESTS / "hub")]
 from comets import Federation, until  # noqa: E402
 
 from hub.consensus import abci_pb2 as pb  # noqa: E402
-from hub.consensus.base import tx_id  # noqa: E402
+from hub.consensus.base import ValidatorUpdate, tx_id  # noqa: E402
 
 TRACE = TESTS / "vectors/abci-trace.json"
+SHOWN = TESTS / "vectors/comet-rpc.json"
 
 
 class Recorder:
@@ -77,6 +79,32 @@ def record(directory: Path, program: str) -> dict[str, object]:
     }
 
 
+def show(directory: Path, program: str) -> dict[str, object]:
+    """Return headers, commits and voters as the engine shows them, with one voter gaining, losing, leaving."""
+    federation = Federation(directory, program, interval=1.0)
+    member, key = federation.members[0], federation.genesis.validators[1].key
+    federation.updates |= {
+        3: (ValidatorUpdate(key, 12),),
+        4: (ValidatorUpdate(key, 9),),
+        6: (ValidatorUpdate(key, 0),),
+    }
+    try:
+        federation.start()
+        until(lambda: member.comet.status().height >= 9)
+        heights = range(1, 11)
+        commits = {height: member.comet.rpc.commit(height) for height in heights}
+        voters = {height: member.comet.rpc.validators(height) for height in heights}
+    finally:
+        federation.close()
+    return {
+        "about": "signed headers and voters as CometBFT 0.38.25 shows them, by height; app is the state after 1 to 9",
+        "genesis": base64.b64encode(federation.genesis.encode()).decode(),
+        "app": member.ledger.committed.app.encode().hex(),
+        "commits": commits,
+        "validators": voters,
+    }
+
+
 def _text(message: pb.Request | pb.Response) -> str:
     return base64.b64encode(message.SerializeToString()).decode()
 
@@ -85,5 +113,6 @@ if __name__ == "__main__":
     found = shutil.which("cometbft")
     if found is None:
         sys.exit("cometbft is not on PATH: go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25")
-    with tempfile.TemporaryDirectory() as scratch:
-        TRACE.write_text(json.dumps(record(Path(scratch), found), indent=0) + "\n", encoding="ascii")
+    for file, recorded in ((TRACE, record), (SHOWN, show)):
+        with tempfile.TemporaryDirectory() as scratch:
+            file.write_text(json.dumps(recorded(Path(scratch), found), indent=0) + "\n", encoding="ascii")
