@@ -9,7 +9,8 @@
     │   ├── ConsensusStopped            the engine is not running
     │   ├── EngineRefusal               the engine's program answers that it will not
     │   └── EngineSilent                the engine's program does not answer
-    └── StoreError                      the hub's database cannot be opened, read or written
+    ├── StoreError                      the hub's database cannot be opened, read or written
+    └── TakeoverError                   a chain cannot be closed, or not be taken over as it stands
 
 Foreign exceptions are translated once, where they enter the package. A message names the thing and
 what to do about it: it is shown to people as it stands.
@@ -28,6 +29,7 @@ __all__ = [
     "EngineSilent",
     "HubError",
     "StoreError",
+    "TakeoverError",
 ]
 
 
@@ -69,3 +71,7 @@ class EngineSilent(ConsensusError):
 
 class StoreError(HubError):
     """The hub's database cannot be opened, read or written."""
+
+
+class TakeoverError(HubError):
+    """A chain cannot be closed for its successor, or not be taken over as it stands."""

@@ -10,22 +10,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway.chain.entries import (
-    GOOD,
-    ContractsEntry,
-    GatewayEntry,
-    KeyEnd,
-    KeyEntry,
-    contracts_key,
-    gateway_key,
-    key_end_key,
-    key_key,
-)
-from gateway.chain.errors import BadProof, BadRecord
-from gateway.chain.genesis import Genesis, Takeover
+from gateway.chain.entries import GOOD, GatewayEntry, KeyEnd, KeyEntry, contracts_key, key_end_key, key_key
+from gateway.chain.errors import BadRecord
 from gateway.chain.keys import NO_HASH
 from gateway.chain.leaf import IMPORT, ROTATE
 from gateway.chain.ordered import NOWHERE, Import, Position
+from gateway.chain.takeover import verify_import
 from hub.draft import Draft
 from hub.records import NO_BOOT
 
@@ -33,32 +23,15 @@ from hub.records import NO_BOOT
 def import_gateway(draft: Draft, transaction: Import, time: int) -> None:
     """Take a gateway up as the old chain's last state has it."""
     gateway = transaction.gateway
-    taken = find_takeover(draft.genesis, transaction.takeover)
-    if transaction.app.hash != taken.app_hash:
-        raise BadProof(f"chain {taken.genesis.hex()[:16]} was closed at another state than the one shown")
-    value = transaction.entry.holds(transaction.app, gateway_key(gateway))
-    contracts = transaction.contracts.holds(transaction.app, contracts_key(gateway))
-    if value is None:
-        raise BadRecord(
-            f"gateway {gateway.hex()[:16]} was never enrolled in chain {taken.genesis.hex()[:16]}"
-        )
+    old, contracts = verify_import(transaction, draft.genesis)
     if draft.has_gateway(gateway):
         raise BadRecord(f"gateway {gateway.hex()[:16]} is known here already")
-    old = GatewayEntry.decode(value)
     standing = old.standing if old.standing not in (GOOD, IMPORT) else IMPORT
     entry = replace(old, standing=standing, opened_at=draft.size, boot=NO_BOOT, mono=0, seen=0, epochs=())
     draft.set_gateway(gateway, entry)
     _put_keys(draft, gateway, entry, transaction.hash)
     if contracts is not None:
-        draft.put(contracts_key(gateway), ContractsEntry.decode(contracts))
-
-
-def find_takeover(genesis: Genesis, old: bytes) -> Takeover:
-    """Return what a genesis says of a chain that it takes over, by that chain's hash. Raises BadRecord."""
-    for each in genesis.takeovers:
-        if each.genesis == old:
-            return each
-    raise BadRecord(f"chain {old.hex()[:16]} is not among those that this one takes over")
+        draft.put(contracts_key(gateway), contracts)
 
 
 def _put_keys(draft: Draft, gateway: bytes, entry: GatewayEntry, record: bytes) -> None:

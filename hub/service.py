@@ -11,15 +11,13 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.metadata
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from gateway.chain.genesis import EMBEDDED, Genesis
 from gateway.chain.verify import CLOCK_TOLERANCE
@@ -38,7 +36,6 @@ from hub.consensus.embedded import Embedded
 from hub.core import Core, Refusals
 from hub.endpoints import announced
 from hub.enrolment import Registry
-from hub.errors import ConfigError
 from hub.evidence import Archive
 from hub.federation_desk import FederationDesk
 from hub.federation_engine import make_comet
@@ -48,12 +45,14 @@ from hub.hails import HailLane
 from hub.intake import Intake
 from hub.ledger import Ledger
 from hub.loading import load_view
+from hub.lock import only_one
 from hub.outbox import Outbox
 from hub.publisher import Publisher, asked_by
 from hub.quarantine import end as end_quarantine
 from hub.reached import Reached
 from hub.steward import Steward
 from hub.store import Store, ease_collector
+from hub.takeover import check_open
 from hub.view import View
 from hub.witness import Witness
 from hub.witness_store import WitnessStore
@@ -109,7 +108,8 @@ class Service:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         config = self._config
-        stack.enter_context(_only_one(config.directory))
+        stack.enter_context(only_one(config.directory))
+        check_open(config.directory)
         self._core = self._open_core(stack)
         view, outbox, refusals = View(), Outbox(self._core), Refusals(self._core)
         self._steward = self._make_steward()
@@ -290,21 +290,3 @@ def run(config: Config) -> None:
         with service:
             if not told.is_set():
                 service.wait()
-
-
-@contextlib.contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, which the kernel lets go of however this process ends."""
-    with _open_lock(directory / "hub.lock") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"another hub runs in {directory}: stop it first") from error
-        yield
-
-
-def _open_lock(path: Path) -> IO[bytes]:
-    try:
-        return path.open("ab")
-    except OSError as error:
-        raise ConfigError(f"{path.parent} cannot be written: {error}") from error
