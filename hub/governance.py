@@ -4,7 +4,8 @@ The guards that no change may break are `gateway.chain.governance`'s. Each rule 
 and is called only for a record whose leaf is not in the log; the caller adds the leaf afterwards. Invariants:
 
 - A proposal is in force in the final block whose approval lifts the power behind it above two thirds. Where a
-  guard is against it then, that last approval is refused, not the proposal, and may be offered again.
+  guard is against it then, that last approval is refused, not the proposal, and may be offered again. A member
+  that keeps its vote for want of other voters keeps its say: without it the rest might never reach two thirds.
 - Power is counted at each approval, by the roster of that moment; keys that are no member's any more count nothing.
 - A receipt can be broken once, and a summons is good for the receipt that it names alone.
 """
@@ -82,9 +83,7 @@ def approve(draft: Draft, transaction: Approve, time: int) -> None:
 def _count(draft: Draft, identity: bytes, entry: ProposalEntry, body: ProposalBody) -> None:
     """Keep a proposal, and put it in force where its approvals have the power. Raises what a guard says."""
     roster = draft.roster
-    power = sum(
-        each.power for each in roster.members if each.standing == MEMBER_GOOD and each.key in entry.approvals
-    )
+    power = sum(each.power for each in roster.members if each.key in entry.approvals)
     is_done = 3 * power > 2 * roster.power
     if is_done:
         draft.put(roster_key(), changed_roster(roster, body, draft.genesis))
