@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.chain.errors import BadRecord
-from gateway.chain.genesis import COMETBFT, Authority, Genesis, Hub, Takeover, TakeoverBody, Validator
+from gateway.chain.genesis import COMETBFT, Authority, Genesis, Hub, Takeover, Validator
 from gateway.chain.governance import JoinBody, Joining, Member, check_roster, founding_roster
-from gateway.chain.keys import JOIN, NO_HASH, SUITE, TAKEOVER, Signed, SigningKey, verify
+from gateway.chain.keys import JOIN, NO_HASH, OFFICE, SUITE, Signed, SigningKey
+from gateway.chain.takeover import verify_takeover
 from gateway.chain.record import Blob, Record
 
-AUTHORITY: Final = "tocsin/authority/v1"
 EPOCH_CHANGES: Final = 3
 EPOCH_WINDOW: Final = 30 * 86_400_000
 
@@ -37,13 +37,13 @@ def state_member(body: JoinBody, hub: SigningKey, validator: SigningKey | None) 
 
 def state_authority(authority: Authority, key: SigningKey) -> Signed:
     """Sign what an authority says of itself."""
-    return key.signed(AUTHORITY, authority.encode())
+    return key.signed(OFFICE, authority.encode())
 
 
 def read_authority(statement: Signed) -> Authority:
     """Return the authority that its key vouches for. Raises ChainError."""
     authority = Authority.decode(statement.body)
-    statement.verify(AUTHORITY, authority.key)
+    statement.verify(OFFICE, authority.key)
     return authority
 
 
@@ -80,9 +80,7 @@ def with_takeovers(genesis: Genesis, closed: Iterable[ClosedChain]) -> Genesis:
     takeovers = []
     for each in closed:
         old, takeover = Genesis.decode(each.genesis), each.takeover
-        old.require(takeover.genesis, "the takeover")
-        body = TakeoverBody(takeover.genesis, takeover.height, takeover.app_hash, genesis.successor)
-        verify(old.hubs[0].key, TAKEOVER, SUITE, body.encode(), takeover.signature)
+        verify_takeover(takeover, genesis, old)
         takeovers.append(takeover)
     if len({each.genesis for each in takeovers}) != len(takeovers):
         raise BadRecord("a chain would be taken over twice")
