@@ -49,9 +49,19 @@ def make_comet(
     def allows(who: bytes) -> bool:
         return any(address(each.key) == who for each in ledger.committed.roster(genesis).members)
 
+    def powers() -> dict[bytes, int]:
+        return {address(each.key): each.power for each in ledger.committed.roster(genesis).members}
+
     settings = comet_settings(config, ledger.committed.roster(genesis))
     return Comet(
-        ledger, store.chain, genesis, identity.key, settings, allows_peer=allows, snapshots=snapshots
+        ledger,
+        store.chain,
+        genesis,
+        identity.key,
+        settings,
+        allows_peer=allows,
+        powers=powers,
+        snapshots=snapshots,
     )
 
 

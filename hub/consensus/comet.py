@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gateway.chain.genesis import COMETBFT, Genesis
 from gateway.chain.keys import SigningKey
@@ -49,17 +49,20 @@ class Comet:
         settings: CometSettings,
         *,
         allows_peer: Callable[[bytes], bool] | None = None,
+        powers: Callable[[], Mapping[bytes, int]] | None = None,
         snapshots: SnapshotProvider | None = None,
     ) -> None:
         """Bind machine, store and the hub's key, which is also its name among the engines.
 
         `allows_peer` judges another engine's address (20 bytes, see `comet_home.address`); by default those of
-        the hubs in the genesis may connect. Raises ConsensusError where the genesis names another engine.
+        the hubs in the genesis may connect. `powers` returns the votes of each member by its address, by default
+        the genesis' too. Raises ConsensusError where the genesis names another engine.
         """
         if genesis.engine != COMETBFT:
             raise ConsensusError("the genesis names another engine than a federation's")
         self._machine, self._chain, self._key, self._settings = machine, genesis, key, settings
-        founders = {address(hub.key) for hub in genesis.hubs}
+        votes = [*(each.power for each in genesis.validators), *[0] * len(genesis.hubs)]
+        founders = {address(hub.key): power for hub, power in zip(genesis.hubs, votes, strict=False)}
         self.rpc = RpcClient(settings.home)
         """For whoever asks the engine itself."""
         self.validator = b""
@@ -68,7 +71,8 @@ class Comet:
         self._refusals: list[Callable[[bytes, TxResult], None]] = []
         self._sealer = Sealer(store, genesis, RpcClient(settings.home), self._tell)
         self._sender = Sender(RpcClient(settings.home), self._refuse)
-        self._watch = Watch(RpcClient(settings.home), settings.peers, settings.interval)
+        client = RpcClient(settings.home)
+        self._watch = Watch(client, settings, address(key.public), powers or founders.copy)
         self._app = Application(machine, genesis, self, allows_peer or founders.__contains__, snapshots)
         self._server = AbciServer(settings.home, self._app.answer)
         self._node = Node(settings.home, settings.program, self._look, self._restarted)

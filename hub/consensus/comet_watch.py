@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from hub.consensus.comet_home import Peer, address, peer_url
+from hub.consensus.comet_home import CometSettings, address, peer_url
 from hub.consensus.comet_rpc import RpcClient
 from hub.errors import EngineRefusal, EngineSilent
 
@@ -29,10 +29,13 @@ _log = logging.getLogger(__name__)
 class Watch:
     """What is known of the engine. `look` is for one thread, the rest for any."""
 
-    def __init__(self, rpc: RpcClient, peers: Sequence[Peer], interval: float) -> None:
-        """`interval` is the seconds between final blocks when nothing waits."""
-        self._rpc, self._patience = rpc, 3 * interval + _SLACK_SECONDS
-        self._peers = {address(peer.key): peer for peer in peers}
+    def __init__(
+        self, rpc: RpcClient, settings: CometSettings, own: bytes, powers: Callable[[], Mapping[bytes, int]]
+    ) -> None:
+        """`own` is this hub's address, `powers` returns the votes of each member's by its address."""
+        self._rpc, self._own, self._powers = rpc, own, powers
+        self._patience = 3 * settings.interval + _SLACK_SECONDS
+        self._peers = {address(peer.key): peer for peer in settings.peers}
         self.connected: tuple[bytes, ...] = ()
         self.catching_up = False
         self.silent = "the engine starts"
@@ -77,10 +80,14 @@ class Watch:
     @property
     def too_few(self) -> str:
         """Why no majority can be reached, as far as this hub sees; empty where it can."""
-        reached, all_ = len(self.connected) + 1, len(self._peers) + 1
-        if 3 * reached > 2 * all_:
+        powers = {who: power for who, power in self._powers().items() if power}
+        reached = powers.keys() & {self._own, *self.connected}
+        if 3 * sum(powers[who] for who in reached) > 2 * sum(powers.values()):
             return ""
-        return f"only {reached} of {all_} hubs reach each other, and final blocks need more than two thirds"
+        return (
+            f"only {len(reached)} of {len(powers)} voting hubs reach each other here, and final blocks need more"
+            " than two thirds of the votes"
+        )
 
     @property
     def stuck(self) -> str:

@@ -17,12 +17,14 @@ from comets import until
 from enginekit import EngineRpc, Refusal
 
 from hub.consensus import comet_node, comet_watch
-from hub.consensus.comet_home import Peer, address, peer_url
+from hub.consensus.comet_home import CometSettings, Peer, address, peer_url
 from hub.consensus.comet_node import LOG, Node
 from hub.consensus.comet_rpc import RpcClient
 from hub.consensus.comet_watch import Watch
 
 PEERS = tuple(Peer(bytes([place]) * 32, f"hub-{place}.example:26656") for place in range(1, 4))
+
+OWN = bytes([9]) * 32
 
 
 class Program:
@@ -151,7 +153,13 @@ class Shown:
             dial_peers=self._dial,
         )
         self.client = RpcClient(home)
-        self.watch = Watch(self.client, PEERS, interval=0.0)
+        self.watch = self.make()
+
+    def make(self) -> Watch:
+        settings = CometSettings(Path("/nowhere"), peers=PEERS, interval=0.0)
+        powers = {address(key): 10 for key in (OWN, *(peer.key for peer in PEERS))}
+        powers[address(bytes(32))] = 0  # a member that only reads, and is away
+        return Watch(self.client, settings, address(OWN), powers.copy)
 
     def _dial(self, params: dict[str, Any]) -> dict[str, Any]:
         self.dialled += params["peers"]
@@ -180,7 +188,7 @@ def test_a_watch_says_who_is_reached_and_why_no_majority_is(shown: Shown) -> Non
     assert watch.too_few == ""
     del shown.peers[0]
     watch.look()
-    assert "only 2 of 4 hubs" in watch.too_few
+    assert "only 2 of 4 voting hubs" in watch.too_few
 
 
 def test_who_is_missed_is_dialled_again(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +204,7 @@ def test_an_engine_without_final_blocks_is_started_anew_unless_too_few_are_there
     shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comet_watch, "_SLACK_SECONDS", 0.5)
-    watch = Watch(shown.client, PEERS, interval=0.0)
+    watch = shown.make()
     watch.look()
     time.sleep(0.6)
     assert "no final block after 1" in watch.look()
