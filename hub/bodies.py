@@ -62,6 +62,17 @@ class Lacking:
     """The keys of the hubs that are known to have promised any of its segments."""
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Which segments of a block are held, as (place, class); `received` is its arrival, Unix ms."""
+
+    id: int
+    gateway: bytes
+    position: Position
+    received: int
+    held: tuple[tuple[int, int], ...]
+
+
 class Bodies:
     """Part of a hub's database; safe for several threads; every write is durable when it returns."""
 
@@ -74,13 +85,21 @@ class Bodies:
         row = self._db.row(f"{sql} WHERE hash = ? LIMIT 1", (identity,))
         return None if row is None else self._kept(*row)
 
-    def page(self, after: int, before: int, limit: int) -> list[Kept]:
-        """Return blocks above row `after` that came before a time (Unix ms), in the order of their rows."""
-        sql = "SELECT id, gateway, epoch, height, hash, suite, header, signature, received FROM blocks"
-        rows = self._db.rows(
-            f"{sql} WHERE id > ? AND received < ? ORDER BY id LIMIT ?", (after, before, limit)
-        )
-        return [self._kept(*row) for row in rows]
+    def holdings(self, after: int, before: int, limit: int) -> list[Holding]:
+        """Return what is held of blocks above row `after` that came before a time (Unix ms), in order of their rows."""
+        sql = "SELECT id, gateway, epoch, height, hash, header, received FROM blocks WHERE id > ? AND received < ?"
+        found = []
+        for place, gateway, epoch, height, identity, header, received in self._db.rows(
+            f"{sql} ORDER BY id LIMIT ?", (after, before, limit)
+        ):
+            rows = self._db.rows(
+                "SELECT id - ? FROM segments WHERE id BETWEEN ? AND ? AND data != x''",
+                (place * _PLACES, place * _PLACES, place * _PLACES + _PLACES - 1),
+            )
+            heads = Header.decode(header).segments
+            held = tuple((index, heads[index].klass) for (index,) in rows)
+            found.append(Holding(place, gateway, Position(epoch, height, identity), received, held))
+        return found
 
     def _kept(
         self,

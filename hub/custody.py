@@ -20,23 +20,30 @@ class _Batches:
     """One table of batches with its table of promises."""
 
     def __init__(self, database: Database, batches: str, promises: str) -> None:
-        self._db, self._batches, self._promises = database, batches, promises
+        self._db, self._batches, self._table = database, batches, promises
 
     def receipts(self, gateway: bytes, epoch: int, first: int, last: int) -> list[Receipt]:
         """Return the receipts for a gateway's blocks `first` to `last` of an epoch, by height, oldest first."""
         where = "gateway = ? AND epoch = ? AND height BETWEEN ? AND ? ORDER BY height, batch"
         places = self._db.rows(
-            f"SELECT batch, place FROM {self._promises} WHERE {where}", (gateway, epoch, first, last)
+            f"SELECT batch, place FROM {self._table} WHERE {where}", (gateway, epoch, first, last)
         )
         batches = {batch: self._receipts(batch) for batch in {batch for batch, _ in places}}
         return [batches[batch][place] for batch, place in places]
+
+    def promises(self, gateway: bytes, epoch: int, height: int) -> list[Promise]:
+        """Return the promises about the blocks at one position, oldest first."""
+        sql = (
+            f"SELECT promise FROM {self._table} WHERE gateway = ? AND epoch = ? AND height = ? ORDER BY batch"
+        )
+        return [Promise.decode(data) for (data,) in self._db.rows(sql, (gateway, epoch, height))]
 
     def batch(self, number: int) -> tuple[Signed, list[Promise]] | None:
         """Return a batch by its number, with its promises in order."""
         data = self._db.value(f"SELECT batch FROM {self._batches} WHERE id = ?", (number,))
         if data is None:
             return None
-        sql = f"SELECT promise FROM {self._promises} WHERE batch = ? ORDER BY place"
+        sql = f"SELECT promise FROM {self._table} WHERE batch = ? ORDER BY place"
         return Signed.decode(data), [Promise.decode(promise) for (promise,) in self._db.rows(sql, (number,))]
 
     def _receipts(self, number: int) -> list[Receipt]:
@@ -45,7 +52,7 @@ class _Batches:
 
     def _keep_promises(self, db: Connection, batch: int | None, promises: Sequence[Promise]) -> None:
         rows = [(batch, i, p.gateway, p.epoch, p.height, p.encode()) for i, p in enumerate(promises)]
-        db.executemany(f"INSERT INTO {self._promises} VALUES (?, ?, ?, ?, ?, ?)", rows)
+        db.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?)", rows)
 
 
 class Custody(_Batches):

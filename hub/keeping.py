@@ -58,6 +58,13 @@ class Keeping:
                 )
             raise
 
+    def open_final(self, block: Block, header: Header) -> list[Segment | None]:
+        """As `open`, of a final header's body: one that contradicts its catalogue alone is kept as it says itself."""
+        try:
+            return self.open(block, header)
+        except BadSegment:
+            return open_block(block, header, claimed_classes(block, header), self._core.genesis)
+
     @staticmethod
     def is_own(block: Block, header: Header) -> bool:
         """Tell whether all bytes that came are those that the header's signer committed to."""
@@ -66,7 +73,9 @@ class Keeping:
             not data or segment_hash(data) == head.hash for data, head in pairs
         )
 
-    def completed(self, held: Kept, block: Block, header: Header, region: str) -> NewBlock | None:
+    def completed(
+        self, held: Kept, block: Block, header: Header, region: str, *, is_final: bool = False
+    ) -> NewBlock | None:
         """Return a stored block to be kept again, None where there is no need.
 
         There is where it brings segments that never came before, or where a crash came before its promise. Raises
@@ -83,7 +92,8 @@ class Keeping:
         )
         if not any(whole.segments):
             return None
-        return NewBlock(whole, header, self.open(whole, header), self._core.now_ms(), region)
+        opened = self.open_final(whole, header) if is_final else self.open(whole, header)
+        return NewBlock(whole, header, opened, self._core.now_ms(), region)
 
     def keep(self, taken: Sequence[NewBlock]) -> list[bool]:
         """Store blocks and the promises to keep them; tell of each whether it is new. Raises StoreError."""

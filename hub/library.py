@@ -35,6 +35,14 @@ class Library:
         data = self._db.value("SELECT catalogue FROM catalogues WHERE root = ?", (root,))
         return None if data is None else read_catalogue(data)
 
+    def has_catalogue(self, root: bytes) -> bool:
+        """Tell whether a catalogue is known by its root."""
+        return self._db.value("SELECT 1 FROM catalogues WHERE root = ?", (root,)) is not None
+
+    def has_contracts(self, root: bytes) -> bool:
+        """Tell whether a listing of contracts is known by its root."""
+        return self._db.value("SELECT 1 FROM contract_sets WHERE root = ?", (root,)) is not None
+
     def add_contracts(self, documents: Iterable[bytes]) -> Listing:
         """Keep a set of contract documents and return its listing, in rising order of hash."""
         by_hash = dict(sorted((contract_hash(each), each) for each in documents))

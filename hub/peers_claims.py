@@ -1,0 +1,92 @@
+"""Who is asked for which missing body: one hub at a time, those first that promised to hold it.
+
+Owned: what is being asked for just now, and which hub was asked in vain and when it may be asked again; in memory,
+because what is missing is on disk. Not owned: the asking (`hub.peers_pull`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from hub.bodies import Bodies, Lacking
+from hub.peers_policy import Policy
+
+_PAGE: Final = 512
+_PAGES: Final = 8
+_MAX_DEFERRED: Final = 100_000
+_LEAVE: Final = 5
+"""So many times the patience a body is left to those hubs that promised it, while one of them answers."""
+
+
+class Claims:
+    """Shares out what is missing. Safe for several threads."""
+
+    def __init__(self, bodies: Bodies, policy: Policy, now_ms: Callable[[], int]) -> None:
+        self._bodies, self._policy, self._now_ms = bodies, policy, now_ms
+        self._lock = threading.Lock()
+        self._taken: set[int] = set()
+        self._deferred: dict[tuple[bytes, int], float] = {}
+        self._cursors: dict[tuple[bytes, str], int] = {}
+
+    def wanted(self) -> dict[str, int]:
+        """Return the classes wanted of each region of which any body is missing."""
+        regions = self._bodies.regions_missing()
+        return {region: classes for region in regions if (classes := self._policy.wants(region))}
+
+    def take(self, hub: bytes, limit: int, is_up: Callable[[bytes], bool]) -> tuple[int, list[Lacking]]:
+        """Return classes and up to `limit` blocks to ask a hub (by key) for; give all of them back with `release`.
+
+        `is_up` tells whether a hub answers: what such a one promised is left to it for a while.
+        """
+        with self._lock:
+            for region, classes in self.wanted().items():
+                found: list[Lacking] = []
+                for each in self._candidates(hub, region, classes, is_up):
+                    if each.classes & classes == (found or [each])[0].classes & classes:
+                        found.append(each)
+                    if len(found) == limit:
+                        break
+                if found:
+                    self._taken |= {each.id for each in found}
+                    return found[0].classes & classes, found
+            return 0, []
+
+    def release(self, blocks: Iterable[Lacking]) -> None:
+        """Let others ask for these blocks."""
+        with self._lock:
+            self._taken -= {each.id for each in blocks}
+
+    def defer(self, hub: bytes, block: int, seconds: float) -> None:
+        """Do not ask a hub for a block (by row) for some time."""
+        with self._lock:
+            if len(self._deferred) >= _MAX_DEFERRED:
+                self._deferred.clear()
+            self._deferred[hub, block] = time.monotonic() + seconds
+
+    def _candidates(
+        self, hub: bytes, region: str, classes: int, is_up: Callable[[bytes], bool]
+    ) -> Iterable[Lacking]:
+        """Yield what a hub may be asked for, from where the last look ended; a look has its bounds."""
+        now = self._now_ms()
+        cursor = self._cursors.get((hub, region), 0)
+        for _ in range(_PAGES):
+            page = self._bodies.missing(region, classes, cursor, now - self._policy.patience_ms, _PAGE)
+            # Those first that this hub promised to hold.
+            for each in sorted(page, key=lambda each: hub not in each.promisers):
+                if self._is_for(hub, each, now, is_up):
+                    self._cursors[hub, region] = cursor
+                    yield each
+            cursor = page[-1].id if len(page) == _PAGE else 0
+            self._cursors[hub, region] = cursor
+            if not cursor:
+                return
+
+    def _is_for(self, hub: bytes, each: Lacking, now: int, is_up: Callable[[bytes], bool]) -> bool:
+        if each.id in self._taken or self._deferred.get((hub, each.id), 0.0) > time.monotonic():
+            return False
+        others = each.promisers and hub not in each.promisers
+        is_left = now - each.since < _LEAVE * self._policy.patience_ms and any(map(is_up, each.promisers))
+        return not (others and is_left)

@@ -1,0 +1,326 @@
+"""Promises of custody held against those who gave them: challenges, summonses, breaches; and this hub's own answers.
+
+Owned: whom to challenge and when, what is made of the answer, summonses on the chain until they are settled. Not
+owned: what counts as a breach (`hub.governance`).
+
+Invariants:
+- Every summons against this hub is answered, after a restart too.
+- What was signed against its signer's interest is ordered: a lack that was signed while the promise bound.
+- Silence alone is no breach: it takes long silence, a summons before all, and its deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.chain.block import header_hash
+from gateway.chain.custody import CustodyBatch, Promise, Receipt
+from gateway.chain.entries import SummonsEntry, summons_key
+from gateway.chain.errors import BadProof, ChainError
+from gateway.chain.governance import Member
+from gateway.chain.keys import NO_HASH, POSSESSION, RESPONSE, SUMMONS, Signed
+from gateway.chain.leaf import BREACH, NO_GATEWAY, SUMMON, LogLeaf
+from gateway.chain.ordered import (
+    Breach,
+    Respond,
+    Summon,
+    Transaction,
+    decode_transaction,
+    encode_transaction,
+)
+from gateway.chain.possession import (
+    HELD,
+    LACKED,
+    SUMMONS_MS,
+    Possession,
+    ResponseBody,
+    SummonsBody,
+    possession_proof,
+)
+from hub.core import Core
+from hub.errors import HubError
+from hub.peers_ask import Asker
+from hub.peers_link import PeerRefusal, PeerSilent
+from hub.peers_policy import Policy
+from hub.peers_pull import given_block
+from hub.peers_server import promised_segments
+from hub.peers_state import PeerState
+from hub.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+_TICK_SECONDS: Final = 1.0
+_ORDER_AGAIN_SECONDS: Final = 5.0
+_MAX_SUSPECTED: Final = 256
+
+
+@dataclass(slots=True)
+class _Silence:
+    """Unanswered challenges of one hub: how many, since when (Unix ms), and what was asked last."""
+
+    count: int
+    since: int
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One other hub and the way to ask it."""
+
+    state: PeerState
+    asker: Asker
+
+
+class Watch:
+    """One thread. Everything but `start`, `stop`, `ordered` and `suspect` is for it, or for a test."""
+
+    def __init__(self, core: Core, policy: Policy, peers: Sequence[Watched]) -> None:
+        self._core, self._policy, self._peers = core, policy, peers
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._suspected: deque[tuple[bytes, bytes]] = deque(maxlen=_MAX_SUSPECTED)
+        self._open: dict[bytes, SummonsBody] = {}
+        self._breaches: dict[bytes, Breach] = {}
+        self._offered: dict[bytes, float] = {}
+        self._silences: dict[bytes, _Silence] = {}
+        self._challenged = time.monotonic()
+        self.worker = Worker("watch", self._run, self._over.set)
+
+    def start(self) -> None:
+        """Take up open summonses from disk, then begin to work. Raises StoreError."""
+        self.load()
+        self.worker.start()
+
+    def load(self) -> None:
+        """Take up what was summoned before the start."""
+        sql = "SELECT tx FROM records WHERE kind = ?"
+        for (tx,) in self._core.store.database.rows(sql, (SUMMON,)):
+            self.ordered(decode_transaction(tx))
+
+    def ordered(self, transaction: Transaction) -> None:
+        """Take up a transaction of a final block, perhaps again."""
+        if isinstance(transaction, Summon):
+            entry = self._entry(transaction.hash)
+            if entry is not None and not entry.outcome:
+                with self._lock:
+                    self._open[transaction.hash] = SummonsBody.decode(transaction.summons.body)
+        elif isinstance(transaction, Respond):
+            self._compare(transaction)
+
+    def suspect(self, hub: bytes, block: bytes) -> None:
+        """Challenge a hub (by key) soon on a block (by hash) that it promised to hold and does not give."""
+        with self._lock:
+            if (hub, block) not in self._suspected:
+                self._suspected.append((hub, block))
+
+    def _run(self) -> None:
+        while not self._over.wait(_TICK_SECONDS):
+            try:
+                self.tick()
+            except HubError as error:
+                _log.error("custody is not watched just now: %s", error)
+            except Exception:
+                _log.exception("a defect in watching custody")
+
+    def tick(self) -> None:
+        """Answer, order what is due, and challenge if it is time. Raises StoreError."""
+        self.settle()
+        with self._lock:
+            suspected = self._suspected.popleft() if self._suspected else None
+        if suspected is not None:
+            self._challenge_suspect(*suspected)
+        if time.monotonic() - self._challenged >= self._policy.challenge_ms / 1000:
+            self._challenged = time.monotonic()
+            self.challenge_any()
+
+    # summonses and breaches
+
+    def settle(self) -> None:
+        """Answer summonses of this hub, close those whose deadline passed, order breaches until they are final."""
+        core = self._core
+        with self._lock:
+            summonses = list(self._open.items())
+        for identity, body in summonses:
+            entry = self._entry(identity)
+            if entry is None or entry.outcome == HELD:
+                self._forget(identity)
+            elif entry.outcome == LACKED or core.ledger.committed.time > entry.time + SUMMONS_MS:
+                self._breaches[identity] = Breach(body.receipt, b"", identity, core.now_ms())
+                self._forget(identity)
+            elif entry.hub == core.key.public:
+                self._respond(identity, body)
+        for key, breach in list(self._breaches.items()):
+            leaf = LogLeaf(BREACH, breach.receipt.promise.gateway, 0, 0, breach.hash)
+            if core.ledger.index(leaf) is not None:
+                del self._breaches[key]
+            else:
+                again = Breach(breach.receipt, breach.lack, breach.summons, core.now_ms())
+                self._order(breach.hash, again)
+
+    def _respond(self, identity: bytes, body: SummonsBody) -> None:
+        """Have it ordered whether this hub holds what it was summoned for."""
+        core, promise = self._core, body.receipt.promise
+        segments = promised_segments(core.store.bodies.find(promise.hash), promise.classes)
+        says = LACKED if segments is None else HELD
+        proof = NO_HASH if segments is None else possession_proof(identity, segments)
+        response = ResponseBody(core.genesis.hash, core.key.public, identity, says, proof)
+        self._order(identity, Respond(core.key.signed(RESPONSE, response.encode())))
+
+    def _compare(self, transaction: Respond) -> None:
+        """Hold a proof that another hub gave before all against the bytes, where they are held here."""
+        body = ResponseBody.decode(transaction.response.body)
+        with self._lock:
+            summons = self._open.get(body.summons)
+        if summons is None or body.says != HELD or body.hub == self._core.key.public:
+            return
+        promise = summons.receipt.promise
+        segments = promised_segments(self._core.store.bodies.find(promise.hash), promise.classes)
+        if segments is not None and possession_proof(body.summons, segments) != body.proof:
+            self._find(
+                "false-possession",
+                self._name(body.hub),
+                promise,
+                "answered a summons with a proof of other bytes",
+            )
+
+    def _order(self, key: bytes, transaction: Transaction) -> None:
+        now = time.monotonic()
+        if now - self._offered.get(key, -_ORDER_AGAIN_SECONDS) >= _ORDER_AGAIN_SECONDS:
+            self._offered[key] = now
+            self._core.offer(encode_transaction(transaction))
+
+    def _entry(self, identity: bytes) -> SummonsEntry | None:
+        value = self._core.ledger.committed.tree.get(summons_key(identity))
+        return None if value is None else SummonsEntry.decode(value)
+
+    def _forget(self, identity: bytes) -> None:
+        with self._lock:
+            self._open.pop(identity, None)
+
+    # challenges
+
+    def challenge_any(self) -> None:
+        """Challenge one other hub on one of its promises, both drawn at random."""
+        now = self._core.now_ms()
+        for peer in random.sample(list(self._peers), len(self._peers)):
+            member = peer.asker.member()
+            if member is None:
+                continue
+            custody = self._core.store.peer_custody
+            receipt = custody.pick(member.key, secrets.randbelow, lambda each: each.keep_until > now)
+            if receipt is not None:
+                self.challenge(peer, member, receipt)
+                return
+
+    def _challenge_suspect(self, hub: bytes, block: bytes) -> None:
+        kept = self._core.store.bodies.find(block)
+        found = self._by_key(hub)
+        if kept is None or found is None:
+            return
+        at, now = kept.position, self._core.now_ms()
+        receipts = self._core.store.peer_custody.receipts(kept.gateway, at.epoch, at.height, at.height)
+        for receipt in receipts:
+            signer = CustodyBatch.decode(receipt.batch.body).hub
+            if signer == hub and receipt.promise.hash == block and receipt.promise.keep_until > now:
+                self.challenge(*found, receipt)
+                return
+
+    def challenge(self, peer: Watched, member: Member, receipt: Receipt) -> None:
+        """Challenge a hub on one promise and make of the answer what is due."""
+        promise, nonce = receipt.promise, secrets.token_bytes(32)
+        try:
+            signed = peer.asker.possession(member, promise, nonce)
+            said = self._read(signed, member, promise, nonce)
+        except (PeerSilent, PeerRefusal, ChainError) as error:
+            self._unanswered(peer, member, receipt, str(error))
+            return
+        self._silences.pop(member.key, None)
+        if said.says == LACKED:
+            peer.state.count(failed=1)
+            self._find(
+                "custody-lacked", member.name, promise, "signed that it lacks what it promised to hold"
+            )
+            breach = Breach(receipt, signed.encode(), b"", self._core.now_ms())
+            self._breaches[breach.hash] = breach
+            self._order(breach.hash, breach)
+            return
+        segments = self._segments(peer, member, promise)
+        if segments is None:
+            return  # nothing to hold the proof against: another hub will
+        if possession_proof(nonce, segments) == said.proof:
+            peer.state.count(passed=1)
+        else:
+            peer.state.count(failed=1)
+            self._find(
+                "false-possession", member.name, promise, "gave a proof of other bytes than it promised"
+            )
+            self._summon(receipt)
+
+    def _read(self, signed: Signed, member: Member, promise: Promise, nonce: bytes) -> Possession:
+        """Return what a hub said to this challenge. Raises ChainError."""
+        said = Possession.decode(signed.verify(POSSESSION, member.key))
+        self._core.genesis.require(said.genesis, "the proof of possession")
+        if (said.hub, said.promise, said.nonce) != (member.key, promise, nonce):
+            raise BadProof(f"{member.name} answers another question than it was asked")
+        return said
+
+    def _segments(self, peer: Watched, member: Member, promise: Promise) -> tuple[bytes, ...] | None:
+        """Return the promised bytes: this hub's own, or the other's, which are the proof themselves."""
+        kept = self._core.store.bodies.find(promise.hash)
+        if kept is None or (own := kept.promised(promise.classes)) is not None:
+            return None if kept is None else own
+        try:
+            answer = peer.asker.bodies(member, (promise.hash,), promise.classes)
+        except (PeerSilent, PeerRefusal, ChainError):
+            return None
+        block = given_block(kept, answer.bodies[0])
+        if block is None or header_hash(block.header) != promise.hash:
+            return None
+        pairs = zip(kept.header.segments, block.segments, strict=True)
+        found = tuple(data for head, data in pairs if promise.classes >> head.klass & 1)
+        return found if all(found) else None
+
+    def _unanswered(self, peer: Watched, member: Member, receipt: Receipt, why: str) -> None:
+        """Count a challenge without an answer, and summon a hub that was silent for long."""
+        now = self._core.now_ms()
+        peer.state.count(failed=1)
+        silence = self._silences.setdefault(member.key, _Silence(0, now, receipt))
+        silence.count, silence.receipt = silence.count + 1, receipt
+        if silence.count < self._policy.tries or now - silence.since < self._policy.silent_ms:
+            return
+        del self._silences[member.key]
+        self._find("custody-unanswered", member.name, receipt.promise, f"answers no challenge: {why:.150}")
+        self._summon(receipt)
+
+    def _summon(self, receipt: Receipt) -> None:
+        """Ask before all, unless that was done or the promise ends before an answer would be due."""
+        core = self._core
+        now = core.now_ms()
+        with self._lock:
+            is_open = any(each.receipt.promise == receipt.promise for each in self._open.values())
+        if is_open or receipt.promise.keep_until < now + 2 * SUMMONS_MS:
+            return
+        body = SummonsBody(core.genesis.hash, core.key.public, receipt, now)
+        signed = core.key.signed(SUMMONS, body.encode())
+        core.offer(encode_transaction(Summon(signed, now)))
+
+    def _find(self, kind: str, name: str, promise: Promise, what: str) -> None:
+        core = self._core
+        at = f"block {promise.epoch}/{promise.height} of gateway {promise.gateway.hex()[:16]}"
+        core.store.notes.add_finding(core.now_ms(), NO_GATEWAY, kind, f"{name} {what}: {at}", promise.hash)
+
+    def _by_key(self, hub: bytes) -> tuple[Watched, Member] | None:
+        found = ((peer, peer.asker.member()) for peer in self._peers)
+        return next(((peer, member) for peer, member in found if member and member.key == hub), None)
+
+    def _name(self, hub: bytes) -> str:
+        found = self._by_key(hub)
+        return found[1].name if found else hub.hex()[:16]
