@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from gateway.chain.cometbft import CometSeal
-from gateway.chain.custody import Receipt
+from gateway.chain.custody import CustodyBatch, Receipt
 from gateway.chain.entries import gateway_key, roster_key
 from gateway.chain.finality import Checkpoint, Seal
 from gateway.chain.genesis import COMETBFT, Genesis
@@ -111,11 +111,18 @@ class Outbox:
     # to a gateway
 
     def say_receipts(self, gateway: bytes, epoch: int, first: int, last: int) -> None:
-        """Repeat the custody receipts for blocks `first` to `last`, with the finality of the highest final one."""
-        core, latest = self._core, {}
-        for receipt in core.store.custody.receipts(gateway, epoch, first, last):
-            latest[receipt.promise.height] = receipt
-        custody, finality = list(latest.values()), self._finality(gateway, epoch, last)
+        """Repeat the custody receipts for blocks `first` to `last`, with the finality of the highest final one.
+
+        Other hubs' go along, as far as they are known here: each carries its own signature, and its hub may be out
+        of the gateway's reach.
+        """
+        core, at = self._core, (gateway, epoch, first, last)
+        own = {each.promise.height: each for each in core.store.custody.receipts(*at)}
+        others = {
+            (CustodyBatch.decode(each.batch.body).hub, each.promise.height): each
+            for each in core.store.peer_custody.receipts(*at)
+        }
+        custody, finality = [*own.values(), *others.values()], self._finality(gateway, epoch, last)
         for at in range(0, max(len(custody), 1), MAX_RECEIPTS):
             self._say_receipts(gateway, custody[at : at + MAX_RECEIPTS], finality)
 
