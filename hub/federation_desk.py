@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.chain.governance import Joining
 from hub.config import Config
 from hub.consensus.comet import Comet
+from hub.consensus.comet_rpc import RpcClient
 from hub.core import Core
 from hub.errors import ConsensusError, HubError
 from hub.federation_view import Engine, describe
 from hub.steward import Steward
 
 _REQUESTS: Final = 16
+_SECONDS: Final = (
+    2.0  # an engine whose machine waits for a disk does not answer: the rest is shown without it
+)
 
 
 class TooManyRequests(HubError):
@@ -30,6 +35,7 @@ class FederationDesk:
 
     def __init__(self, core: Core, config: Config, engine: Comet, steward: Steward) -> None:
         self._core, self._config, self._engine, self._steward = core, config, engine, steward
+        self._rpc = RpcClient(Path(config.federation.engine_home), _SECONDS)
         self._lock = threading.Lock()
         self._requests: dict[str, bytes] = {}
 
@@ -58,6 +64,6 @@ class FederationDesk:
     def _highest(self) -> int:
         """Return the highest final block that a peer has, as the engine knows it; 0 where it does not say."""
         with contextlib.suppress(ConsensusError, LookupError, TypeError, ValueError):
-            peers = self._engine.rpc.call("dump_consensus_state")["peers"]
+            peers = self._rpc.call("dump_consensus_state")["peers"]
             return max((int(each["peer_state"]["round_state"]["height"]) - 1 for each in peers), default=0)
         return 0

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
 
 def print_status(found: dict[str, Any], console: Console) -> None:
@@ -57,24 +57,18 @@ def _headline(found: dict[str, Any]) -> str:
 
 
 def _print_proposals(found: dict[str, Any], console: Console) -> None:
-    rows = [each for each in found["proposals"] if each["state"] == "open"]
-    if not rows:
-        return
-    table = Table(
-        Column("proposal", no_wrap=True), "does", "because", "power", "approved by", "missing", "until"
-    )
-    for each in rows:
+    for each in found["proposals"]:
+        if each["state"] != "open":
+            continue
         until = datetime.fromtimestamp(each["not_after_ms"] / 1000, UTC)
-        table.add_row(
-            each["hash"][:16],
-            f"{each['action']} {each['about']}",
-            each["reason"],
-            f"{each['power']} of {each['needed']} needed",
-            ", ".join(each["approvals"]),
-            ", ".join(each["missing"]),
-            f"{until:%Y-%m-%d %H:%MZ}",
+        console.print(
+            f"proposal {each['hash'][:16]}: {each['action']} {each['about']} ({each['reason']})\n"
+            f"  has power {each['power']} of the {each['needed']} it needs, by {', '.join(each['approvals'])}; missing:"
+            f" {', '.join(each['missing'])}; open until {until:%Y-%m-%d %H:%M} UTC",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
         )
-    console.print(table)
 
 
 def _mark(value: bool | None) -> str:
