@@ -116,11 +116,12 @@ class Outbox:
         Other hubs' go along, as far as they are known here: each carries its own signature, and its hub may be out
         of the gateway's reach.
         """
-        core, at = self._core, (gateway, epoch, first, last)
-        own = {each.promise.height: each for each in core.store.custody.receipts(*at)}
+        store = self._core.store
+        receipts = store.custody.receipts(gateway, epoch, first, last)
+        own = {each.promise.height: each for each in receipts}
         others = {
             (CustodyBatch.decode(each.batch.body).hub, each.promise.height): each
-            for each in core.store.peer_custody.receipts(*at)
+            for each in store.peer_custody.receipts(gateway, epoch, first, last)
         }
         custody, finality = [*own.values(), *others.values()], self._finality(gateway, epoch, last)
         for at in range(0, max(len(custody), 1), MAX_RECEIPTS):

@@ -44,7 +44,7 @@ class Peers:
     ) -> None:
         """Prepare; nothing is asked yet. Raises ConfigError where a peer's certificates cannot be read."""
         self._core, self._outbox, self.policy = core, outbox, policy
-        tables = [each for each in tables if each.url and each.name != core.identity.hub.name]
+        tables = [each for each in tables if each.url]
         self._states = {each.name: PeerState(each.name, each.url) for each in tables}
         self._claims = Claims(core.store.bodies, policy, core.now_ms)
         self._roots = Roots()

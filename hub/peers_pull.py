@@ -113,8 +113,8 @@ class Puller:
         Raises PeerSilent, PeerRefusal, ChainError for an answer that is not what was asked, StoreError.
         """
         member = self._asker.member()
-        if member is None:
-            self._state.fail("is no member of the federation")
+        if member is None or member.key == self._core.key.public:
+            self._state.fail("is no other member of the federation")
             return False
         more = self._pull_promises(member)
         self._pull_library(member)
