@@ -15,6 +15,7 @@ from gateway.chain.alarm import ALARMED, UNRECORDED, Transition
 from gateway.chain.block import Header
 from gateway.chain.keys import NO_HASH
 from gateway.chain.reading import Outcome, open_segment, parse_leaf
+from gateway.chain.state import StateTree
 from gateway.contracts.library import template
 from gateway.contracts.source import read_contract
 from hub.broker import EmbeddedBroker
@@ -307,7 +308,7 @@ def test_a_hub_whose_chain_went_back_is_noticed(tmp_path: Path, hub: TestHub) ->
     assert run.gateway.status()["troubles"] == []
     with hub._lock:  # its ledger is lost, and founded anew
         entry = hub.entry.pop(run.id)
-        hub._height = 1
+        hub.chain.height, hub.chain.tree = 1, StateTree()
         hub.hold = True
     run.gateway.hubs[0].rebirth()
     wait_until(lambda: bool(run.gateway.status()["troubles"]), "the notice")

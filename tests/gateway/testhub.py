@@ -1,7 +1,7 @@
 """An honest hub of one thread, written from the format alone: what a gateway may expect, and no more.
 
-It keeps one log and one state tree, accepts blocks, alarms and epoch changes by `gateway.chain.verify`, seals
-after each, and answers over a real broker. Switches make it absent-minded, never dishonest.
+Alone, or with others on one `TestChain`, it accepts blocks, alarms and epoch changes by `gateway.chain.verify` and
+answers over a real broker. Switches make it absent-minded; `lies` alone makes it dishonest.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from testchain import AUTHORITY, DAY_MS, HUB_KEY, REGION, TestChain, View, make_genesis
+
 from gateway.chain.alarm import Alarm
 from gateway.chain.block import Block, Header, header_hash
 from gateway.chain.canonical import decode, encode
 from gateway.chain.custody import Promise, issue_receipts
-from gateway.chain.entries import GatewayEntry, KeySpan, gateway_key
+from gateway.chain.entries import GOOD, GatewayEntry, gateway_key, roster_key
 from gateway.chain.errors import BackDated, BadHeader, ChainError
-from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, FinalityProof, Seal
-from gateway.chain.genesis import EMBEDDED, REGULATOR, Authority, Genesis, Hub
-from gateway.chain.governance import founding_roster
+from gateway.chain.genesis import Genesis
 from gateway.chain.keys import (
     ALARM_RECEIPT,
     ANSWER,
@@ -29,7 +29,6 @@ from gateway.chain.keys import (
     HEARTBEAT,
     HUB_STATE,
     REQUEST,
-    SUITE,
     Signed,
     SigningKey,
 )
@@ -46,7 +45,6 @@ from gateway.chain.messages import (
     Request,
 )
 from gateway.chain.ordered import NOWHERE, ContractGrant, EpochChange, Position
-from gateway.chain.state import StateTree
 from gateway.chain.trees import LogTree, leaf_hash
 from gateway.chain.verify import (
     check_header_signature,
@@ -58,29 +56,18 @@ from gateway.chain.verify import (
 )
 from gateway.mqtt import Link, LinkConfig
 
-REGION = "north"
-HUB_KEY = SigningKey(b"\1" * 32)
-AUTHORITY = SigningKey(b"\2" * 32)
-DAY_MS = 86_400_000
+__all__ = [
+    "AUTHORITY",
+    "DAY_MS",
+    "HUB_KEY",
+    "REGION",
+    "TestChain",
+    "TestHub",
+    "make_genesis",
+    "wait_until",
+]
+
 PATIENCE = 60.0  # seconds; machines are slow at times; nothing waits that long on one that is well
-
-
-def make_genesis(**changes: object) -> Genesis:
-    genesis = Genesis(
-        1,
-        SUITE,
-        EMBEDDED,
-        "test chain",
-        1_700_000_000_000,
-        (Authority("agency", REGULATOR, AUTHORITY.public),),
-        (Hub("hub", "agency", HUB_KEY.public),),
-        (),
-        3,
-        30 * DAY_MS,
-        1,
-        (),
-    )
-    return replace(genesis, **changes)  # type: ignore[arg-type]
 
 
 class TestHub:
@@ -88,12 +75,17 @@ class TestHub:
 
     __test__ = False
 
-    def __init__(self, genesis: Genesis, url: str) -> None:
-        self.genesis, self.url = genesis, url
+    def __init__(
+        self, chain: Genesis | TestChain, url: str, name: str = "hub", key: SigningKey = HUB_KEY
+    ) -> None:
+        self.chain = TestChain(chain) if isinstance(chain, Genesis) else chain
+        self.genesis, self.url, self.name, self.key = self.chain.genesis, url, name, key
         self.deaf = False  # acknowledges at the broker and drops everything
         self.hold = False  # keeps blocks without finality
         self.mute = False  # takes blocks and gives no receipts
-        self.entry: dict[bytes, GatewayEntry] = {}
+        self.relays = False  # hands on the others' receipts
+        self.lag: View | None = None  # stands still there
+        self.lies: Callable[[Answer], Answer] = lambda answer: answer
         self.births: list[Birth] = []
         self.heartbeats: list[Heartbeat] = []
         self.blocks: dict[tuple[int, int], Block] = {}
@@ -105,18 +97,20 @@ class TestHub:
         self.refusals: list[str] = []
         self._held: dict[bytes, list[Block]] = {}
         self._catalogues: dict[bytes, list[int]] = {}
-        self._log, self._state, self._height = LogTree(), StateTree(), 0
-        self._index: dict[bytes, int] = {}
         self._versions = 0
-        self._lock = threading.RLock()  # guards the chain, and the order of what it says of itself
+        self._lock = self.chain.lock
         self._is_up = threading.Event()
         self.link = self._make_link()
+
+    @property
+    def entry(self) -> dict[bytes, GatewayEntry]:
+        return self.chain.entry
 
     def _make_link(self) -> Link:
         topics = tuple(
             f"tocsin/v1/{REGION}/+/{kind}" for kind in ("birth", "heartbeat", "alarm", "block", "record")
         )
-        return Link(LinkConfig(self.url, "hub", topics), self._take, on_up=self._say_state)
+        return Link(LinkConfig(self.url, self.name, topics), self._take, on_up=self._say_state)
 
     def start(self) -> None:
         """Connect; what tests say afterwards comes after the hub's own first word, which is that it is online."""
@@ -127,32 +121,35 @@ class TestHub:
         self.link.close()
 
     def enrol(self, gateway: bytes, key: bytes) -> None:
-        with self._lock:
-            opened = len(self._log)
-            entry = GatewayEntry(REGION, (KeySpan(key, 1),), 0, 1, NOWHERE, opened, bytes(8), 0, 0, ())
-            self._put(gateway, entry)
+        self.chain.enrol(gateway, key)
 
     # what tests say through it
 
     def say_state(self, *, online: bool) -> None:
-        topic = f"tocsin/v1/{REGION}/hub/hub/state"
+        topic = f"tocsin/v1/{REGION}/hub/{self.name}/state"
         with self._lock:
             self._versions += 1
-            shown = self.checkpoint()
-            body = HubState(self.genesis.hash, HUB_KEY.public, self._versions, int(online), shown, None)
-            self.link.publish(topic, HUB_KEY.signed(HUB_STATE, body.encode()).encode(), retain=True)
+            roster = self.chain.prove(roster_key(), self.lag)
+            shown, at = roster if roster.value else None, self.chain.checkpoint(self.lag)
+            body = HubState(self.genesis.hash, self.key.public, self._versions, int(online), at, shown)
+            self.link.publish(topic, self.key.signed(HUB_STATE, body.encode()).encode(), retain=True)
+
+    def say_successor(self, payload: bytes) -> None:
+        self.link.publish(f"tocsin/v1/{REGION}/hub/{self.name}/successor", payload, retain=True)
 
     def say_request(self, gateway: bytes, boot: bytes, first: int, last: int) -> None:
-        body = Request(self.genesis.hash, HUB_KEY.public, gateway, boot, first, last)
-        self._say(gateway, "request", HUB_KEY.signed(REQUEST, body.encode()).encode())
+        body = Request(self.genesis.hash, self.key.public, gateway, boot, first, last)
+        self._say(gateway, "request", self.key.signed(REQUEST, body.encode()).encode())
 
-    def say_command(self, gateway: bytes, boot: bytes, action: int, **changes: object) -> None:
+    def say_command(
+        self, gateway: bytes, boot: bytes, action: int, key: SigningKey = AUTHORITY, **changes: object
+    ) -> None:
         now = time.time_ns() // 1_000_000
         command = Command(
-            self.genesis.hash, AUTHORITY.public, gateway, boot, bytes(16), action, "gas-ch4", now + 60_000
+            self.genesis.hash, key.public, gateway, boot, bytes(16), action, "gas-ch4", now + 60_000
         )
         command = replace(command, **changes)  # type: ignore[arg-type]
-        self._say(gateway, "command", AUTHORITY.signed(COMMAND, command.encode()).encode())
+        self._say(gateway, "command", key.signed(COMMAND, command.encode()).encode())
 
     def say_grant(self, gateway: bytes, version: int, documents: tuple[bytes, ...], key: SigningKey) -> None:
         body = ContractGrant(self.genesis.hash, key.public, gateway, version, documents)
@@ -200,11 +197,11 @@ class TestHub:
         alarm = Alarm.decode(payload)
         read_transition(alarm, self.genesis)
         alarm.verify(self.entry[gateway].keys[0].key)
-        if alarm.hash not in self.alarms:
-            self.alarms[alarm.hash] = alarm
-            self._append(LogLeaf(ALARMS, gateway, 0, alarm.mark, alarm.hash))
-        body = AlarmReceipt(self.genesis.hash, HUB_KEY.public, gateway, (alarm.hash,))
-        item = HUB_KEY.signed(ALARM_RECEIPT, body.encode()).to_item()
+        self.alarms[alarm.hash] = alarm
+        if alarm.hash not in self.chain.index:
+            self.chain.append(LogLeaf(ALARMS, gateway, 0, alarm.mark, alarm.hash))
+        body = AlarmReceipt(self.genesis.hash, self.key.public, gateway, (alarm.hash,))
+        item = self.key.signed(ALARM_RECEIPT, body.encode()).to_item()
         self._say(gateway, "receipt", encode([3, item]))
 
     def _block(self, gateway: bytes, payload: bytes) -> None:
@@ -222,15 +219,14 @@ class TestHub:
             return
         open_block(block, header, classes, self.genesis)
         if known is None:
-            if not self.hold:
+            if not self.hold and block.hash not in self.chain.index:
                 check_successor(header, entry)
             self.blocks[header.position] = block
             if self.hold:
                 self._held.setdefault(gateway, []).append(block)
             else:
                 self._accept(gateway, block, header)
-        if not self.mute:
-            self._receipt(gateway, block, header)
+        self._receipt(gateway, block, header)
 
     def _record(self, gateway: bytes, payload: bytes) -> None:
         item = decode(payload)
@@ -239,13 +235,13 @@ class TestHub:
         change, entry = EpochChange.from_item(item[1]), self.entry[gateway]
         now = time.time_ns() // 1_000_000
         try:
-            body = verify_epoch_change(change, self.genesis, founding_roster(self.genesis), entry, now)
+            body = verify_epoch_change(change, self.genesis, self.chain.roster, entry, now)
             self.changes.append(change)
-            self._append(LogLeaf(CHANGE_EPOCH, gateway, 0, 0, change.hash))
-            opened = len(self._log) - 1
-            self._put(
-                gateway, replace(entry, epoch=body.epoch, opened_at=opened, epochs=(*entry.epochs, now))
-            )
+            self.chain.append(LogLeaf(CHANGE_EPOCH, gateway, 0, 0, change.hash))
+            opened = len(self.chain.log) - 1
+            epochs = (*entry.epochs, now)
+            moved = replace(entry, standing=GOOD, epoch=body.epoch, opened_at=opened, epochs=epochs)
+            self.chain.put(gateway, moved)
         finally:
             self._answer(gateway, self.births[-1])
 
@@ -253,30 +249,17 @@ class TestHub:
 
     def _accept(self, gateway: bytes, block: Block, header: Header) -> None:
         entry = self.entry[gateway]
+        if block.hash in self.chain.index:
+            return
         try:
             check_successor(header, entry)
         except (BadHeader, BackDated) as error:
             self.refusals.append(f"{type(error).__name__}: {error}")
             return
         at = Position(header.epoch, header.height, header_hash(block.header))
-        self._append(LogLeaf(HEADERS, gateway, at.epoch, at.height, at.hash))
+        self.chain.append(LogLeaf(HEADERS, gateway, at.epoch, at.height, at.hash))
         end = header.mono + header.span
-        self._put(gateway, replace(entry, head=at, boot=header.boot, mono=end, seen=header.seen.height))
-
-    def _append(self, leaf: LogLeaf) -> None:
-        self._index[leaf.hash] = len(self._log)
-        self._log.append(leaf_hash(leaf.encode()))
-        self._height += 1
-
-    def _put(self, gateway: bytes, entry: GatewayEntry) -> None:
-        self.entry[gateway] = entry
-        self._state = self._state.put(gateway_key(gateway), entry.encode())
-        self._height += 1
-
-    def checkpoint(self) -> Checkpoint:
-        app = AppState(len(self._log), self._log.root(), self._state.root)
-        body = EmbeddedSeal(self.genesis.hash, self._height, time.time_ns() // 1_000_000, app.hash)
-        return Checkpoint(app, Seal.embedded(HUB_KEY, body))
+        self.chain.put(gateway, replace(entry, head=at, boot=header.boot, mono=end, seen=header.seen.height))
 
     # what it says
 
@@ -285,7 +268,8 @@ class TestHub:
         self._is_up.set()
 
     def _answer(self, gateway: bytes, birth: Birth) -> None:
-        entry = self.entry.get(gateway)
+        view = self.lag or self.chain.view()
+        entry = view.entries.get(gateway)
         epoch, head = (entry.epoch, entry.head) if entry else (0, NOWHERE)
         known = [
             Position(*at, block.hash)
@@ -294,7 +278,7 @@ class TestHub:
         ]
         answer = Answer(
             self.genesis.hash,
-            HUB_KEY.public,
+            self.key.public,
             gateway,
             birth.boot,
             birth.version,
@@ -303,11 +287,12 @@ class TestHub:
             head,
             tuple(known),
             tuple(list(self.alarms)[-64:]),
-            self.checkpoint(),
+            self.chain.checkpoint(view, birth.seen.height),
             time.time_ns() // 1_000_000,
-            None,
+            self.chain.prove(gateway_key(gateway), view),
         )
-        self._say(gateway, "receipt", encode([2, HUB_KEY.signed(ANSWER, answer.encode()).to_item()]))
+        answer = self.lies(answer)
+        self._say(gateway, "receipt", encode([2, self.key.signed(ANSWER, answer.encode()).to_item()]))
 
     def _receipt(self, gateway: bytes, block: Block, header: Header) -> None:
         classes = sum(
@@ -315,16 +300,19 @@ class TestHub:
         )
         keep = time.time_ns() // 1_000_000 + 365 * DAY_MS
         promise = Promise(gateway, header.epoch, header.height, block.hash, classes, keep)
-        receipts = issue_receipts(HUB_KEY, self.genesis.hash, [promise], keep - 365 * DAY_MS)
-        body = Receipts(self.genesis.hash, HUB_KEY.public, tuple(receipts), self._finality(gateway))
-        self._say(gateway, "receipt", encode([1, body.to_item()]))
+        receipts = issue_receipts(self.key, self.genesis.hash, [promise], keep - 365 * DAY_MS)
+        kept = self.chain.receipts.setdefault(block.hash, [])
+        others = list(kept) if self.relays else []
+        kept += receipts
+        body = Receipts(self.genesis.hash, self.key.public, (*receipts, *others), self._finality(gateway))
+        if not self.mute:
+            self._say(gateway, "receipt", encode([1, body.to_item()]))
 
     def _finality(self, gateway: bytes) -> HeaderFinality | None:
-        head = self.entry[gateway].head
-        if head == NOWHERE:
-            return None
-        index = self._index[head.hash]
-        return HeaderFinality(head, FinalityProof(index, self._log.inclusion(index), self.checkpoint()))
+        view = self.lag or self.chain.view()
+        head = view.entries[gateway].head
+        proof = self.chain.finality(head.hash, self.births[-1].seen.height, self.lag)
+        return HeaderFinality(head, proof) if proof else None
 
     def _say(self, gateway: bytes, kind: str, payload: bytes) -> None:
         self.link.publish(f"tocsin/v1/{REGION}/{gateway.hex()}/{kind}", payload)
