@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from gateway.chain.genesis import EMBEDDED, Genesis
+from gateway.chain.governance import Roster
 from gateway.chain.verify import CLOCK_TOLERANCE
 from hub.alarms import AlarmLane
 from hub.api.app import create_app
@@ -38,7 +39,7 @@ from hub.endpoints import announced
 from hub.enrolment import Registry
 from hub.evidence import Archive
 from hub.federation_desk import FederationDesk
-from hub.federation_engine import make_comet
+from hub.federation_engine import comet_settings, make_comet
 from hub.federation_keys import adopt_keys
 from hub.finality import Finality
 from hub.hails import HailLane
@@ -46,6 +47,7 @@ from hub.intake import Intake
 from hub.ledger import Ledger
 from hub.loading import load_view
 from hub.lock import only_one
+from hub.mover import Mover
 from hub.outbox import Outbox
 from hub.publisher import Publisher, asked_by
 from hub.quarantine import end as end_quarantine
@@ -129,6 +131,7 @@ class Service:
             stack.callback(self._steward.worker.stop)
             self._workers.append(self._steward.worker)
         self._start_links(stack, outbox)
+        self._start_mover(stack, outbox)
         self._view, self._refusals, self._outbox = view, refusals, outbox
         registry = Registry(self._core, finality, refusals, self._advertised)
         commands = Commands(self._core, outbox, refusals, lambda: self._intake.connected)
@@ -160,8 +163,22 @@ class Service:
         return make_comet(self._config, identity, ledger, store)
 
     def _make_steward(self) -> Steward | None:
-        alone = self._core.genesis.engine == EMBEDDED
-        return None if alone else Steward(self._core, self._config, self._restart)
+        engine, config = self._engine, self._config
+        if not isinstance(engine, Comet):
+            return None
+
+        def meet(roster: Roster) -> None:
+            engine.meet(comet_settings(config, roster).peers)
+
+        return Steward(self._core, config, self._restart, meet)
+
+    def _start_mover(self, stack: contextlib.ExitStack, outbox: Outbox) -> None:
+        if not self._config.federation.predecessor or not isinstance(self._engine, Comet):
+            return
+        mover = Mover(self._core, self._config, outbox)
+        mover.start()
+        stack.callback(mover.worker.stop)
+        self._workers.append(mover.worker)
 
     def _make_desk(self) -> FederationDesk | None:
         if not isinstance(self._engine, Comet) or self._steward is None:

@@ -1,4 +1,4 @@
-"""What a federation's hub sees to besides the chain: new keys in force, a restored key's waiting time.
+"""What a federation's hub sees to besides the chain: new keys in force, members that come, a restored key's wait.
 
 Owned: when the hub has to start anew for a key. Not owned: the keys themselves (`hub.federation_keys`,
 `hub.quarantine`), the new start (`hub.service`).
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from gateway.chain.governance import Roster
 from hub.config import Config
 from hub.consensus.base import FinalEvent
 from hub.core import Core
@@ -30,9 +31,15 @@ _TICK_SECONDS: Final = 1.0
 class Steward:
     """Looks every second. Make it before the engine starts."""
 
-    def __init__(self, core: Core, config: Config, restart: Callable[[str], None]) -> None:
-        """`restart` is told why the hub has to start anew. Raises ConfigError."""
-        self._core, self._config, self._restart = core, config, restart
+    def __init__(
+        self, core: Core, config: Config, restart: Callable[[str], None], meet: Callable[[Roster], None]
+    ) -> None:
+        """`restart` is told why the hub has to start anew, `meet` who belongs to the federation.
+
+        Raises ConfigError.
+        """
+        self._core, self._config, self._restart, self._meet = core, config, restart, meet
+        self._version = core.ledger.committed.roster(core.genesis).version
         self._quarantine = Quarantine(config)
         self._changed_at: int | None = None
         self._stopping = threading.Event()
@@ -71,7 +78,11 @@ class Steward:
             return
         core = self._core
         committed = core.ledger.committed
-        if not waits_for_keys(self._config, committed.roster(core.genesis)):
+        roster = committed.roster(core.genesis)
+        if roster.version != self._version:
+            self._version = roster.version
+            self._meet(roster)
+        if not waits_for_keys(self._config, roster):
             return
         if self._changed_at is None:
             self._changed_at = committed.height

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from gateway.chain.genesis import COMETBFT, Genesis
 from gateway.chain.keys import SigningKey
@@ -26,7 +26,7 @@ from hub.consensus.base import (
     StateMachine,
     TxResult,
 )
-from hub.consensus.comet_home import CometSettings, address, write_home
+from hub.consensus.comet_home import CometSettings, Peer, address, write_home
 from hub.consensus.comet_node import Node
 from hub.consensus.comet_rpc import RpcClient
 from hub.consensus.comet_seals import Sealer, SealStore
@@ -93,7 +93,6 @@ class Comet:
             for part in (self._sealer, self._sender, self._server):
                 stack.callback(part.stop)
                 part.start()
-            stack.callback(self._app.stop)
             stack.callback(self._node.stop)
             stack.callback(self._app.stop)  # first, so that nothing waits for a disk that is full
             self._running = True
@@ -127,6 +126,10 @@ class Comet:
         height, time = self._sealer.sealed
         watch, voters = self._watch, self._sealer.voters
         return EngineStatus(height, time, watch.connected, watch.catching_up, voters, self._standing())
+
+    def meet(self, peers: Sequence[Peer]) -> None:
+        """Dial these from now on; the engine's own list of them follows at its next start."""
+        self._watch.meet(peers)
 
     @property
     def pid(self) -> int | None:
@@ -169,6 +172,7 @@ class Comet:
             return "the engine is not running"
         reasons = (
             self._node.ended,
+            self._node.halted,
             self._app.trouble,
             self._watch.silent,
             self._watch.too_few,

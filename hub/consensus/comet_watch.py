@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from hub.consensus.comet_home import CometSettings, address, peer_url
+from hub.consensus.comet_home import CometSettings, Peer, address, peer_url
 from hub.consensus.comet_rpc import RpcClient
 from hub.errors import EngineRefusal, EngineSilent
 
@@ -35,13 +35,17 @@ class Watch:
         """`own` is this hub's address, `powers` returns the votes of each member's by its address."""
         self._rpc, self._own, self._powers = rpc, own, powers
         self._patience = 3 * settings.interval + _SLACK_SECONDS
-        self._peers = {address(peer.key): peer for peer in settings.peers}
+        self.meet(settings.peers)
         self.connected: tuple[bytes, ...] = ()
         self.catching_up = False
         self.silent = "the engine starts"
         """Why nothing is known; empty while the engine answers."""
         self.height = 0
         self._moved = self._spoke = self._dialled = time.monotonic()
+
+    def meet(self, peers: Sequence[Peer]) -> None:
+        """Take note of whom to dial from now on: members come, and change their keys."""
+        self._peers = {address(peer.key): peer for peer in peers}
 
     def restarted(self) -> None:
         """Hear that the engine starts: what was known is nothing now."""
