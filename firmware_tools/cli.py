@@ -10,6 +10,7 @@ import click
 
 from firmware_tools.authority_cli import init, suspend
 from firmware_tools.errors import BadFile, ToolError, VerdictFailed
+from firmware_tools.verify_cli import verify, witness
 from gateway.chain.errors import ChainError
 from gateway.contracts.errors import ContractError
 from gateway.errors import GatewayError
@@ -38,25 +39,8 @@ def main(debug: bool) -> None:
     """
 
 
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--trust", required=True, type=click.Path(path_type=Path), help="The genesis, or its hash in hexadecimal."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the proved statement as one JSON object.")
-def verify(file: Path, trust: Path, as_json: bool) -> None:
-    """Verify an evidence FILE offline, trusting only a genesis.
-
-    Example: tocsin-tools verify alarm.evidence --trust genesis.cbor
-    """
-    from firmware_tools.verify import explain, verify_file
-
-    finding = verify_file(file, trust)
-    if as_json:
-        json.dump(finding.statement(), sys.stdout, ensure_ascii=False)
-        click.echo()
-    else:
-        click.echo("Verified.\n" + "\n".join(explain(finding)))
+main.add_command(verify)
+main.add_command(witness)
 
 
 @main.group()

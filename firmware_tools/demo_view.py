@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from firmware_tools.verify import quantity
+from firmware_tools.words import quantity
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 32

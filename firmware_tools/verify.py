@@ -1,24 +1,28 @@
 """Verify an evidence file offline and say in words what it proves, and how tightly.
 
 Everything that decides is in `gateway.chain.evidence`; this file only reads the two files and words the finding.
+Checkpoints of the log are verified by `firmware_tools.verify_note`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from firmware_tools.errors import BadFile
+from firmware_tools.trusted_log import read_file
+from firmware_tools.words import quantity, when
 from gateway.chain.alarm import CONDITIONS, Deciding
 from gateway.chain.errors import ChainError
 from gateway.chain.evidence import MAX_EVIDENCE, Finding, Raised, Stood, verify_evidence
 from gateway.chain.finality import Sealed
 from gateway.chain.genesis import read_trust
-from gateway.contracts.document import Contract
 from gateway.contracts.errors import ContractError
+
+if TYPE_CHECKING:
+    from gateway.contracts.document import Contract
 
 _ENDS = {5: "was replaced by rotation", 6: "was revoked", 7: "was barred for equivocation"}
 
@@ -27,22 +31,18 @@ def verify_file(evidence: Path, trust: Path) -> Finding:
     """Return what an evidence file proves under a trust file, or a hash in its place. Raises BadFile."""
     try:
         # The hash itself will do as well: it is what people read to each other.
-        given = str(trust).encode() if re.fullmatch("[0-9a-fA-F]{64}", str(trust)) else _read(trust)
+        given = (
+            str(trust).encode()
+            if re.fullmatch("[0-9a-fA-F]{64}", str(trust))
+            else read_file(trust, MAX_EVIDENCE)
+        )
         trusted, _ = read_trust(given)
     except ChainError as error:
         raise BadFile(f"{trust}: {error}") from error
     try:
-        return verify_evidence(_read(evidence), trusted)
+        return verify_evidence(read_file(evidence, MAX_EVIDENCE), trusted)
     except ChainError as error:
         raise BadFile(f"{evidence} proves nothing: {type(error).__name__}: {error}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_EVIDENCE + 1)
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror}") from error
 
 
 def explain(finding: Finding) -> Iterator[str]:
@@ -88,6 +88,8 @@ def _explain_alarm(raised: Raised) -> Iterator[str]:
 
 
 def _contract(document: bytes) -> Contract | None:
+    from gateway.contracts.document import Contract  # only alarms need it, and it takes its time
+
     try:
         return Contract.decode(document)
     except ContractError:
@@ -146,17 +148,3 @@ def _signed_within(stood: Stood) -> str:
 
 def _sealed(sealed: Sealed) -> str:
     return f"{when(sealed.time)} (final block {sealed.height})"
-
-
-def quantity(value: int, scale: int) -> str:
-    """Return a scaled integer as a decimal, exactly."""
-    return f"{Decimal(value).scaleb(scale):f}"
-
-
-def when(time: int) -> str:
-    """Return Unix ms as UTC text with milliseconds; a time beyond the calendar as the number it is."""
-    try:
-        moment = datetime.fromtimestamp(time // 1000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return f"{time} ms after 1970"
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{time % 1000:03d} UTC"

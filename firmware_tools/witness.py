@@ -1,7 +1,7 @@
 """A witness outside all hubs: for a university, an NGO, a newspaper. It needs a genesis and a directory, no hub.
 
 It speaks C2SP's tlog-witness: `POST /add-checkpoint` is answered by a cosignature once the checkpoint is signed by
-hubs that hold more than two thirds of the votes, as the genesis gives them, and extends the one cosigned before. One
+hubs that hold more than two thirds of the votes, and extends the one cosigned before. One
 hub alone cannot lead it astray. Should more than a third of the votes be given to two logs, both notes are in its
 directory.
 
@@ -13,20 +13,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
 from firmware_tools.errors import BadFile
-from gateway.chain.cometbft import chain_id
+from firmware_tools.trusted_log import TrustedLog
 from gateway.chain.errors import BadProof, BadSignature, ChainError, FormatError, OtherHead, WrongChain
-from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey
 from gateway.chain.notes import (
     COSIGNATURE,
@@ -37,8 +36,6 @@ from gateway.chain.notes import (
     Submission,
     advance,
     cosign_note,
-    hub_key,
-    log_key,
 )
 
 _REQUEST_SECONDS: Final = 10.0
@@ -46,37 +43,10 @@ _MAX_CONNECTIONS: Final = 64
 _MAX_DISPUTED: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
-    """A log that is trusted: whose signatures count, and for how many votes."""
-
-    origin: str
-    keys: tuple[NoteKey, ...]
-    votes: dict[bytes, int]
-
-    @classmethod
-    def of(cls, genesis: Genesis) -> Log:
-        """Return the log of a chain: under the embedded engine its one hub has the only vote."""
-        origin = chain_id(genesis.hash)
-        keys = [key for hub in genesis.hubs for key in (log_key(origin, hub.key), hub_key(origin, hub))]
-        powers = [each.power for each in genesis.validators] or [1]
-        votes = {hub.key: power for hub, power in zip(genesis.hubs, powers, strict=False)}
-        return cls(origin, tuple(keys), votes)
-
-    def check(self, note: Note) -> None:
-        """Check that hubs with more than two thirds of the votes signed a note. Raises BadSignature."""
-        signers = {each.key.public for each in note.verify(self.keys)}
-        behind = sum(votes for key, votes in self.votes.items() if key in signers)
-        if 3 * behind <= 2 * sum(self.votes.values()):
-            raise BadSignature(
-                f"only {behind} of {sum(self.votes.values())} votes are behind this checkpoint"
-            )
-
-
 class Witness:
     """The witness of one directory. Safe for several threads of one process."""
 
-    def __init__(self, directory: Path, name: str, logs: Sequence[Log]) -> None:
+    def __init__(self, directory: Path, name: str, logs: Sequence[TrustedLog]) -> None:
         """Open the directory, and make it with a key where there is none. Raises BadFile."""
         self._directory, self._logs = directory, {log.origin: log for log in logs}
         self._lock = threading.Lock()
@@ -162,6 +132,19 @@ def _write(path: Path, data: bytes) -> None:
             os.close(directory)
     except OSError as error:
         raise BadFile(f"{path}: {error.strerror}") from error
+
+
+def serve(witness: Witness, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, and call `ready` with the submission prefix before. Raises BadFile."""
+    with Server(witness, host, port) as server:
+
+        def stop(*_: object) -> None:
+            threading.Thread(target=server.shutdown).start()  # it waits for the loop that this interrupts
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
+        ready(server.url)
+        server.serve_forever()
 
 
 class Server(ThreadingHTTPServer):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import FastAPI, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from gateway.chain.entries import roster_key
 from gateway.chain.errors import (
     BadProof,
     BadSignature,
@@ -21,8 +22,9 @@ from gateway.chain.errors import (
     UnknownSigner,
     WrongChain,
 )
+from gateway.chain.members import members_file
 from gateway.chain.notes import MAX_SUBMISSION, Submission, hub_key, log_key, proof_text
-from hub.api.backend import NotFound
+from hub.api.backend import CBOR, NotFound
 from hub.core import Core
 from hub.publisher import Publisher
 from hub.witness import NotYet, Witness
@@ -45,6 +47,7 @@ _STATUS: Final[tuple[tuple[type[ChainError], int], ...]] = (
 def add_log(app: FastAPI, core: Core, witness: Witness, publisher: Publisher) -> None:
     """Add these paths to the application."""
     _add_checkpoints(app, witness, publisher)
+    _add_members(app, core, witness)
     _add_proofs(app, core)
     _add_witness(app, witness)
 
@@ -62,12 +65,23 @@ def _add_checkpoints(app: FastAPI, witness: Witness, publisher: Publisher) -> No
             raise NotFound("no checkpoint of the log is published yet")
         return Response(note.encode(), media_type=TEXT, headers={"Cache-Control": "max-age=1"})
 
+
+def _add_members(app: FastAPI, core: Core, witness: Witness) -> None:
     @app.get("/v1/log/keys")
     def keys() -> Response:
         """Return the members' verifier keys: for each, the one it signs the log with, and the one it cosigns with."""
         members, origin = witness.roster().members, witness.origin
         lines = [f"{log_key(origin, each.key)}\n{hub_key(origin, each)}\n" for each in members]
         return _text("".join(lines))
+
+    @app.get("/v1/log/members")
+    def members() -> Response:
+        """Return who belongs to the federation, as bytes that a genesis suffices to verify (gateway.chain.members)."""
+        sealed = core.checkpoint()
+        at = core.ledger.committed_as(sealed.app)
+        if at is None:
+            raise NotFound("the state has gone on, and its seal is on the way: ask again")
+        return Response(members_file(sealed, at.prove(roster_key())), media_type=CBOR)
 
     @app.get("/v1/log/splits")
     def splits() -> list[dict[str, Any]]:

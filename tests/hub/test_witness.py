@@ -13,10 +13,13 @@ import pytest
 from hubs import RunningHub, eventually
 from witnesskit import MINUTE, LogHub, Region, post
 
-from firmware_tools.witness import Log, Server
+from firmware_tools.trusted_log import TrustedLog
+from firmware_tools.witness import Server
 from firmware_tools.witness import Witness as Outside
 from gateway.chain.errors import BadProof, BadSignature, OtherHead, UnknownSigner, WrongChain
+from gateway.chain.governance import founding_roster
 from gateway.chain.keys import SigningKey
+from gateway.chain.members import read_members
 from gateway.chain.notes import (
     COSIGNATURE,
     LogHead,
@@ -354,6 +357,8 @@ def test_a_hub_alone_publishes_its_log_with_proofs(tmp_path: Path) -> None:
         check_consistency(old, before, 3, bytes.fromhex(found[0]["root"]), path)
         assert hub.rest.status_of("/v1/log/proof?old=2&new=9") == 404
         assert hub.rest.json("/v1/log/splits") == []
+        roster, sealed = read_members(hub.rest.cbor("/v1/log/members"), hub.fleet.genesis)
+        assert (roster, sealed.height > 0) == (founding_roster(hub.fleet.genesis), True)
         publisher = hub.service._publisher
         publisher._interval = 1  # no test waits a minute
         eventually(lambda: hub.rest.status_of("/v1/log/checkpoint") == 200, "a checkpoint")
@@ -371,7 +376,7 @@ def test_a_witness_outside_cosigns_after_the_hubs_what_most_votes_stand_behind(
     region = make()
     region.grow("a", "b")
     hub, *others = region.hubs
-    outside = Outside(tmp_path / "witness", "university.example/tocsin", [Log.of(region.genesis)])
+    outside = Outside(tmp_path / "witness", "university.example/tocsin", [TrustedLog.of(region.genesis)])
     with Server(outside, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
