@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -35,6 +36,7 @@ _STOP_SECONDS: Final = 10.0
 _BACK_OFF_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _STEADY_SECONDS: Final = 30.0
 _TAIL: Final = 64 << 10
+_FAILURE: Final = re.compile(rb'CONSENSUS FAILURE!!!.*?err="((?:[^"\\]|\\.)*)')
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +61,9 @@ class Node:
         self.restarts = 0
         self.ended = ""
         """How it ended last, in its own words; empty while it runs."""
+        self.halted = ""
+        """Why it votes no more although it runs, in its own words; empty while it does."""
+        self._read = 0  # how much of its log was looked through
 
     @property
     def pid(self) -> int | None:
@@ -128,8 +133,9 @@ class Node:
             (self._home / RPC_SOCKET).unlink()  # what a killed one leaves, the next one trips over
         self._restarted()
         with (self._home / LOG).open("ab") as output:
+            self._read = output.tell()
             process = launch([program, "node", "--home", str(self._home)], output, self._home)
-        self._process, self.ended = process, ""
+        self._process, self.ended, self.halted = process, "", ""
         if self._stopping.is_set():  # `stop` may have looked before there was a process
             process.terminate()
         code = self._watch(process)
@@ -142,7 +148,8 @@ class Node:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(_LOOK_SECONDS)
-            self._bound_log()
+            with contextlib.suppress(OSError):
+                self._follow_log()
             if self._stopping.is_set():
                 continue
             if reason := self._look():
@@ -152,13 +159,24 @@ class Node:
                     process.wait(_STOP_SECONDS)
                 process.kill()
 
-    def _bound_log(self) -> None:
-        """Keep the log and one before it. The engine appends, so that an emptied file goes on from its start."""
+    def _follow_log(self) -> None:
+        """Look for the words with which it halts, and keep the log and one before it. Raises OSError.
+
+        The engine goes on to run when its consensus has failed, and answers as before. It appends to its log, so
+        that an emptied file goes on from its start.
+        """
         log = self._home / LOG
-        with contextlib.suppress(OSError):
-            if log.stat().st_size > MAX_LOG:
-                shutil.copyfile(log, log.with_suffix(".log.1"))
-                os.truncate(log, 0)
+        with log.open("rb") as file:
+            file.seek(self._read)
+            said = file.read()
+            self._read = file.tell()
+        if failure := _FAILURE.search(said):
+            self.halted = f"the engine has halted: {failure[1].decode('utf-8', 'replace')}"
+            _log.error("%s", self.halted)
+        if self._read > MAX_LOG:
+            shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
+            self._read = 0
 
     def last_words(self) -> str:
         """Return the last line of its log that tells why it ended, as far as that can be told."""

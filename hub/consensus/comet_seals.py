@@ -159,6 +159,7 @@ class Sealer:
             return _LATER
         except ChainError as error:
             _log.error("the engine's seal of final block %d does not hold: %s", waiting.height, error)
+            self._steps = self._store.steps()  # a snapshot may have brought some
             return _LATER
         return 0
 

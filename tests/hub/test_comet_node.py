@@ -98,6 +98,18 @@ def test_an_engines_end_is_told_in_its_own_words(tmp_path: Path) -> None:
     program.node.stop()
 
 
+def test_an_engine_that_runs_but_has_halted_is_told_apart(tmp_path: Path) -> None:
+    words = r'''E[today] CONSENSUS FAILURE!!!   module=consensus err="wrong \\"Block.Header\\"" stack="goroutine"'''
+    program = Program(tmp_path, f"echo '{words}'\nexec sleep 1000")
+    program.node.start()
+    until(lambda: program.node.halted)
+    assert program.node.halted == r"""the engine has halted: wrong \"Block.Header\""""
+    assert (program.node.ended, program.starts) == ("", 1)
+    program.reason = "it sticks"
+    until(lambda: program.starts == 2)
+    program.node.stop()
+
+
 def test_the_log_takes_a_bounded_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comet_node, "MAX_LOG", 100_000)
     program = Program(tmp_path, "while :; do head -c 20000 /dev/zero | tr '\\0' x; echo; sleep 0.01; done")
