@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from hub.config import Config, HubTable, load_config, load_genesis, make_key, re
 from hub.consensus.comet_home import make_validator_key, read_validator_key
 from hub.errors import ConfigError
 from hub.federation_config import PeerTable
+from hub.takeover import close
 
 GENESIS: Final = "genesis.cbor"
 DRAFT: Final = "genesis.draft"
@@ -47,7 +49,7 @@ port = {api}        # other machines need host, cert_file and key_file as well
 [federation]
 p2p = "{p2p}"        # where the other hubs' engines reach this one's
 timeouts = "lan"        # "wan" between cities; the same on all hubs
-"""
+{predecessor}"""
 _PEER: Final = """
 [[federation.peers]]
 name = "{name}"
@@ -68,6 +70,7 @@ class Place:
     api: int = 8080
     broker: int = 1883
     peers: tuple[PeerTable, ...] = ()
+    predecessor: str = ""
 
 
 def init(directory: Path, place: Place, now_ms: int | None = None) -> Path:
@@ -181,6 +184,17 @@ def agree(directory: Path, genesis: Genesis, spoken: str) -> Path:
     return path
 
 
+def close_chain(directory: Path, successor: Genesis, output: Path) -> int:
+    """End an embedded chain for a federation, write the `.takeover` file, and return the chain's last height.
+
+    Raises HubError.
+    """
+    takeover = close(directory, successor)
+    genesis = load_genesis(directory / load_config(directory / "hub.toml").hub.genesis)
+    write(output, ClosedChain(genesis.encode(), takeover).encode())
+    return takeover.height
+
+
 def ask_to_join(directory: Path, genesis: Genesis, agency: str, power: int) -> Path:
     """Write this hub's statement for a federation that exists, and return the file. Raises ConfigError."""
     if genesis.engine != COMETBFT:
@@ -238,7 +252,8 @@ def write(path: Path, data: bytes) -> None:
 
 def _configuration(place: Place) -> str:
     peers = [_PEER.format(name=each.name, p2p=each.p2p, url=each.url) for each in place.peers]
-    where = {"broker": place.broker, "api": place.api, "p2p": place.p2p}
+    before = f"predecessor = {json.dumps(place.predecessor)}\n" if place.predecessor else ""
+    where = {"broker": place.broker, "api": place.api, "p2p": place.p2p, "predecessor": before}
     return _TEMPLATE.format(name=place.name, region=place.region, **where) + "".join(peers)
 
 

@@ -63,6 +63,7 @@ for _command in (status, propose, approve, leave, rekey):
 @click.option("--api", default=8080, show_default=True, type=PORT, help="Port of its REST interface.")
 @click.option("--broker", default=1883, show_default=True, type=PORT, help="Port of its embedded broker.")
 @click.option("--peer", "peers", multiple=True, type=Peer(), help="Another hub; once for each.")
+@click.option("--predecessor", type=PATH, help="Directory of the hub alone whose chain is to go on here.")
 @JSON
 def init(
     directory: Path,
@@ -75,6 +76,7 @@ def init(
     api: int,
     broker: int,
     peers: tuple[PeerTable, ...],
+    predecessor: Path | None,
     as_json: bool,
 ) -> None:
     """Make a hub's keys and configuration in DIR on its own machine, and its statement DIR/NAME.member.
@@ -85,7 +87,8 @@ def init(
     """
     from hub import federation
 
-    place = federation.Place(name, agency, region, 0 if reader else power, p2p, api, broker, peers)
+    before = "" if predecessor is None else str(predecessor.absolute())
+    place = federation.Place(name, agency, region, 0 if reader else power, p2p, api, broker, peers, before)
     path = federation.init(directory, place)
     show({"statement": str(path)}, as_json, f"{path}: hand it to the others; it holds no secret")
 
@@ -153,6 +156,28 @@ def join(
         if url:
             _ask_admission(url, statement)
     show({"genesis": str(path), "hash": found.hash.hex()}, as_json, said)
+
+
+@federation.command()
+@HOME
+@click.option("--successor", required=True, type=PATH, help="The federation's genesis, or its draft.")
+@click.option("-o", "--output", required=True, type=PATH, help="The .takeover file to write.")
+@JSON
+def close(directory: Path, successor: Path, output: Path, as_json: bool) -> None:
+    """End the chain of the stopped hub alone in DIR, for good, in favour of the federation that goes on with it.
+
+    The draft is what `federation join` leaves in a founder's directory before there are .takeover files.
+
+    Example: tocsin-hub federation close hub --successor hub-1/genesis.draft -o hub.takeover
+    """
+    from hub import federation
+    from hub.config import load_genesis
+
+    if output.suffix != federation.CLOSED:
+        raise click.UsageError(f"the file's name has to end in {federation.CLOSED}")
+    height = federation.close_chain(directory, load_genesis(successor), output)
+    said = f"{output}: the chain ends at final block {height}; hand the file to all others, and join again with it"
+    show({"statement": str(output), "height": height}, as_json, said)
 
 
 def _show_genesis(genesis: Genesis, as_json: bool) -> None:
