@@ -321,7 +321,7 @@ def _call_to_account(doc: Genesis, chain: Chain, block: Block) -> tuple[Receipt,
     lack = Possession(doc.hash, HUB_KEYS[2].public, promise, nonce, LACKED, NO_HASH, LATER + 2000)
     breach = Breach(broken, HUB_KEYS[2].signed(POSSESSION, lack.encode()).encode(), b"", LATER + 3000)
     chain.accept(SUMMON, summons.hash)
-    chain.accept(RESPOND, response.hash)
+    chain.accept(RESPOND, response.hash, gateway=NO_GATEWAY)
     chain.accept(BREACH, breach.hash)
     over = Breach(receipt, b"", summons.hash, LATER).hash
     held = SummonsEntry(HUB.public, over, summons.time, HELD, response.hash)

@@ -21,6 +21,7 @@ from chain import examples, federation, recorded
 from gateway.chain import (
     alarm,
     block,
+    ceremony,
     cometbft,
     custody,
     entries,
@@ -47,6 +48,7 @@ MODULES = {
     for each in (
         alarm,
         block,
+        ceremony,
         cometbft,
         custody,
         entries,

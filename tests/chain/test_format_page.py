@@ -16,9 +16,11 @@ from gateway.chain import (
     entries,
     evidence,
     genesis,
+    governance,
     keys,
     messages,
     ordered,
+    possession,
     reading,
     state,
     trees,
@@ -29,7 +31,7 @@ PAGE = format_doc.FORMAT.read_text()
 
 
 def limits() -> dict[str, list[int]]:
-    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", PAGE.split("## 13. Limits")[1].split("\n## ")[0], re.M)
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", PAGE.split("## 14. Limits")[1].split("\n## ")[0], re.M)
     return {
         name.split(" as a whole")[0]: [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", text)]
         for name, text in rows[1:]
@@ -91,6 +93,9 @@ def test_the_limits_are_those_of_the_code() -> None:
         "orphans in an epoch change": [ordered.MAX_ORPHANS],
         "validator-set changes in a seal": [cometbft.MAX_STEPS],
         "siblings in a state proof": [high(state.StateProof, "siblings")],
+        "the time for which a proposal stays open": [90, governance.MAX_OPEN],
+        "the time for an answer to a summons": [possession.SUMMONS_MS],
+        "bodies asked for in one request": [possession.MAX_WANTED],
         "hashes in a log path": [trees.MAX_PATH],
         "an evidence file": [evidence.MAX_EVIDENCE],
         "nesting of arrays": [canonical.MAX_DEPTH],
@@ -101,7 +106,9 @@ def test_the_limits_are_those_of_the_code() -> None:
 def test_the_limits_that_records_carry_are_those_of_the_page() -> None:
     assert high(genesis.Genesis, "authorities") == high(genesis.Genesis, "hubs") == 64
     assert high(genesis.Genesis, "validators") == cometbft.MAX_VALIDATORS == 64
-    assert limits()["authorities, hubs, validators"] == [64]
+    assert high(governance.Roster, "members") == high(governance.Roster, "authorities") == 64
+    assert limits()["chains taken over"] == [high(genesis.Genesis, "takeovers")]
+    assert limits()["authorities, hubs, validators, members"] == [64]
     assert high(block.Header, "segments") == limits()["a block's segments"][0] == 3
     assert high(messages.Birth, "contracts") == high(ordered.ContractGrant, "documents") == 64
     assert limits()["a header"] == [2048]
@@ -122,7 +129,10 @@ def test_every_kind_of_transaction_and_state_key_is_in_the_page() -> None:
         (entries.key_end_key, 2),
         (entries.ticket_key, 1),
         (entries.contracts_key, 1),
+        (entries.proposal_key, 1),
+        (entries.summons_key, 1),
     ):
         item = canonical.decode(maker(*[b"x"] * arguments))  # type: ignore[operator]
         assert isinstance(item, list)
         assert f"| [{item[0]}, " in PAGE
+    assert f"| {canonical.decode(entries.roster_key())} |" in PAGE
