@@ -40,6 +40,7 @@ from gateway.chain.notes import (
 
 _REQUEST_SECONDS: Final = 10.0
 _MAX_CONNECTIONS: Final = 64
+_DRAINED: Final = 1 << 20
 _MAX_DISPUTED: Final = 100
 
 
@@ -195,6 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > MAX_SUBMISSION:
             self.close_connection = True
+            if length.isdecimal():
+                self.rfile.read(min(int(length), _DRAINED))  # or the answer would not be read
             self._answer(413, f"a submission has at most {MAX_SUBMISSION} bytes\n")
             return
         try:
