@@ -113,10 +113,10 @@ class Rest:
 
 
 class Caller:
-    """A fleet's gateway on the broker. It says what a test tells it to, and keeps what the hub says."""
+    """A fleet's gateway on the broker of a hub. It says what a test tells it to, and keeps what the hub says."""
 
-    def __init__(self, fleet: Fleet, gateway: FleetGateway, broker: str) -> None:
-        self.fleet, self.gateway = fleet, gateway
+    def __init__(self, fleet: Fleet, gateway: FleetGateway, broker: str, hub: bytes = b"") -> None:
+        self.fleet, self.gateway, self.hub = fleet, gateway, hub or fleet.hub_key.public
         self.root = f"tocsin/v1/{fleet.region}/{gateway.id.hex()}"
         self.heard: dict[str, queue.Queue[bytes]] = {}
         topics = tuple(f"{self.root}/{kind}" for kind in ("receipt", "request", "contract", "command"))
@@ -158,7 +158,7 @@ class Caller:
     def answer(self) -> Answer:
         item = decode(self.queue("receipt2").get(timeout=PATIENCE))
         signed = Signed.from_item(item[1])  # type: ignore[index]
-        return Answer.decode(signed.verify(ANSWER, self.fleet.hub_key.public))
+        return Answer.decode(signed.verify(ANSWER, self.hub))
 
     def receipts(self) -> Receipts:
         """The next receipts, every part of them verified."""
@@ -186,11 +186,11 @@ class Caller:
     def alarm_receipt(self) -> AlarmReceipt:
         item = decode(self.queue("receipt3").get(timeout=PATIENCE))
         signed = Signed.from_item(item[1])  # type: ignore[index]
-        return AlarmReceipt.decode(signed.verify(ALARM_RECEIPT, self.fleet.hub_key.public))
+        return AlarmReceipt.decode(signed.verify(ALARM_RECEIPT, self.hub))
 
     def request(self) -> Request:
         signed = Signed.decode(self.queue("request").get(timeout=PATIENCE))
-        return Request.decode(signed.verify(REQUEST, self.fleet.hub_key.public))
+        return Request.decode(signed.verify(REQUEST, self.hub))
 
 
 class RunningHub:

@@ -33,6 +33,7 @@ from hub.federation_config import PeerTable
 
 T = TypeVar("T")
 PATIENCE = 90.0
+BAD_HUB = Path(__file__).parent / "bad_hub.py"
 AGENCIES = ("fire", "gas", "building", "police", "health")
 
 
@@ -53,7 +54,8 @@ class Agency:
         self.directory = directory / self.name
         self.p2p, self.api, self.broker = free_port(), free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        self.environment: dict[str, str] = {}
+        self.fault = ""
+        """What `bad_hub` is to do at the next start; empty for a good hub."""
 
     @property
     def url(self) -> str:
@@ -75,9 +77,9 @@ class Agency:
         """Start the hub; it may have nobody to agree with yet."""
         (self.directory / "endpoints.json").unlink(missing_ok=True)
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "hub", "run", "--config", str(self.directory / "hub.toml")]
-            environment = os.environ | self.environment
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            program = [str(BAD_HUB), self.fault] if self.fault else ["-m", "hub"]
+            command = [sys.executable, *program, "run", "--config", str(self.directory / "hub.toml")]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def await_answers(self) -> None:
         """Wait until it can be asked."""
@@ -178,7 +180,6 @@ class Federation:
             genesis = found(hub.directory, read_statements(statements), "Test federation", custodians)
             agree(hub.directory, genesis, genesis.hash.hex())
         self.fleet.genesis = genesis
-        self.fleet.hub_key = self.key(self.hubs[0])
 
     def place(self, hub: Agency) -> Place:
         """Where a hub stands, and how it reaches the others: each pair has one cable, from the first to the second."""
@@ -260,7 +261,7 @@ class Federation:
         if not any(each.ask(f"/v1/gateways/{gateway.id.hex()}") for each in self.living):
             status, answer = hub.rest.post("/v1/enrolment", gateway.enrol().encode())
             assert status == 201, answer
-        caller = Caller(self.fleet, gateway, str(hub.endpoints["broker"]))
+        caller = Caller(self.fleet, gateway, str(hub.endpoints["broker"]), self.key(hub).public)
         self._stack.callback(caller.close)
         caller.birth()
         return caller
