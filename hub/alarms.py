@@ -26,7 +26,7 @@ from typing import Final
 from gateway.chain.alarm import CONDITIONS, RECORDED, UNRECORDED, Alarm, Transition
 from gateway.chain.entries import GOOD
 from gateway.chain.errors import ChainError, UnknownGateway
-from gateway.chain.leaf import ALARMS, LogLeaf
+from gateway.chain.leaf import ALARMS, IMPORT, LogLeaf
 from gateway.chain.ordered import Alarms, encode_transaction
 from gateway.chain.verify import check_alarm_signature, read_transition
 from hub.core import Core, Misdirected, Refusals
@@ -186,7 +186,7 @@ class AlarmLane:
             self._admit_stranger(gateway)
             return UNKNOWN_GATEWAY
         check_alarm_signature(alarm, entry)
-        return "" if entry.standing == GOOD else "RevokedKey"
+        return "" if entry.standing in (GOOD, IMPORT) else "RevokedKey"
 
     def _admit_stranger(self, gateway: bytes) -> None:
         """Bound what strangers can write to the disk: their alarms cannot be checked. Raises UnknownGateway."""

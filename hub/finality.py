@@ -19,6 +19,7 @@ from typing import Final
 
 from gateway.chain.alarm import Transition
 from gateway.chain.entries import GatewayEntry
+from gateway.chain.errors import ChainError
 from gateway.chain.leaf import NO_GATEWAY
 from gateway.chain.ordered import (
     NOWHERE,
@@ -38,13 +39,13 @@ from gateway.chain.ordered import (
     Rotate,
     RotationBody,
     Transaction,
-    decode_transaction,
 )
 from gateway.chain.verify import enrolled_id
 from hub.alarms import AlarmLane
 from hub.consensus.base import FinalEvent, TxResult, tx_id
 from hub.core import Core
 from hub.errors import HubError
+from hub.findings import Teller
 from hub.hails import HailLane
 from hub.ledger import Committed
 from hub.outbox import Outbox
@@ -62,6 +63,7 @@ class Finality:
 
     def __init__(self, core: Core, outbox: Outbox, alarms: AlarmLane, hails: HailLane, view: View) -> None:
         self._core, self._outbox, self._alarms, self._hails, self._view = core, outbox, alarms, hails, view
+        self._teller = Teller(core.genesis)
         self._queue: queue.SimpleQueue[tuple[FinalEvent, Committed, int] | None] = queue.SimpleQueue()
         self.worker = Worker("finality", self._run, lambda: self._queue.put(None))
         self._lock = threading.Lock()
@@ -126,13 +128,20 @@ class Finality:
         for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
             for index, error in result.refused:
                 _log.info("final block %d refuses item %d: %s", event.block.height, index, error)
-            transaction = decode_transaction(tx)
+            try:
+                transaction, _ = self._core.ledger.facts.read(tx)
+            except ChainError:
+                continue  # a proposer's junk, refused above
             if isinstance(transaction, Headers):
                 touched |= {self._core.ledger.headers.read(each)[0].gateway for each in transaction.headers}
             elif isinstance(transaction, Alarms):
                 self._alarms_final(transaction, result, at)
-            elif not result.refused:
-                self._record_final(transaction, at)
+            elif result.accepted:
+                self._record_final(transaction, committed, at)
+        for caught in event.block.misbehaviour:
+            self._core.store.notes.add_finding(
+                at, NO_GATEWAY, *self._teller.of_misbehaviour(caught, committed)
+            )
         for gateway in touched:
             self._advance(gateway, committed.entry(gateway), at)
         if time.monotonic() - self._stated > _STATE_EVERY_SECONDS:
@@ -156,34 +165,24 @@ class Finality:
             if index not in refused:
                 self._view.alarm_final(alarm.hash, at)
 
-    def _record_final(self, transaction: Transaction, at: int) -> None:
+    def _record_final(self, transaction: Transaction, committed: Committed, at: int) -> None:
         gateway = subject(self._core, transaction)
         if entry := self._core.entry(gateway):
             self._view.entry(gateway, entry)
-        finding = ""
         match transaction:
             case Enrol():
                 name = EnrolmentBody.decode(transaction.enrolment.body).name
                 self._view.enrolled(gateway, name)
                 self._alarms.enrolled(gateway)
                 _log.info("gateway %s is enrolled as %r", gateway.hex(), name)
-            case EpochOrder():
-                body = EpochChangeBody.decode(transaction.change.body)
-                finding = (
-                    f"epoch {body.epoch} follows block {body.closes.epoch}/{body.closes.height}, leaving"
-                )
-                finding += f" {len(body.orphans)} orphans, for reason {body.reason}"
-            case Revoke():
-                finding = f"revoked: {Revocation.decode(transaction.revocation.body).reason}"
-            case Equivocate():
-                header, _ = self._core.ledger.headers.read(transaction.first)
-                finding = f"block {header.epoch}/{header.height} was signed twice, with different contents"
+            case Import():
+                self._alarms.enrolled(gateway)
             case Grant():
                 self._outbox.say_grant(gateway, transaction.grant)
-        if finding:
-            kind = {EpochOrder: "epoch-change", Revoke: "revocation"}.get(type(transaction), "equivocation")
-            self._core.store.notes.add_finding(at, gateway, kind, finding)
-        if not isinstance(transaction, Enrol | Grant):
+        if (found := self._teller.of_record(transaction, committed)) is not None:
+            _log.info("%s: %s", *found)
+            self._core.store.notes.add_finding(at, gateway, *found)
+        if gateway != NO_GATEWAY and not isinstance(transaction, Enrol | Grant):
             self._hails.answer_again(gateway)
 
 

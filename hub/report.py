@@ -47,9 +47,13 @@ class Report:
     promises: int = 0
     bodiless: int = 0
     """Blocks of which this hub has the header alone."""
+    begins: int = 1
+    """The first final block that was replayed: above 1 where the hub began with a snapshot."""
     final_blocks: int = 0
     height: int = 0
     app_hash: bytes = b""
+    against: str = ""
+    """What was kept elsewhere and this history was held against, in words; empty where nothing was given."""
     seconds: float = 0.0
     unused: int = 0
     """Bytes of the database that hold nothing: damage there changes nothing and is looked for by nobody."""

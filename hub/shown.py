@@ -15,7 +15,7 @@ from gateway.contracts.document import Contract
 from gateway.contracts.errors import ContractError
 from hub.conditions import ContractState
 
-STANDINGS: Final = {0: "good", 6: "revoked", 7: "barred"}
+STANDINGS: Final = {0: "good", 6: "revoked", 7: "barred", 16: "moving"}
 LATE_MS: Final = 60_000
 
 

@@ -38,6 +38,7 @@ KEPT = {
     ("final_blocks", "time"): "final block",
     ("final_blocks", "hash"): "final block",
     ("final_blocks", "txs"): "final block",
+    ("final_blocks", "misbehaviour"): "final block",
     ("commits", "time"): "final block",
     ("commits", "log_size"): "final block",
     ("commits", "app"): "final block",
