@@ -18,6 +18,7 @@ from hub.consensus.comet_rpc import RpcClient
 from hub.core import Core
 from hub.errors import ConsensusError, HubError
 from hub.federation_view import Engine, describe
+from hub.peers import Peers
 from hub.steward import Steward
 
 _REQUESTS: Final = 16
@@ -33,8 +34,11 @@ class TooManyRequests(HubError):
 class FederationDesk:
     """What the REST interface shows of the federation. Safe for several threads."""
 
-    def __init__(self, core: Core, config: Config, engine: Comet, steward: Steward) -> None:
+    def __init__(
+        self, core: Core, config: Config, engine: Comet, steward: Steward, peers: Peers | None = None
+    ) -> None:
         self._core, self._config, self._engine, self._steward = core, config, engine, steward
+        self._peers = peers
         self._rpc = RpcClient(Path(config.federation.engine_home), _SECONDS)
         self._lock = threading.Lock()
         self._requests: dict[str, bytes] = {}
@@ -48,7 +52,8 @@ class FederationDesk:
             requests = [
                 {"name": name, "statement": statement.hex()} for name, statement in self._requests.items()
             ]
-        return found | {"requests": requests}
+        bodies = {"bodies": self._peers.show()} if self._peers else {}
+        return found | bodies | {"requests": requests}
 
     def ask(self, statement: bytes) -> str:
         """Keep a hub's request to be admitted, its `Joining`; return its name. Raises ChainError, TooManyRequests."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import asdict
+from typing import Any, Final
 
 from gateway.chain.custody import Promise
 from gateway.chain.ordered import Transaction
@@ -96,6 +97,10 @@ class Peers:
     def missing(self) -> int:
         """Return of how many final blocks bodies are wanted and not here yet. Raises StoreError."""
         return self._core.store.bodies.count_missing(self._claims.wanted())
+
+    def show(self) -> dict[str, Any]:
+        """Return the same as plain JSON values. Raises StoreError."""
+        return {"missing": self.missing(), "peers": [asdict(each) for each in self.views()]}
 
     def _way(self, table: PeerTable, bucket: Bucket) -> tuple[PeerState, Asker]:
         state = self._states[table.name]

@@ -49,6 +49,8 @@ from hub.loading import load_view
 from hub.lock import only_one
 from hub.mover import Mover
 from hub.outbox import Outbox
+from hub.peers import Peers
+from hub.peers_policy import Policy
 from hub.publisher import Publisher, asked_by
 from hub.quarantine import end as end_quarantine
 from hub.reached import Reached
@@ -116,7 +118,10 @@ class Service:
         view, outbox, refusals = View(), Outbox(self._core), Refusals(self._core)
         self._steward = self._make_steward()
         parts = (self._core, outbox, refusals, view)
-        alarms, hails, blocks = AlarmLane(*parts), HailLane(*parts), BlockLane(*parts)
+        policy = self._policy()
+        alarms, hails = AlarmLane(*parts), HailLane(*parts)
+        blocks = BlockLane(*parts, policy.keep_ms if policy else ())
+        self._peers = Peers(self._core, outbox, view, policy, config.federation.peers) if policy else None
         finality = Finality(self._core, outbox, alarms, hails, view)
         self._start_engine(stack)
         load_view(self._core, view)
@@ -136,6 +141,10 @@ class Service:
         registry = Registry(self._core, finality, refusals, self._advertised)
         commands = Commands(self._core, outbox, refusals, lambda: self._intake.connected)
         self._start_api(stack, registry, commands)
+        if self._peers is not None:
+            stack.callback(self._peers.stop)
+            self._peers.start()
+            self._workers += self._peers.workers
 
     def _open_core(self, stack: contextlib.ExitStack) -> Core:
         config = self._config
@@ -183,7 +192,12 @@ class Service:
     def _make_desk(self) -> FederationDesk | None:
         if not isinstance(self._engine, Comet) or self._steward is None:
             return None
-        return FederationDesk(self._core, self._config, self._engine, self._steward)
+        return FederationDesk(self._core, self._config, self._engine, self._steward, self._peers)
+
+    def _policy(self) -> Policy | None:
+        """Return what bodies are shared with other hubs, None where there are none."""
+        alone = self._core.genesis.engine == EMBEDDED
+        return None if alone else Policy.of(self._config.hub.region, self._config.bodies)
 
     def _start_engine(self, stack: contextlib.ExitStack) -> None:
         """Start the engine, unless it would seal anew what it has sealed before.
@@ -219,7 +233,9 @@ class Service:
         said = self.health, self.status
         log = self._start_publisher(stack)
         shown = self._view, self._refusals
-        backend = Backend(core, archive, registry, commands, *shown, *log, *said, self._make_desk())
+        backend = Backend(
+            core, archive, registry, commands, *shown, *log, *said, self._make_desk(), self._peers
+        )
         self._api = ApiServer(create_app(backend, version), self._config.api)
         stack.callback(self._api.stop)
         self._api.start()

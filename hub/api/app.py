@@ -21,6 +21,7 @@ from gateway.chain.canonical import MAX_MESSAGE
 from gateway.chain.errors import BadProof, TooLarge
 from hub.api.backend import CBOR, Backend, NotFound, identity
 from hub.api.federation import add_federation
+from hub.api.peers import add_peers
 from hub.api.proofs import add_proofs
 from hub.api.witness import add_log
 from hub.enrolment import NotFinalYet, Refused
@@ -53,6 +54,8 @@ def create_app(backend: Backend, version: str) -> FastAPI:
     _add_views(app, backend)
     add_proofs(app, backend)
     add_federation(app, backend, _body)
+    if backend.peers is not None:
+        add_peers(app, backend.peers.server)
     add_log(app, backend.core, backend.witness, backend.publisher)
     return app
 

@@ -12,6 +12,7 @@ from hub.enrolment import Registry
 from hub.errors import HubError
 from hub.evidence import Archive
 from hub.federation_desk import FederationDesk
+from hub.peers import Peers
 from hub.publisher import Publisher
 from hub.view import View
 from hub.witness import Witness
@@ -38,6 +39,7 @@ class Backend:
     health: Callable[[], dict[str, Any]]
     status: Callable[[], dict[str, Any]]
     federation: FederationDesk | None = None
+    peers: Peers | None = None
 
 
 def identity(text: str, size: int) -> bytes:
