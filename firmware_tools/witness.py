@@ -190,22 +190,29 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        if self.path.rstrip("/").rpartition("/")[2] != "add-checkpoint":
-            self._answer(404, "there is only add-checkpoint\n")
-            return
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > MAX_SUBMISSION:
-            self.close_connection = True
-            if length.isdecimal():
-                self.rfile.read(min(int(length), _DRAINED))  # or the answer would not be read
+        body = self._body()
+        if body is None:
             self._answer(413, f"a submission has at most {MAX_SUBMISSION} bytes\n")
-            return
+        elif self.path.rpartition("/")[2] != "add-checkpoint":
+            self._answer(404, "there is only add-checkpoint\n")
+        else:
+            self._add_checkpoint(body)
+
+    def _add_checkpoint(self, body: bytes) -> None:
         try:
-            self._answer(200, self.server.witness.add_checkpoint(self.rfile.read(int(length))))
+            self._answer(200, self.server.witness.add_checkpoint(body))
         except OtherHead as error:
             self._answer(409, f"{error.size}\n", "text/x.tlog.size")
         except (ChainError, BadFile) as error:
             self._answer(_status(error), f"{error}\n")
+
+    def _body(self) -> bytes | None:
+        """Return the body, None where it is too long; what is not read here would be taken for the next request."""
+        text = self.headers.get("Content-Length", "")
+        length = int(text) if text.isdecimal() and len(text) < 10 else _DRAINED + 1
+        body = self.rfile.read(min(length, _DRAINED))
+        self.close_connection |= length > _DRAINED
+        return body if length <= MAX_SUBMISSION else None
 
     def _answer(self, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
         body = text.encode()
