@@ -1,6 +1,7 @@
 // The alarm's part of the evidence: check 7 of section 11.
 
 import { openFinality } from "./checkpoints.mjs";
+import { demandWord } from "./genesis.mjs";
 import { DOMAIN, domainHash } from "./hashes.mjs";
 import { openTransition } from "./leaves.mjs";
 import { demand } from "./refusal.mjs";
@@ -11,7 +12,7 @@ export function openAlarm(chain, { alarm, document, finality }, key) {
   const domain = recorded ? DOMAIN.alarm : DOMAIN.unrecorded;
   demandSignature(domain, key, alarm.suite, alarm.transition, alarm.signature);
   const { transition, hash } = openTransition(alarm.transition);
-  demand(transition.genesis.equals(chain.hash), "the alarm is of another chain");
+  demandWord(chain, transition.genesis, "the alarm");
   const hasDocument = document.length > 0;
   if (hasDocument) {
     const own = domainHash(DOMAIN.contract, document).equals(transition.contract_hash);

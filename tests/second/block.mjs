@@ -2,6 +2,7 @@
 
 import { openCheckpoint, openFinality } from "./checkpoints.mjs";
 import { bytesOf, parse } from "./fields.mjs";
+import { demandWord } from "./genesis.mjs";
 import { DOMAIN, domainHash } from "./hashes.mjs";
 import { openLeaf } from "./leaves.mjs";
 import { Header } from "./records.mjs";
@@ -21,7 +22,7 @@ export function openBlock(chain, part, key) {
   const leaf = openLeafPart(header, part.leaf);
   demandSeries(header, leaf, part.series);
   const contracts = openContracts(header, part.contracts);
-  if (leaf.transition) demandOwnTransition(header, leaf.transition, contracts);
+  if (leaf.transition) demandOwnTransition(chain, header, leaf.transition, contracts);
   const hash = domainHash(DOMAIN.block, body);
   const { gateway, epoch, height } = header;
   const accepted = openFinality(chain, part.finality, [1n, gateway, epoch, height, hash]);
@@ -75,8 +76,9 @@ function openContracts(header, parts) {
   });
 }
 
-function demandOwnTransition(header, { genesis, gateway, contract_hash: contract }, contracts) {
-  demand(genesis.equals(header.genesis) && gateway.equals(header.gateway), "the transition is another gateway's");
+function demandOwnTransition(chain, header, { genesis, gateway, contract_hash: contract }, contracts) {
+  demandWord(chain, genesis, "the transition");
+  demand(gateway.equals(header.gateway), "the transition is another gateway's");
   demand(contracts.some((hash) => hash.equals(contract)), "the transition's contract is not among the documents");
 }
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import cbor2
 from second import curve
-from second.forge import LEAVES, WALL, Bend, Case, key_of
+from second.forge import LEAVES, OLD_CHAIN, WALL, Bend, Case, key_of
 from second.hashing import Item, encode, in_order, sha256
 
 MOST: Final = 2**63 - 1
@@ -27,6 +27,9 @@ BOTH: Final = Case(leaf="transition", alarm=True)
 ROTATED: Final = Case(rotated=True)
 COMET: Final = Case(engine=2)
 COMET_BOTH: Final = Case(engine=2, leaf="transition", alarm=True)
+ADMITTED: Final = Case(admitted=True)
+IMPORTED: Final = Case(imported=True)
+MOVED: Final = Case(leaf="transition", alarm=True, imported=True, of_before=True)
 
 HONEST: Final = (
     *(Case(leaf=leaf) for leaf in LEAVES),
@@ -35,6 +38,15 @@ HONEST: Final = (
     *(Case(engine=2, leaf=leaf, alarm=leaf == "transition") for leaf in LEAVES),
     ROTATED,
     Case(engine=2, rotated=True, ended=6),
+    ADMITTED,
+    IMPORTED,
+    MOVED,
+    Case(engine=2, leaf="transition", alarm=True, imported=True, of_before=True),
+    Case(engine=2, admitted=True),
+    Case(imported=True, rotated=True),
+    Case(imported=True, ended=6),
+    Case(imported=True, admitted=True),
+    Case(leaf="transition", of_before=True),
 )
 
 
@@ -162,6 +174,21 @@ def _twice_signed(enrolment: Item) -> Item:
     return [*enrolment[:2], enrolment[3], enrolment[3]]
 
 
+def _with_double(authorities: Item) -> Item:
+    """The first of one key gives the name."""
+    return [*authorities, ["later", 1, authorities[1][2]]]
+
+
+def _turned(keys: Item) -> Item:
+    return [[keys[1][0], 1], [keys[1][0], 5]]
+
+
+def founded_too(name: str) -> Mapping[str, Bend]:
+    """An authority that the genesis and the roster both have, under two names."""
+    public = key_of("authority").public
+    return {"genesis": put(5, to=lambda known: [*known, [name, 2, public]])}
+
+
 def _first_height(header: Item) -> Item:
     return [*header[:3], 1, ZERO, *header[5:]]
 
@@ -203,8 +230,18 @@ ACCEPTED: Final = (
     Story("alarm accepted before the seal seen", BOTH, {"alarm_body": sealed(5, WALL - 5)}),
     Story("one header, two commits", COMET, {"as_of_header": sealed_comet(20, WALL + 60_000), "commit": put(0, to=1)}),
     Story("authority that is a hub too", PUBLIC, {"genesis": lambda g: put(5, 1, 2, to=g[6][0][2])(g)}),
-    Story("two hubs under engine 2", COMET, {"genesis": put(6, to=lambda hubs: [*hubs, ["h", "a", OTHER]])}),
+    Story("reader under engine 2", COMET, {"genesis": put(6, to=lambda hubs: [*hubs, ["h", "a", OTHER]])}),
     Story("greatest powers", COMET, {"genesis": put(7, to=lambda v: [[key, 2**40] for key, _ in v])}),
+    Story("authority by its key alone", ADMITTED, {"standing": put(4, to=[])}),
+    Story("authority that the roster does not have either", ADMITTED, {"roster": put(1, 1, 2, to=OTHER)}),
+    Story("founding authority under another name in the roster", ADMITTED, founded_too("fire")),
+    Story("two authorities of one key in a roster", ADMITTED, {"roster": put(1, to=_with_double)}),
+    Story("member without a vote", ADMITTED, {"roster": put(2, 0, 4, to=0)}),
+    Story("greatest power of a member", ADMITTED, {"roster": put(2, 0, 4, to=2**40)}),
+    Story("import of a gateway in bad standing", IMPORTED, {"old_entry": put(2, to=6)}),
+    Story("import of a key of later blocks", IMPORTED, {"old_entry": put(1, 0, 1, to=7), "key_entry": put(2, to=7)}),
+    Story("takeover that nobody signed", IMPORTED, {"genesis": put(11, 0, 3, to=bytes(64))}),
+    Story("takeover of a chain beside", PUBLIC, {"genesis": put(11, to=[[OTHER, 0, ZERO, bytes(64)]])}),
     Story("validators out of order in the genesis", COMET, {"genesis": put(7, to=lambda v: v[::-1])}),
     Story("no step", COMET, {"validator_sets": lambda sets: sets[:1]}),
     Story("there and back", COMET, {"validator_sets": lambda sets: [*sets, sets[0]]}),
@@ -294,6 +331,41 @@ REFUSED: Final = (
     Story("ticket's key is the gateway's", PUBLIC, {"ticket": put(2, to=GATEWAY), "enrolment": _twice_signed}),
     Story("not signed by the ticket's key", PUBLIC, {"enrolment": put(2, to=bytes(64))}),
     Story("not signed by the gateway's key", PUBLIC, {"enrolment": put(3, to=bytes(64))}),
+    Story("roster that is not there", PUBLIC, {"roster_shown": lambda _: [b"", [[], b"", b""]]}),
+    Story("absent roster", ADMITTED, {"roster_shown": put(0, to=b"")}),
+    Story("another roster", ADMITTED, {"roster_shown": put(0, to=lambda value: value[:-1] + b"\1")}),
+    Story("roster without authorities", ADMITTED, {"roster": put(1, to=[])}),
+    Story("roster without members", ADMITTED, {"roster": put(2, to=[])}),
+    Story("roster of 65 members", ADMITTED, {"roster": put(2, to=lambda m: m[:1] * 65)}),
+    Story("member with half a key", ADMITTED, {"roster": put(2, 0, 3, to=bytes(16))}),
+    Story("member with a vote and no key", ADMITTED, {"roster": put(2, 1, 4, to=1)}),
+    Story("member of standing 10", ADMITTED, {"roster": put(2, 2, 5, to=10)}),
+    Story("member of standing 13", ADMITTED, {"roster": put(2, 2, 5, to=13)}),
+    Story("member of too great a power", ADMITTED, {"roster": put(2, 0, 4, to=2**40 + 1)}),
+    Story("import from a chain not taken over", IMPORTED, {"genesis": put(11, to=[])}),
+    Story("import from another state", IMPORTED, {"genesis": put(11, 0, 2, to=OTHER)}),
+    Story("import of another state", IMPORTED, {"import": put(1, 1, to=OTHER), "genesis": put(11, 0, 2, to=OTHER)}),
+    Story("import of another gateway", IMPORTED, {"import": put(2, to=bytes(16))}),
+    Story("import of a gateway that was not there", IMPORTED, {"import": put(3, 0, to=b"")}),
+    Story("import of another entry", IMPORTED, {"import": put(3, 0, to=lambda value: value[:-1] + b"\0")}),
+    Story("import without a contract set that was there", IMPORTED, {"import": put(4, 0, to=b"")}),
+    Story("import with a contract set of another", IMPORTED, {"import": put(4, to=[b"\x82\1\0", [[], b"", b""]])}),
+    Story("import of another key", IMPORTED, {"old_entry": put(1, 0, 0, to=OTHER)}),
+    Story("import of a key from another height", IMPORTED, {"old_entry": put(1, 0, 1, to=2)}),
+    Story("import of a key under another's id", Case(imported=True, rotated=True), {"old_entry": put(1, to=_turned)}),
+    Story("import of standing 17", IMPORTED, {"old_entry": put(2, to=17)}),
+    Story("import without keys", IMPORTED, {"old_entry": put(1, to=[])}),
+    Story("another import", IMPORTED, {"key_entry": put(4, to=OTHER)}),
+    Story("import of a rotated key", IMPORTED, {"key_entry": put(3, to=5)}),
+    Story("import of an enrolled key", IMPORTED, {"key_entry": put(3, to=3)}),
+    Story("no import of an imported key", IMPORTED, {"standing": put(1, to=b"")}),
+    Story("key begun by a record of kind 15", IMPORTED, {"key_entry": put(3, to=15)}),
+    Story("key begun by a record of kind 17", IMPORTED, {"key_entry": put(3, to=17)}),
+    Story("chain taken over twice", IMPORTED, {"genesis": put(11, to=lambda taken: taken * 2)}),
+    Story("alarm of a chain not taken over", MOVED, {"genesis": put(11, 0, 0, to=OTHER)}),
+    Story("header of the chain taken over", IMPORTED, {"header": put(0, to=OLD_CHAIN)}),
+    Story("ticket of the chain taken over", Case(of_before=True), {"ticket": put(0, to=OLD_CHAIN)}),
+    Story("seal of the chain taken over", IMPORTED, {"block_body": put(0, to=OLD_CHAIN)}),
     Story("another enrolment", PUBLIC, {"key_entry": put(4, to=OTHER)}),
     Story("signed under suite 2", PUBLIC, {"signed_header": under_suite_2}),
     Story("enrolment under suite 2", PUBLIC, {"enrolment": put(0, to=2)}),
@@ -343,6 +415,8 @@ REFUSED: Final = (
     Story("more custodians than agencies", PUBLIC, {"genesis": put(10, to=2)}),
     Story("two hubs under engine 1", PUBLIC, {"genesis": put(6, to=lambda hubs: [*hubs, ["h", "a", OTHER]])}),
     Story("validators under engine 1", PUBLIC, {"genesis": put(7, to=[[OTHER, 1]])}),
+    Story("more validators than hubs", COMET, {"genesis": put(6, to=lambda hubs: hubs[:-1])}),
+    Story("hub that is a validator too", COMET, {"genesis": lambda g: put(6, 3, 2, to=g[7][0][0])(g)}),
     Story("validator twice", COMET, {"genesis": put(7, to=lambda v: [*v, [v[0][0], 1]])}),
     Story("header of another chain", COMET, {"block_header": put(2, to="tocsin-")}),
     Story("header not above the step", COMET, {"block_header": put(3, to=1)}),

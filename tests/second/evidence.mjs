@@ -32,6 +32,7 @@ export function verifyEvidence(file, trusted) {
     genesis: hex(chain.hash),
     gateway: hex(gateway),
     enrolled: standing.enrolled,
+    imported: standing.imported && importStatement(standing.imported),
     end: standing.end && [standing.end.kind, standing.end.last.epoch, standing.end.last.height],
     as_of: moment(standing.asOf),
     block: block && blockStatement(block),
@@ -61,8 +62,13 @@ function blockStatement({ header, leaf, series, contracts, accepted, seen }) {
   };
 }
 
+function importStatement({ takeover, old }) {
+  return { chain: hex(takeover), region: old.region, head: [old.head.epoch, old.head.height] };
+}
+
 function alarmStatement({ transition, recorded, hasDocument, accepted }) {
   return {
+    genesis: hex(transition.genesis),
     contract: transition.contract,
     contract_hash: hex(transition.contract_hash),
     before: transition.before,

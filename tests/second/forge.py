@@ -35,13 +35,15 @@ Bend = Callable[[Item], Item]
 WALL: Final = 1_767_225_600_000
 # What can be bent, in the order of making.
 STAGES: Final = (
-    "genesis", "ticket", "signed_ticket", "enrolment_body", "enrolment", "gateway", "transition", "transition_bytes",
-    "leaf", "salt", "series", "documents", "seen_app", "seen_body", "validator_sets", "seen_header", "header",
-    "header_bytes", "signed_header", "header_leaf", "alarm_leaf", "begin_key", "key_entry", "end_key", "key_end",
-    "as_of_app", "block_app", "alarm_app", "seal_engine", "as_of_body", "block_body", "alarm_body", "step_header",
-    "as_of_header", "block_header", "alarm_header", "commit", "comet_seal", "seal_data", "seal", "finality", "begin",
-    "end", "leaf_part", "block_part", "alarm", "alarm_part", "standing", "evidence",
+    "old_entry", "old_app", "import", "genesis", "ticket", "signed_ticket", "enrolment_body", "enrolment",
+    "gateway", "transition", "transition_bytes", "leaf", "salt", "series", "documents", "seen_app", "seen_body",
+    "validator_sets", "seen_header", "header", "header_bytes", "signed_header", "header_leaf", "alarm_leaf",
+    "begin_key", "key_entry", "end_key", "key_end", "roster", "as_of_app", "block_app", "alarm_app",
+    "seal_engine", "as_of_body", "block_body", "alarm_body", "step_header", "as_of_header", "block_header",
+    "alarm_header", "commit", "comet_seal", "seal_data", "seal", "finality", "begin", "end", "roster_shown",
+    "leaf_part", "block_part", "alarm", "alarm_part", "standing", "evidence",
 )  # fmt: skip
+OLD_CHAIN: Final = sha256(b"a chain taken over")
 LEAVES: Final = ("public", "restricted", "status", "shedding", "clock_step", "outcome", "transition")
 VALIDATORS: Final = 4
 SEALED: Final = {
@@ -63,6 +65,9 @@ class Case(NamedTuple):
     rotated: bool = False
     ended: int = 0  # the kind of the record that ended the key
     torsion: str = ""  # whose key, or "R", has a part of small order
+    admitted: bool = False  # the ticket's authority stands in the roster alone
+    imported: bool = False  # the key came from a chain taken over
+    of_before: bool = False  # the transition is of that chain
 
 
 def spelt(item: Item) -> bytes:
@@ -100,6 +105,7 @@ class Forgery:
         if case.torsion == "R":
             self.key = Key(self.key.public, lambda message: curve.sign_mixed(sha256(b"gateway"), message))
         self.voters = {voter.public: voter for voter in (key_of(f"voter {i}") for i in range(VALIDATORS))}
+        self.imported = self._import()
         self.genesis = self.bent("genesis", self._genesis())
         self.chain = domain_hash("tocsin/genesis/v1", encode(self.genesis))
 
@@ -118,7 +124,7 @@ class Forgery:
         header = self.bent("header", self._header(leaves, catalogue, documents, seen))
         body = self.bent("header_bytes", encode(header))
         log = self._log(header, body, transition)
-        state_root, begin_and_end = self._state(header, body, enrolment)
+        state_root, shown = self._state(header, body, enrolment)
         as_of = self._checkpoint("as_of", log, state_root)
         block = alarm = []
         if self.case.block:
@@ -131,8 +137,9 @@ class Forgery:
         if self.case.alarm:
             finality = self._finality("alarm", log[:2], 1, state_root)
             alarm = self._alarm_part(transition, documents, finality)
-        first = b"" if self.case.rotated else encode(enrolment)
-        standing = self.bent("standing", [self.key.public, first, *begin_and_end, as_of])
+        origin = b"" if self.case.rotated else encode(enrolment)
+        origin = encode(self.imported) if self.case.imported else origin
+        standing = self.bent("standing", [self.key.public, origin, *shown, as_of])
         return spelt(self.bent("evidence", [1, self.genesis, block, alarm, standing])), self.chain
 
     def _genesis(self) -> Item:
@@ -140,7 +147,26 @@ class Forgery:
         validators = powers if self.case.engine == 2 else []
         authorities = [["fire", 2, self.authority.public], ["regulator", 1, key_of("regulator").public]]
         hubs = [["hub-1", "fire", self.hub.public]]
-        return [1, 1, self.case.engine, "Forge", WALL, authorities, hubs, validators, 3, 1000, 1, []]
+        hubs += [[f"hub-{i}", "fire", key_of(f"hub {i}").public] for i in range(2, len(validators) + 1)]
+        takeover = [OLD_CHAIN, 4, domain_hash("tocsin/app/v1", encode(self.imported[1])), bytes(64)]
+        takeovers = [takeover] if self.case.imported or self.case.of_before else []
+        known = authorities[1:] if self.case.admitted else authorities
+        return [1, 1, self.case.engine, "Forge", WALL, known, hubs, validators, 3, 1000, 1, takeovers]
+
+    def _import(self) -> Item:
+        """The gateway's entry and contract set under the last state of the chain taken over."""
+        gateway = sha256(self.first_key.public)[:16]
+        keys = [[self.first_key.public, 1], *([[self.key.public, 5]] if self.case.rotated else [])]
+        old = ["north", keys, 0, 1, [1, 6, sha256(b"head")], 3, b"bootboot", 7, 2, [WALL - 9]]
+        entry, contracts = encode([1, gateway]), encode([5, gateway])
+        entries = {encode([1, bytes([i])]): bytes([i]) for i in range(9)}
+        entries[entry] = spelt(self.bent("old_entry", old))
+        if not self.case.rotated:
+            entries[contracts] = encode([3, sha256(b"grant")])
+        state = State(entries)
+        app = self.bent("old_app", [9, sha256(b"old log"), state.root()])
+        shown = [[entries.get(key, b""), state.proof(key)] for key in (entry, contracts)]
+        return self.bent("import", [OLD_CHAIN, app, gateway, *shown])
 
     def _enrolment(self) -> Item:
         ticket = [self.chain, self.authority.public, self.ticket_key.public, "north", WALL]
@@ -154,7 +180,8 @@ class Forgery:
     def _transition(self) -> bytes:
         values = [["gas", 9120, 5], ["smoke", -3, 6]]
         contract = domain_hash("tocsin/contract/v1", self._documents()[0])
-        transition = [self.chain, self.gateway, b"bootboot", 1, "gas.high", contract, 0, 2]
+        chain = OLD_CHAIN if self.case.of_before else self.chain
+        transition = [chain, self.gateway, b"bootboot", 1, "gas.high", contract, 0, 2]
         transition += [["gas:fault", "smoke:stale"], values, WALL + 21_000, 5, 1]
         return self.bent("transition_bytes", encode(self.bent("transition", transition)))
 
@@ -233,10 +260,13 @@ class Forgery:
         return [encode(leaf) for leaf in leaves]
 
     def _state(self, header: Item, body: bytes, enrolment: Item) -> tuple[bytes, Item]:
-        """The state's root, and its entries of the key's beginning and end."""
+        """The state's root, and its entries of the key's beginning and end, and of the roster where it is wanted."""
         begun = [1, 3, domain_hash("tocsin/enrolment/v1", enrolment[1])]
         if self.case.rotated:
             begun = [5, 5, sha256(b"rotation")]
+        if self.case.imported:
+            transfer = encode([self.imported[0], self.imported[2]])
+            begun = [begun[0], 16, domain_hash("tocsin/transfer/v1", transfer)]
         entry = spelt(self.bent("key_entry", [self.gateway, self.key.public, *begun]))
         entries = {encode([1, bytes([i])]): bytes([i]) for i in range(20)}
         begin = encode(self.bent("begin_key", [2, self.gateway, self.key.public]))
@@ -250,9 +280,21 @@ class Forgery:
         if self.case.ended:
             ending = spelt(self.bent("key_end", [self.case.ended, last, sha256(b"end")]))
             entries[end] = ending
+        roster = encode([6])
+        if self.case.admitted:
+            entries[roster] = spelt(self.bent("roster", self._roster()))
         state = State(entries)
         begin_entry = self.bent("begin", [entry, state.proof(begin)])
-        return state.root(), [begin_entry, self.bent("end", [ending, state.proof(end)])]
+        shown = [entries[roster], state.proof(roster)] if self.case.admitted else []
+        end_entry = self.bent("end", [ending, state.proof(end)])
+        return state.root(), [begin_entry, end_entry, self.bent("roster_shown", shown)]
+
+    def _roster(self) -> Item:
+        authorities = [["regulator", 1, key_of("regulator").public], ["late", 2, self.authority.public]]
+        members = [["hub-1", "fire", self.hub.public, key_of("voter 0").public, 10, 0, 0]]
+        reader = ["hub-9", "gas", key_of("hub 9").public, b"", 0, 0, 2]
+        suspended = ["hub-2", "gas", key_of("hub 2").public, key_of("voter 1").public, 0, 11, 0]
+        return [3, authorities, [*members, reader, suspended]]
 
     def _checkpoint(self, role: str, log: list[bytes], state_root: bytes) -> Item:
         app = self.bent(f"{role}_app", [len(log), log_root(log), state_root])

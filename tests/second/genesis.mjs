@@ -17,8 +17,15 @@ export function openGenesis(genesis, trusted) {
   return { hash, genesis };
 }
 
-function demandPeople({ authorities, hubs, validators, custodians }) {
+/** Whether words given under a genesis of that hash count in this chain: its own, or of one that it takes over. */
+export function demandWord({ hash, genesis }, given, what) {
+  const counts = given.equals(hash) || genesis.takeovers.some((takeover) => takeover.genesis.equals(given));
+  demand(counts, `${what} is of another chain`);
+}
+
+function demandPeople({ authorities, hubs, validators, custodians, takeovers }) {
   for (const holders of [authorities, hubs, validators]) demandDistinct(holders.map(({ key }) => key.toString("hex")));
+  demandDistinct(takeovers.map((takeover) => takeover.genesis.toString("hex")));
   for (const holders of [authorities, hubs]) demandDistinct(holders.map(({ name }) => name));
   demand(authorities.some(({ role }) => role === REGULATOR), "no authority is the regulator");
   const agencies = new Set(hubs.map(({ agency }) => agency));
@@ -30,9 +37,11 @@ function demandEngine({ engine, hubs, validators }) {
     demand(hubs.length === 1 && validators.length === 0, "engine 1 has one hub and no validators");
   } else {
     demand(validators.length > 0, "engine 2 has validators");
+    demand(validators.length <= hubs.length, "engine 2 has a hub to each validator");
+    demandDistinct([...hubs, ...validators].map(({ key }) => key.toString("hex")));
   }
 }
 
 function demandDistinct(values) {
-  demand(new Set(values).size === values.length, "a key or a name stands twice in the genesis");
+  demand(new Set(values).size === values.length, "a key, a name or a chain stands twice in the genesis");
 }

@@ -15,6 +15,7 @@ export const DOMAIN = {
   app: "tocsin/app/v1",
   seal: "tocsin/seal/v1",
   stateKey: "tocsin/state-key/v1",
+  transfer: "tocsin/transfer/v1",
 };
 
 export function sha256(...parts) {

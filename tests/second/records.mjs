@@ -107,8 +107,34 @@ export const Enrolment = record({ suite, body: bytes(0, 131072), by_ticket: sign
 
 const Position = record({ epoch: uint, height: uint, hash });
 
-export const KeyEntry = record({ gateway: gatewayId, key, first: uint, kind: int(3, 5), record: hash });
+export const KeyEntry = record({ gateway: gatewayId, key, first: uint, kind: int(3, 16), record: hash });
 export const KeyEnd = record({ kind: int(5, 7), last: Position, record: hash });
+
+const KeySpan = record({ key, first: uint });
+export const GatewayEntry = record({
+  region: name,
+  keys: list(1, 64, KeySpan),
+  standing: int(0, 16),
+  epoch: uint,
+  head: Position,
+  opened_at: uint,
+  boot: bootNonce,
+  mono: moment,
+  seen: uint,
+  epochs: list(0, 512, moment),
+});
+export const ContractsEntry = record({ version: uint, record: hash });
+
+const Member = record({
+  name,
+  agency: name,
+  key,
+  validator: bytes(0, 32),
+  power: int(0, 2 ** 40),
+  standing: int(0, 12),
+  breaches: uint,
+});
+export const Roster = record({ version: uint, authorities: list(1, 64, Authority), members: list(1, 64, Member) });
 
 const AppState = record({ log_size: uint, log_root: hash, state_root: hash });
 export const EmbeddedSeal = record({ genesis: hash, height: uint, time: moment, app_hash: hash });
@@ -164,7 +190,15 @@ const BlockPart = record({
   seen: optional(Checkpoint),
 });
 const AlarmPart = record({ alarm: Alarm, document: bytes(0, 16384), finality: FinalityProof });
-const Standing = record({ key, enrolment: bytes(0, 131072), begin: Entry, end: Entry, checkpoint: Checkpoint });
+export const Import = record({ takeover: hash, app: AppState, gateway: gatewayId, entry: Entry, contracts: Entry });
+const Standing = record({
+  key,
+  origin: bytes(0, 131072),
+  begin: Entry,
+  end: Entry,
+  roster: optional(Entry),
+  checkpoint: Checkpoint,
+});
 
 export const Evidence = record({
   version: int(1, 1),

@@ -4,13 +4,15 @@ import { encode } from "./cbor.mjs";
 import { openCheckpoint } from "./checkpoints.mjs";
 import { parse } from "./fields.mjs";
 import { DOMAIN, domainHash, sha256 } from "./hashes.mjs";
+import { openImport } from "./imports.mjs";
 import { Enrolment, EnrolmentBody, KeyEnd, KeyEntry, Ticket } from "./records.mjs";
 import { demand } from "./refusal.mjs";
+import { openRoster } from "./roster.mjs";
 import { demandSignature, openSigned } from "./signatures.mjs";
-import { demandAbsent, demandPresent } from "./trees.mjs";
+import { demandPresent, openEntry } from "./trees.mjs";
 
 const KEY_BEGIN = 2n, KEY_END = 3n; // the first entry of their state keys
-const BY_ENROLMENT = 3n, BY_ROTATION = 5n;
+const BY_ENROLMENT = 3n, BY_ROTATION = 5n, BY_IMPORT = 16n;
 const NONE = Buffer.alloc(32);
 
 export function openStanding(chain, standing, gateway) {
@@ -18,9 +20,17 @@ export function openStanding(chain, standing, gateway) {
   const asOf = openCheckpoint(chain, checkpoint);
   const root = checkpoint.app.state_root;
   const begin = openBegin(standing.begin, gateway, key, root);
-  const enrolled = openEnrolment(chain, standing.enrolment, begin, gateway, key);
+  const later = standing.roster === null ? [] : openRoster(standing.roster, root).authorities;
   const end = openEnd(standing.end, gateway, key, root);
-  return { asOf, begin, enrolled, end };
+  return { asOf, begin, end, ...openOrigin(chain, standing.origin, begin, later) };
+}
+
+/** How the key came to be the gateway's: one of the two is null, or both. */
+function openOrigin(chain, bytes, begin, later) {
+  if (begin.kind === BY_ENROLMENT) return { enrolled: openEnrolment(chain, bytes, begin, later), imported: null };
+  if (begin.kind === BY_IMPORT) return { enrolled: null, imported: openImport(chain, bytes, begin) };
+  demand(bytes.length === 0, "a rotated key has an origin beside it");
+  return { enrolled: null, imported: null };
 }
 
 /** Check 11: the key was the gateway's at the block. */
@@ -39,42 +49,38 @@ function openBegin({ value, proof }, gateway, key, root) {
   const begin = parse(KeyEntry, value, "key entry");
   demand(begin.gateway.equals(gateway) && begin.key.equals(key), "the key entry is of another key");
   const enrolled = begin.kind === BY_ENROLMENT && begin.first === 1n;
-  demand(enrolled || begin.kind === BY_ROTATION, "the key began by neither enrolment nor rotation");
+  const known = enrolled || begin.kind === BY_ROTATION || begin.kind === BY_IMPORT;
+  demand(known, "the key began by neither enrolment nor rotation nor import");
   return begin;
 }
 
-function openEnd({ value, proof }, gateway, key, root) {
-  const stateKey = encode([KEY_END, gateway, key]);
-  if (value.length === 0) {
-    demandAbsent(stateKey, proof, root);
-    return null;
-  }
-  demandPresent(stateKey, value, proof, root);
-  return parse(KeyEnd, value, "key end");
+function openEnd(entry, gateway, key, root) {
+  return openEntry(entry, encode([KEY_END, gateway, key]), root) ? parse(KeyEnd, entry.value, "key end") : null;
 }
 
-function openEnrolment(chain, bytes, begin, gateway, key) {
-  if (begin.kind !== BY_ENROLMENT) {
-    demand(bytes.length === 0, "an enrolment beside a key that did not begin with one");
-    return null;
-  }
+function openEnrolment(chain, bytes, { gateway, key, record }, later) {
   const { suite, body, by_ticket: byTicket, by_gateway: byGateway } = parse(Enrolment, bytes, "enrolment");
-  demand(domainHash(DOMAIN.enrolment, body).equals(begin.record), "the enrolment is not the key entry's");
+  demand(domainHash(DOMAIN.enrolment, body).equals(record), "the enrolment is not the key entry's");
   const enrolment = parse(EnrolmentBody, body, "enrolment");
   demand(enrolment.key.equals(key), "the enrolment is of another key");
   demand(sha256(key).subarray(0, 16).equals(gateway), "the gateway's id is not of its first key");
-  const { ticket, authority } = openTicket(chain, enrolment.ticket);
+  const ticket = openTicket(chain, enrolment.ticket);
   demand(!ticket.key.equals(key), "the gateway's key is the ticket's");
   demandSignature(DOMAIN.enrolment, ticket.key, suite, body, byTicket);
   demandSignature(DOMAIN.enrolment, key, suite, body, byGateway);
-  return { name: enrolment.name, authority: authority.name, region: ticket.region };
+  const founder = nameOf(chain.genesis.authorities, ticket.authority);
+  const authority = founder ?? nameOf(later, ticket.authority) ?? `key ${ticket.authority.toString("hex")}`;
+  return { name: enrolment.name, authority, founding: founder !== undefined, region: ticket.region };
 }
 
+function nameOf(authorities, key) {
+  return authorities.find((one) => one.key.equals(key))?.name;
+}
+
+/** Signed by the key that it names; that this was an authority's then, consensus has checked. */
 function openTicket(chain, signed) {
   const ticket = parse(Ticket, signed.body, "ticket");
   demand(ticket.genesis.equals(chain.hash), "the ticket is of another chain");
-  const authority = chain.genesis.authorities.find((one) => one.key.equals(ticket.authority));
-  demand(authority !== undefined, "the ticket is of no authority");
-  openSigned(DOMAIN.ticket, authority.key, signed);
-  return { ticket, authority };
+  openSigned(DOMAIN.ticket, ticket.authority, signed);
+  return ticket;
 }

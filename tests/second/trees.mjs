@@ -42,6 +42,13 @@ export function demandInLog(data, index, size, path, root, what) {
   demand(hash.equals(root), `${what} is not under its root`);
 }
 
+/** Whether an entry shows its key to be present under a state of that root; else it must show it absent. */
+export function openEntry({ value, proof }, key, root) {
+  if (value.length === 0) demandAbsent(key, proof, root);
+  else demandPresent(key, value, proof, root);
+  return value.length > 0;
+}
+
 /** Demands that a state of that root has this value at a key. */
 export function demandPresent(key, value, proof, root) {
   demand(proof.path.equals(statePath(key)), "a proof of presence is of another key");
