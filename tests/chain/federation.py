@@ -15,7 +15,7 @@ from chain import examples, recorded
 from chain.examples import GATEWAY, GID, HUB, REGULATOR_KEY, T0, Chain, Example, key
 
 from gateway.chain.alarm import ALARMED, NORMAL, Alarm
-from gateway.chain.block import NOTHING_SEEN, Block, Header, SegmentHead, list_catalogue, listing
+from gateway.chain.block import NOTHING_SEEN, Block, Header, Seen, SegmentHead, list_catalogue, listing
 from gateway.chain.custody import Promise, Receipt, issue_receipts
 from gateway.chain.entries import (
     GatewayEntry,
@@ -80,11 +80,15 @@ from gateway.chain.leaf import (
     SUSPEND,
 )
 from gateway.chain.ordered import (
+    Alarms,
     Approve,
     Breach,
+    Enrol,
     Enrolment,
     EpochChange,
     EpochChangeBody,
+    EpochOrder,
+    Headers,
     Import,
     Position,
     Propose,
@@ -92,6 +96,7 @@ from gateway.chain.ordered import (
     Summon,
     Suspend,
     Ticket,
+    Transaction,
 )
 from gateway.chain.possession import (
     HELD,
@@ -166,7 +171,13 @@ class Federation:
     breach: Breach
 
 
-def make_block(doc: Genesis, signer: SigningKey, at: tuple[int, int, bytes], leaves: list[bytes]) -> Block:
+def make_block(
+    doc: Genesis,
+    signer: SigningKey,
+    at: tuple[int, int, bytes],
+    leaves: list[bytes],
+    seen: Seen = NOTHING_SEEN,
+) -> Block:
     """A public block at (epoch, height) after the one of the hash given."""
     epoch, height, previous = at
     data = build_segment(PUBLIC, b"", leaves)
@@ -184,7 +195,7 @@ def make_block(doc: Genesis, signer: SigningKey, at: tuple[int, int, bytes], lea
         clock=1,
         catalogue=list_catalogue(examples.CATALOGUE),
         contracts=listing([examples.DOCUMENT]),
-        seen=NOTHING_SEEN,
+        seen=seen,
         segments=(head,),
     ).encode()
     return Block(SUITE, header, signer.sign(BLOCK, header), (data,))
@@ -267,11 +278,14 @@ def _move(doc: Genesis, chain: Chain) -> tuple[Import, EpochChange, Alarm, Block
     alarm = Alarm.sign(GATEWAY, ended.encode())
     chain.accept(ALARMS, alarm.hash)
     leaves = [reading_leaf(0, 0, 398), transition_leaf(ended.encode()), reading_leaf(0, 1000, 401)]
-    block = make_block(doc, GATEWAY, (3, 2, entry.head.hash), leaves)
+    seen = Seen(
+        1, 2, sha256(b"tocsin example seal").digest()
+    )  # over the epoch change; the file does not hold it
+    block = make_block(doc, GATEWAY, (3, 2, entry.head.hash), leaves, seen)
     chain.accept(HEADERS, block.hash, 3, 2)
     chain.put(key_key(GID, GATEWAY.public), KeyEntry(GID, GATEWAY.public, 1, IMPORT, imported.hash).encode())
     now = replace(
-        entry, standing=0, epoch=3, head=Position(3, 2, block.hash), opened_at=opened, mono=101_000, seen=0,
+        entry, standing=0, epoch=3, head=Position(3, 2, block.hash), opened_at=opened, mono=101_000, seen=1,
         epochs=(LATER,),
     )  # fmt: skip
     chain.put(gateway_key(GID), now.encode())
@@ -337,6 +351,16 @@ def _roster(doc: Genesis) -> Roster:
     fifth = Member("hub-5", "civil-defence", FIFTH.public, FIFTH_VALIDATOR.public, 10, MEMBER_GOOD, 0)
     members = (one, two, replace(three, breaches=1), replace(four, power=0, standing=SUSPEND), fifth)
     return Roster(4, (*founded.authorities, appointed), members)
+
+
+def transactions() -> tuple[Transaction, ...]:
+    """Everything of the example in the order of its log, fit for one final block at LATER + 3000."""
+    made = build()
+    return (
+        made.imported, EpochOrder(made.moved, LATER), Alarms((made.alarm,)), Headers((made.block.signed,)),
+        made.appointment, *made.appointing, Enrol(made.enrolment), Headers((made.newcomers_block.signed,)),
+        made.admission, *made.admitting, made.suspension, made.summons, made.response, made.breach,
+    )  # fmt: skip
 
 
 def moved_evidence(seal: Seal) -> Evidence:
