@@ -64,11 +64,11 @@ _MAX_SUSPECTED: Final = 256
 
 @dataclass(slots=True)
 class _Silence:
-    """Unanswered challenges of one hub: how many, since when (Unix ms), and what was asked last."""
+    """Unanswered challenges of one hub: how many, since when (Unix ms), whether people were told."""
 
     count: int
     since: int
-    receipt: Receipt
+    is_noted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,12 @@ class Watch:
         if isinstance(transaction, Summon):
             entry = self._entry(transaction.hash)
             if entry is not None and not entry.outcome:
+                body = SummonsBody.decode(transaction.summons.body)
                 with self._lock:
-                    self._open[transaction.hash] = SummonsBody.decode(transaction.summons.body)
+                    self._open[transaction.hash] = body
+                self._silences.pop(
+                    _promiser(body.receipt), None
+                )  # the next summons takes as long a silence again
         elif isinstance(transaction, Respond):
             self._compare(transaction)
 
@@ -228,8 +232,11 @@ class Watch:
         at, now = kept.position, self._core.now_ms()
         receipts = self._core.store.peer_custody.receipts(kept.gateway, at.epoch, at.height, at.height)
         for receipt in receipts:
-            signer = CustodyBatch.decode(receipt.batch.body).hub
-            if signer == hub and receipt.promise.hash == block and receipt.promise.keep_until > now:
+            if (
+                _promiser(receipt) == hub
+                and receipt.promise.hash == block
+                and receipt.promise.keep_until > now
+            ):
                 self.challenge(*found, receipt)
                 return
 
@@ -292,25 +299,26 @@ class Watch:
         """Count a challenge without an answer, and summon a hub that was silent for long."""
         now = self._core.now_ms()
         peer.state.count(failed=1)
-        silence = self._silences.setdefault(member.key, _Silence(0, now, receipt))
-        silence.count, silence.receipt = silence.count + 1, receipt
+        silence = self._silences.setdefault(member.key, _Silence(0, now))
+        silence.count += 1
         if silence.count < self._policy.tries or now - silence.since < self._policy.silent_ms:
             return
-        del self._silences[member.key]
-        self._find("custody-unanswered", member.name, receipt.promise, f"answers no challenge: {why:.150}")
+        if not silence.is_noted:
+            silence.is_noted = True
+            what = f"answers no challenge: {why:.150}"
+            self._find("custody-unanswered", member.name, receipt.promise, what)
         self._summon(receipt)
 
     def _summon(self, receipt: Receipt) -> None:
-        """Ask before all, unless that was done or the promise ends before an answer would be due."""
+        """Ask before all, unless this hub is asked already or the promise ends before an answer would be due."""
         core = self._core
-        now = core.now_ms()
+        now, hub = core.now_ms(), _promiser(receipt)
         with self._lock:
-            is_open = any(each.receipt.promise == receipt.promise for each in self._open.values())
+            is_open = any(_promiser(each.receipt) == hub for each in self._open.values())
         if is_open or receipt.promise.keep_until < now + 2 * SUMMONS_MS:
             return
         body = SummonsBody(core.genesis.hash, core.key.public, receipt, now)
-        signed = core.key.signed(SUMMONS, body.encode())
-        core.offer(encode_transaction(Summon(signed, now)))
+        self._order(hub, Summon(core.key.signed(SUMMONS, body.encode()), now))
 
     def _find(self, kind: str, name: str, promise: Promise, what: str) -> None:
         core = self._core
@@ -324,3 +332,7 @@ class Watch:
     def _name(self, hub: bytes) -> str:
         found = self._by_key(hub)
         return found[1].name if found else hub.hex()[:16]
+
+
+def _promiser(receipt: Receipt) -> bytes:
+    return CustodyBatch.decode(receipt.batch.body).hub
