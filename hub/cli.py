@@ -16,6 +16,7 @@ import click
 
 from gateway.chain.errors import ChainError
 from gateway.contracts.errors import ContractError
+from hub.backup_cli import backup, help_, restore
 from hub.cli_kit import CONFIG, DIRECTORY, JSON, NUMBER, ask, hexadecimal, read, show, write
 from hub.errors import HubError
 from hub.federation_cli import federation
@@ -44,7 +45,8 @@ def main(debug: bool) -> None:
     """Tocsin's hub: takes in a region's blocks and alarms, orders them, and proves them."""
 
 
-main.add_command(federation)
+for _command in (federation, backup, restore, help_):
+    main.add_command(_command)
 
 
 @main.command()

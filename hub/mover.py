@@ -64,15 +64,15 @@ class Mover:
                 _log.exception("a defect in bringing gateways over")
 
     def _work(self, now: float) -> None:
-        if self._waiting and now - self._offered >= _AGAIN_SECONDS:
-            self._offered = now
-            self._waiting = {
-                gateway: tx for gateway, tx in self._waiting.items() if self._core.entry(gateway) is None
-            }
-            for tx in self._waiting.values():
-                self._core.offer(tx)
+        if self._waiting:
+            missing = [gateway for gateway in self._waiting if self._core.entry(gateway) is None]
+            self._waiting = {gateway: self._waiting[gateway] for gateway in missing}
             if not self._waiting:
                 _log.info("every gateway of the chain taken over is here")
+        if self._waiting and now - self._offered >= _AGAIN_SECONDS:
+            self._offered = now
+            for tx in self._waiting.values():
+                self._core.offer(tx)
         if not self._waiting and now - self._said >= _SAY_SECONDS:
             self._said = now
             self._outbox.say_successor(self._old, self._core.genesis)

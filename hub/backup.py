@@ -1,0 +1,181 @@
+"""A hub's backup as one file, and a directory made from it.
+
+Owned: the file, a tar of the configuration, the genesis, the ledger as it stood at one moment, and, if asked for,
+the keys. Not owned: when a restored key may vote again (`hub.quarantine`).
+
+Invariants:
+- A backup is taken beside a running hub and never disturbs it.
+- A federation's hub that was restored gets its chain from the others again, from the first final block on, because
+  its engine begins anew and neither may be ahead of the other; what only this hub had, the bodies and what it
+  promised, comes from the backup.
+- Nothing is restored over a directory that is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.chain.genesis import COMETBFT
+from gateway.chain.keys import SigningKey
+from hub import quarantine
+from hub.config import load_config, load_genesis, read_key
+from hub.consensus.comet_home import read_validator_key
+from hub.errors import ConfigError, StoreError
+from hub.federation_keys import HUB_KEY, key_file, write_secret
+
+CONFIG: Final = "hub.toml"
+GENESIS: Final = "genesis.cbor"
+LEDGER: Final = "ledger.db"
+VALIDATOR: Final = "validator.key"
+CHAIN: Final = ("genesis", "final_blocks", "commits", "seals", "steps", "log", "state", "records")
+"""The tables that hold what the others can give again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a directory was made of: whether keys were there, whether the vote waits, whether a chain is begun anew."""
+
+    keys: bool
+    waits: bool
+    follows: bool
+
+
+def backup(directory: Path, output: Path, *, with_keys: bool) -> int:
+    """Write a hub's backup, also while it runs, and return its size in bytes. Raises ConfigError, StoreError.
+
+    With keys the file is as secret as they are; it is readable by its owner alone either way.
+    """
+    config = load_config(directory / CONFIG)
+    draft = output.with_name(f"{output.name}.new")
+    try:
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with (
+            open(handle, "wb") as file,
+            tarfile.open(fileobj=file, mode="w") as tar,
+            tempfile.TemporaryDirectory(dir=output.parent) as place,
+        ):
+            copy = Path(place) / LEDGER
+            _copy_ledger(config.ledger, copy)
+            _add(tar, CONFIG, (directory / CONFIG).read_bytes())
+            _add(tar, GENESIS, (config.directory / config.hub.genesis).read_bytes())
+            if with_keys:
+                _add(tar, HUB_KEY, (config.directory / HUB_KEY).read_bytes())
+                home = Path(config.federation.engine_home)
+                if key_file(home).exists():
+                    _add(tar, VALIDATOR, read_validator_key(key_file(home)).seed.hex().encode())
+            tar.add(copy, LEDGER)
+        draft.replace(output)
+        return output.stat().st_size
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def restore(file: Path, directory: Path, now_ms: int | None = None) -> Restored:
+    """Make a hub's directory from a backup. Raises ConfigError, StoreError; nothing is made then."""
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(f"{directory} is not empty: a backup is restored into a directory of its own")
+    draft = directory.with_name(f"{directory.name}.new")
+    try:
+        draft.mkdir(mode=0o700, parents=True)
+        try:
+            restored = _unpack(file, draft, time.time_ns() // 1_000_000 if now_ms is None else now_ms)
+            draft.replace(directory)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except (OSError, tarfile.TarError, KeyError) as error:
+        raise ConfigError(f"{file} is no backup of a hub, or {directory} cannot be made: {error}") from error
+    return restored
+
+
+def _unpack(file: Path, directory: Path, now_ms: int) -> Restored:
+    with tarfile.open(file) as tar:
+        for name in (CONFIG, GENESIS, LEDGER):
+            _extract(tar, name, directory / name)
+        key, validator = (_text(tar, name) for name in (HUB_KEY, VALIDATOR))
+    config = load_config(directory / CONFIG)
+    if config.directory != directory.absolute() or config.hub.genesis != GENESIS:
+        raise ConfigError(f"{CONFIG} in {file} places files elsewhere: put them there by hand")
+    if key:
+        write_secret(directory / HUB_KEY, key + "\n")
+        read_key(directory / HUB_KEY)
+    follows = load_genesis(directory / GENESIS).engine == COMETBFT
+    if follows:
+        _forget_chain(directory / LEDGER)
+    if follows and validator:
+        quarantine.begin(directory, SigningKey(bytes.fromhex(validator)), now_ms)
+    return Restored(bool(key), follows and bool(validator), follows)
+
+
+def _copy_ledger(source: Path, target: Path) -> None:
+    with _sqlite(source) as connection, _sqlite(target, "rwc") as copy:
+        connection.backup(copy)  # at one go: in pieces it would begin again at each write of the running hub
+        # The copy is one file, whole without a log beside it.
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def _forget_chain(ledger: Path) -> None:
+    """Empty the tables that the others' engines fill again, and nothing else."""
+    marks = ", ".join("?" * len(CHAIN))
+    with _sqlite(ledger, "rw") as connection:
+        connection.isolation_level = None
+        connection.execute("BEGIN")
+        triggers = connection.execute(
+            f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ({marks})", CHAIN
+        ).fetchall()
+        for name, _ in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
+        for table in CHAIN:
+            connection.execute(f"DELETE FROM {table}")
+        for _, sql in triggers:
+            connection.execute(sql)
+        connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _sqlite(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)
+        try:
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}; is this a hub's ledger?") from error
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.mtime = len(data), 0o600, int(time.time())
+    tar.addfile(member, io.BytesIO(data))
+
+
+def _extract(tar: tarfile.TarFile, name: str, path: Path) -> None:
+    source = tar.extractfile(name)
+    if source is None:
+        raise KeyError(f"{name} is no file")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+        while data := source.read(1 << 20):
+            target.write(data)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _text(tar: tarfile.TarFile, name: str) -> str:
+    try:
+        source = tar.extractfile(name)
+    except KeyError:
+        return ""
+    return "" if source is None else source.read().decode("ascii").strip()
