@@ -27,7 +27,7 @@ from gateway.chain.alarm import CONDITIONS, RECORDED, UNRECORDED, Alarm, Transit
 from gateway.chain.entries import GOOD
 from gateway.chain.errors import ChainError, UnknownGateway
 from gateway.chain.leaf import ALARMS, IMPORT, LogLeaf
-from gateway.chain.ordered import Alarms, encode_transaction
+from gateway.chain.ordered import Alarms, Transaction, encode_transaction
 from gateway.chain.verify import check_alarm_signature, read_transition
 from hub.core import Core, Misdirected, Refusals
 from hub.errors import StoreError
@@ -91,6 +91,26 @@ class AlarmLane:
         """Take up that an alarm is final: it need not be offered again."""
         with self._lock:
             self._waiting.pop(identity, None)
+
+    def keep(self, transaction: Transaction) -> None:
+        """Store and show final alarms that other hubs heard; any other transaction is passed by. Raises StoreError."""
+        if not isinstance(transaction, Alarms):
+            return
+        core, found = self._core, []
+        for alarm in transaction.alarms:
+            try:
+                transition = read_transition(alarm, core.genesis)
+            except ChainError:
+                continue  # it was refused
+            if alarm_index(core, transition.gateway, alarm.hash) is not None:
+                found.append((alarm, transition))
+        received = core.now_ms()
+        new = core.store.add_alarms([(seen.gateway, alarm, "") for alarm, seen in found], received)
+        for (alarm, transition), is_new in zip(found, new, strict=True):
+            if is_new:
+                self._show(alarm, transition, (), received)
+            self.final(alarm.hash)
+            self._view.alarm_final(alarm.hash, received)
 
     def _run(self) -> None:
         again = time.monotonic() + _OFFER_AGAIN_SECONDS

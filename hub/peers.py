@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -41,10 +41,19 @@ class Peers:
     """Everything between this hub and the others. Make it before the engine starts; `stop` is idempotent."""
 
     def __init__(
-        self, core: Core, outbox: Outbox, view: View, policy: Policy, tables: Sequence[PeerTable]
+        self,
+        core: Core,
+        outbox: Outbox,
+        view: View,
+        policy: Policy,
+        tables: Sequence[PeerTable],
+        keep: Callable[[Transaction], None] = lambda _: None,
     ) -> None:
-        """Prepare; nothing is asked yet. Raises ConfigError where a peer's certificates cannot be read."""
-        self._core, self._outbox, self.policy = core, outbox, policy
+        """Prepare; nothing is asked yet. `keep` is told of final alarms and records, perhaps more than once.
+
+        Raises ConfigError where a peer's certificates cannot be read.
+        """
+        self._core, self._outbox, self.policy, self._keep = core, outbox, policy, keep
         tables = [each for each in tables if each.url]
         self._states = {each.name: PeerState(each.name, each.url) for each in tables}
         self._claims = Claims(core.store.bodies, policy, core.now_ms)
@@ -132,6 +141,7 @@ class Peers:
         self._roots.want(self._core, row)
 
     def _ordered(self, transaction: Transaction) -> None:
+        self._keep(transaction)
         self.watch.ordered(transaction)
 
     def _promised(self, promises: Sequence[Promise]) -> None:

@@ -121,7 +121,8 @@ class Service:
         policy = self._policy()
         alarms, hails = AlarmLane(*parts), HailLane(*parts)
         blocks = BlockLane(*parts, policy.keep_ms if policy else ())
-        self._peers = Peers(self._core, outbox, view, policy, config.federation.peers) if policy else None
+        shown, tables = (self._core, outbox, view), config.federation.peers
+        self._peers = Peers(*shown, policy, tables, alarms.keep) if policy else None
         finality = Finality(self._core, outbox, alarms, hails, view)
         self._start_engine(stack)
         load_view(self._core, view)
