@@ -1,10 +1,9 @@
-"""Promises of custody held against those who gave them: challenges, summonses, breaches; and this hub's own answers.
+"""Promises of custody held against those who gave them: one challenge after the other.
 
-Owned: whom to challenge and when, what is made of the answer, summonses on the chain until they are settled. Not
-owned: what counts as a breach (`hub.governance`).
+Owned: whom to challenge and when, and what is made of the answer. Not owned: what becomes of it before the whole
+federation (`hub.peers_docket`).
 
 Invariants:
-- Every summons against this hub is answered, after a restart too.
 - What was signed against its signer's interest is ordered: a lack that was signed while the promise bound.
 - Silence alone is no breach: it takes long silence, a summons before all, and its deadline.
 """
@@ -22,36 +21,26 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.chain.block import header_hash
-from gateway.chain.custody import CustodyBatch, Promise, Receipt
-from gateway.chain.entries import SummonsEntry, summons_key
+from gateway.chain.custody import Promise, Receipt
 from gateway.chain.errors import BadProof, ChainError
 from gateway.chain.governance import Member
-from gateway.chain.keys import NO_HASH, POSSESSION, RESPONSE, SUMMONS, Signed
-from gateway.chain.leaf import BREACH, NO_GATEWAY, SUMMON, LogLeaf
+from gateway.chain.keys import POSSESSION, Signed
 from gateway.chain.ordered import (
     Breach,
-    Respond,
-    Summon,
     Transaction,
-    decode_transaction,
-    encode_transaction,
 )
 from gateway.chain.possession import (
-    HELD,
     LACKED,
-    SUMMONS_MS,
     Possession,
-    ResponseBody,
-    SummonsBody,
     possession_proof,
 )
 from hub.core import Core
 from hub.errors import HubError
 from hub.peers_ask import Asker
+from hub.peers_docket import Docket, note_broken, promiser
 from hub.peers_link import PeerRefusal, PeerSilent
 from hub.peers_policy import Policy
 from hub.peers_pull import given_block
-from hub.peers_server import promised_segments
 from hub.peers_state import PeerState
 from hub.worker import Worker
 
@@ -84,40 +73,23 @@ class Watch:
 
     def __init__(self, core: Core, policy: Policy, peers: Sequence[Watched]) -> None:
         self._core, self._policy, self._peers = core, policy, peers
+        self.docket = Docket(core)
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._suspected: deque[tuple[bytes, bytes]] = deque(maxlen=_MAX_SUSPECTED)
-        self._open: dict[bytes, SummonsBody] = {}
-        self._breaches: dict[bytes, Breach] = {}
-        self._offered: dict[bytes, float] = {}
         self._silences: dict[bytes, _Silence] = {}
         self._challenged = time.monotonic()
         self.worker = Worker("watch", self._run, self._over.set)
 
     def start(self) -> None:
         """Take up open summonses from disk, then begin to work. Raises StoreError."""
-        self.load()
+        self.docket.load()
         self.worker.start()
-
-    def load(self) -> None:
-        """Take up what was summoned before the start."""
-        sql = "SELECT tx FROM records WHERE kind = ?"
-        for (tx,) in self._core.store.database.rows(sql, (SUMMON,)):
-            self.ordered(decode_transaction(tx))
 
     def ordered(self, transaction: Transaction) -> None:
         """Take up a transaction of a final block, perhaps again."""
-        if isinstance(transaction, Summon):
-            entry = self._entry(transaction.hash)
-            if entry is not None and not entry.outcome:
-                body = SummonsBody.decode(transaction.summons.body)
-                with self._lock:
-                    self._open[transaction.hash] = body
-                self._silences.pop(
-                    _promiser(body.receipt), None
-                )  # the next summons takes as long a silence again
-        elif isinstance(transaction, Respond):
-            self._compare(transaction)
+        if (hub := self.docket.ordered(transaction)) is not None:
+            self._silences.pop(hub, None)  # the next summons takes as long a silence again
 
     def suspect(self, hub: bytes, block: bytes) -> None:
         """Challenge a hub (by key) soon on a block (by hash) that it promised to hold and does not give."""
@@ -136,7 +108,7 @@ class Watch:
 
     def tick(self) -> None:
         """Answer, order what is due, and challenge if it is time. Raises StoreError."""
-        self.settle()
+        self.docket.settle()
         with self._lock:
             suspected = self._suspected.popleft() if self._suspected else None
         if suspected is not None:
@@ -144,70 +116,6 @@ class Watch:
         if time.monotonic() - self._challenged >= self._policy.challenge_ms / 1000:
             self._challenged = time.monotonic()
             self.challenge_any()
-
-    # summonses and breaches
-
-    def settle(self) -> None:
-        """Answer summonses of this hub, close those whose deadline passed, order breaches until they are final."""
-        core = self._core
-        with self._lock:
-            summonses = list(self._open.items())
-        for identity, body in summonses:
-            entry = self._entry(identity)
-            if entry is None or entry.outcome == HELD:
-                self._forget(identity)
-            elif entry.outcome == LACKED or core.ledger.committed.time > entry.time + SUMMONS_MS:
-                self._breaches[identity] = Breach(body.receipt, b"", identity, core.now_ms())
-                self._forget(identity)
-            elif entry.hub == core.key.public:
-                self._respond(identity, body)
-        for key, breach in list(self._breaches.items()):
-            leaf = LogLeaf(BREACH, breach.receipt.promise.gateway, 0, 0, breach.hash)
-            if core.ledger.index(leaf) is not None:
-                del self._breaches[key]
-            else:
-                again = Breach(breach.receipt, breach.lack, breach.summons, core.now_ms())
-                self._order(breach.hash, again)
-
-    def _respond(self, identity: bytes, body: SummonsBody) -> None:
-        """Have it ordered whether this hub holds what it was summoned for."""
-        core, promise = self._core, body.receipt.promise
-        segments = promised_segments(core.store.bodies.find(promise.hash), promise.classes)
-        says = LACKED if segments is None else HELD
-        proof = NO_HASH if segments is None else possession_proof(identity, segments)
-        response = ResponseBody(core.genesis.hash, core.key.public, identity, says, proof)
-        self._order(identity, Respond(core.key.signed(RESPONSE, response.encode())))
-
-    def _compare(self, transaction: Respond) -> None:
-        """Hold a proof that another hub gave before all against the bytes, where they are held here."""
-        body = ResponseBody.decode(transaction.response.body)
-        with self._lock:
-            summons = self._open.get(body.summons)
-        if summons is None or body.says != HELD or body.hub == self._core.key.public:
-            return
-        promise = summons.receipt.promise
-        segments = promised_segments(self._core.store.bodies.find(promise.hash), promise.classes)
-        if segments is not None and possession_proof(body.summons, segments) != body.proof:
-            self._find(
-                "false-possession",
-                self._name(body.hub),
-                promise,
-                "answered a summons with a proof of other bytes",
-            )
-
-    def _order(self, key: bytes, transaction: Transaction) -> None:
-        now = time.monotonic()
-        if now - self._offered.get(key, -_ORDER_AGAIN_SECONDS) >= _ORDER_AGAIN_SECONDS:
-            self._offered[key] = now
-            self._core.offer(encode_transaction(transaction))
-
-    def _entry(self, identity: bytes) -> SummonsEntry | None:
-        value = self._core.ledger.committed.tree.get(summons_key(identity))
-        return None if value is None else SummonsEntry.decode(value)
-
-    def _forget(self, identity: bytes) -> None:
-        with self._lock:
-            self._open.pop(identity, None)
 
     # challenges
 
@@ -233,7 +141,7 @@ class Watch:
         receipts = self._core.store.peer_custody.receipts(kept.gateway, at.epoch, at.height, at.height)
         for receipt in receipts:
             if (
-                _promiser(receipt) == hub
+                promiser(receipt) == hub
                 and receipt.promise.hash == block
                 and receipt.promise.keep_until > now
             ):
@@ -252,12 +160,14 @@ class Watch:
         self._silences.pop(member.key, None)
         if said.says == LACKED:
             peer.state.count(failed=1)
-            self._find(
-                "custody-lacked", member.name, promise, "signed that it lacks what it promised to hold"
+            note_broken(
+                self._core,
+                "custody-lacked",
+                member.name,
+                promise,
+                "signed that it lacks what it promised to hold",
             )
-            breach = Breach(receipt, signed.encode(), b"", self._core.now_ms())
-            self._breaches[breach.hash] = breach
-            self._order(breach.hash, breach)
+            self.docket.breach(Breach(receipt, signed.encode(), b"", self._core.now_ms()))
             return
         segments = self._segments(peer, member, promise)
         if segments is None:
@@ -266,10 +176,14 @@ class Watch:
             peer.state.count(passed=1)
         else:
             peer.state.count(failed=1)
-            self._find(
-                "false-possession", member.name, promise, "gave a proof of other bytes than it promised"
+            note_broken(
+                self._core,
+                "false-possession",
+                member.name,
+                promise,
+                "gave a proof of other bytes than it promised",
             )
-            self._summon(receipt)
+            self.docket.summon(receipt)
 
     def _read(self, signed: Signed, member: Member, promise: Promise, nonce: bytes) -> Possession:
         """Return what a hub said to this challenge. Raises ChainError."""
@@ -306,33 +220,9 @@ class Watch:
         if not silence.is_noted:
             silence.is_noted = True
             what = f"answers no challenge: {why:.150}"
-            self._find("custody-unanswered", member.name, receipt.promise, what)
-        self._summon(receipt)
-
-    def _summon(self, receipt: Receipt) -> None:
-        """Ask before all, unless this hub is asked already or the promise ends before an answer would be due."""
-        core = self._core
-        now, hub = core.now_ms(), _promiser(receipt)
-        with self._lock:
-            is_open = any(_promiser(each.receipt) == hub for each in self._open.values())
-        if is_open or receipt.promise.keep_until < now + 2 * SUMMONS_MS:
-            return
-        body = SummonsBody(core.genesis.hash, core.key.public, receipt, now)
-        self._order(hub, Summon(core.key.signed(SUMMONS, body.encode()), now))
-
-    def _find(self, kind: str, name: str, promise: Promise, what: str) -> None:
-        core = self._core
-        at = f"block {promise.epoch}/{promise.height} of gateway {promise.gateway.hex()[:16]}"
-        core.store.notes.add_finding(core.now_ms(), NO_GATEWAY, kind, f"{name} {what}: {at}", promise.hash)
+            note_broken(self._core, "custody-unanswered", member.name, receipt.promise, what)
+        self.docket.summon(receipt)
 
     def _by_key(self, hub: bytes) -> tuple[Watched, Member] | None:
         found = ((peer, peer.asker.member()) for peer in self._peers)
         return next(((peer, member) for peer, member in found if member and member.key == hub), None)
-
-    def _name(self, hub: bytes) -> str:
-        found = self._by_key(hub)
-        return found[1].name if found else hub.hex()[:16]
-
-
-def _promiser(receipt: Receipt) -> bytes:
-    return CustodyBatch.decode(receipt.batch.body).hub

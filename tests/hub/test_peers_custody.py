@@ -117,7 +117,7 @@ def test_a_signed_lack_of_what_was_promised_is_a_breach_on_the_chain(two: Order)
     assert [member(node, "hub-1").breaches for node in two.nodes] == [0, 0]
     (finding,) = [each for each in one.store.notes.findings() if each.kind == "custody-lacked"]
     assert finding.detail.startswith("hub-2 signed that it lacks")
-    one.peers.watch.settle()
+    one.peers.watch.docket.settle()
     assert two.waiting == [], "it is final"
     assert one.peers.views()[0].failed == 1
 
@@ -128,8 +128,8 @@ def test_a_breach_that_was_not_ordered_is_offered_again(two: Order, monkeypatch:
     lose(other, block)
     one.peers.watch.challenge_any()
     two.waiting.clear()
-    monkeypatch.setattr("hub.peers_watch._ORDER_AGAIN_SECONDS", 0.0)
-    one.peers.watch.settle()
+    monkeypatch.setattr("hub.peers_docket._ORDER_AGAIN_SECONDS", 0.0)
+    one.peers.watch.docket.settle()
     final(two)
     assert member(one, "hub-2").breaches == 1
 
@@ -191,7 +191,7 @@ def test_a_proof_of_other_bytes_is_a_finding_and_the_question_is_put_before_all(
         assert waiting(order) == [Summon]
         one.peers.watch.challenge_any()
         final(order)
-        assert len(one.peers.watch._open) == 1
+        assert len(one.peers.watch.docket.summoned) == 1
 
 
 def test_an_answer_to_another_question_counts_as_none(tmp_path: Path) -> None:
@@ -220,11 +220,11 @@ def test_silence_leads_to_a_summons_and_an_answered_summons_to_nothing(mute: Ord
     one.peers.watch.challenge_any()
     assert waiting(mute) == [Summon]
     final(mute)
-    other.peers.watch.settle()
+    other.peers.watch.docket.settle()
     assert waiting(mute) == [Respond]
     final(mute)
     for node in mute.nodes:
-        node.peers.watch.settle()
+        node.peers.watch.docket.settle()
     assert mute.waiting == []
     final(mute, mute.last.time + 2 * SUMMONS_MS)
     assert member(one, "hub-2").breaches == 0
@@ -236,12 +236,12 @@ def test_a_summons_that_nobody_answers_is_a_breach_after_its_deadline(mute: Orde
     for _ in range(2):
         one.peers.watch.challenge_any()
     final(mute)
-    one.peers.watch.settle()
+    one.peers.watch.docket.settle()
     assert mute.waiting == [], "it has time"
     mute.fleet.now += SUMMONS_MS + 1
     final(mute)
     for node in mute.nodes:
-        node.peers.watch.settle()
+        node.peers.watch.docket.settle()
     assert Breach in waiting(mute)
     result = mute.make()
     assert sum(each.accepted for each in result.tx_results) == 1, "both may say it, it counts once"
@@ -254,9 +254,9 @@ def test_a_summons_answered_with_a_lack_is_a_breach(mute: Order) -> None:
         one.peers.watch.challenge_any()
     final(mute)
     lose(other, mute.fleet.gateways["a"].blocks[0])
-    other.peers.watch.settle()
+    other.peers.watch.docket.settle()
     final(mute)
-    one.peers.watch.settle()
+    one.peers.watch.docket.settle()
     final(mute)
     assert member(one, "hub-2").breaches == 1
 
@@ -269,8 +269,8 @@ def test_a_summons_is_answered_after_a_restart(mute: Order) -> None:
     other.store.close()
     other.open()
     other.join_again()
-    other.peers.watch.load()
-    other.peers.watch.settle()
+    other.peers.watch.docket.load()
+    other.peers.watch.docket.settle()
     assert waiting(mute) == [Respond]
 
 
