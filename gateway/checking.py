@@ -5,32 +5,38 @@ Owns the checks across tables. What is wrong for certain raises; what is merely 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gateway.catalogue import Catalogue, make_catalogue
 from gateway.clock import SystemClock
-from gateway.config import Config
+from gateway.config import Config, HubTable
 from gateway.contracting import configured_contracts
 from gateway.contracts.engine import Engine
 from gateway.contracts.errors import ContractError
 from gateway.contracts.explain import lint
 from gateway.decider import ContractSet
-from gateway.enrol import load_trust, read_ticket
-from gateway.errors import ConfigError
+from gateway.enrol import Trust, load_trust, read_ticket
+from gateway.errors import ConfigError, StoreError, TransportError
 from gateway.herald import check_birth
 from gateway.outputs import Outputs
+from gateway.recovery import DATABASE
+from gateway.store import Store
+from gateway.succession import settle
+from gateway.topics import Topics
 
 __all__ = ["Report", "examine"]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A configuration that can be run."""
+    """A configuration that can be run. `chain` is the genesis hash, in hexadecimal; `moved` says how it came to it."""
 
     name: str
+    chain: str
+    moved: str
     catalogue: Catalogue
     contracts: ContractSet
     outputs: tuple[str, ...]
@@ -39,6 +45,7 @@ class Report:
     def lines(self) -> Iterator[str]:
         """Yield the report for people."""
         yield f"{self.name}: {len(self.catalogue.sensors)} sensors, {len(self.catalogue.series)} series"
+        yield f"  chain {self.chain[:16]}" + (f": {self.moved}" if self.moved else "")
         for plan in self.catalogue.sensors:
             yield f"  {plan.name}: {plan.info.model} on {plan.info.bus}, every {plan.period_ms} ms"
             for channel in plan.channels:
@@ -53,6 +60,8 @@ class Report:
         """Return the report as plain values."""
         return {
             "name": self.name,
+            "chain": self.chain,
+            "moved": self.moved,
             "sensors": [plan.name for plan in self.catalogue.sensors],
             "series": [[each.name, each.unit, each.scale] for each in self.catalogue.series],
             "contracts": {each.id: each.hash.hex() for each in self.contracts.contracts},
@@ -73,13 +82,52 @@ def examine(config: Config, where: str) -> Report:
         raise ConfigError(f"{where}: {error}") from error
     if config.simulation is not None:
         _check_simulation(config, catalogue)
-    trust = load_trust(Path(config.gateway.trust), config.data)
-    for hub in config.hubs:
-        if trust.genesis and all(each.name != hub.name for each in trust.genesis.hubs):
-            raise ConfigError(f"{where}: hub {hub.name!r} is not in the genesis")
+    trust, moved = _chain(config)
+    _check_hubs(config.hubs, where)
     names = tuple(each.name for each in config.outputs)
-    warnings = (*_warnings(config, catalogue, contracts, names),)
-    return Report(config.gateway.name, catalogue, contracts, names, warnings)
+    warnings = (*_warnings(config, catalogue, contracts, names), *_strangers(config.hubs, trust))
+    return Report(config.gateway.name, trust.hash.hex(), moved, catalogue, contracts, names, warnings)
+
+
+def _chain(config: Config) -> tuple[Trust, str]:
+    """Return the chain this gateway will be of, and in words how that is not the trust file's. Raises ConfigError."""
+    trust = load_trust(Path(config.gateway.trust), config.data)
+    database = config.data / DATABASE
+    if not database.exists():
+        return trust, ""
+    try:
+        store = Store(database, writable=False)
+        try:
+            own, kept = settle(store, trust, config.data), store.get("genesis")
+        finally:
+            store.close()
+    except StoreError as error:
+        raise ConfigError(str(error)) from error
+    if own.hash != trust.hash:
+        return own, f"the trust file names {trust.hash.hex()[:16]}, which this chain took over"
+    if kept is not None and kept != own.hash:
+        return own, f"the data directory is of {kept.hex()[:16]}, which this chain takes over"
+    return own, ""
+
+
+def _check_hubs(hubs: Sequence[HubTable], where: str) -> None:
+    from gateway.mouth import link_config
+
+    for hub in hubs:
+        try:
+            link_config(hub, Topics("region", bytes(16), hub.name)).check()
+        except TransportError as error:
+            raise ConfigError(f"{where}: hub {hub.name!r}: {error}") from error
+    urls = [hub.url for hub in hubs]
+    twice = next((url for url in urls if urls.count(url) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{where}: two hubs share {twice}: each has a broker of its own")
+
+
+def _strangers(hubs: Sequence[HubTable], trust: Trust) -> Iterator[str]:
+    for hub in hubs:
+        if trust.genesis and all(each.name != hub.name for each in trust.genesis.hubs):
+            yield f"hub {hub.name!r} is not in the genesis: it waits until the federation's roster names it"
 
 
 def _warnings(

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.catalogue import make_catalogue
-from gateway.chain.genesis import Genesis
 from gateway.chain.keys import gateway_id
 from gateway.clock import Clock
 from gateway.config import Config
@@ -33,6 +32,7 @@ from gateway.enrol import Trust, load_key, load_trust
 from gateway.errors import ConfigError, OutputError, SensorError, StoreError
 from gateway.herald import Herald, check_birth
 from gateway.keeper import Identity, Keeper
+from gateway.listings import Listings
 from gateway.logbook import Logbook
 from gateway.machine import data_directory, make_hardware, software
 from gateway.membership import Membership
@@ -43,8 +43,7 @@ from gateway.recovery import open_data
 from gateway.reporting import status_of
 from gateway.sampler import Samplers
 from gateway.sensors.base import Hardware
-from gateway.store import Store
-from gateway.succession import adopt
+from gateway.succession import Succession
 from gateway.synchrony import Synchrony
 from gateway.writer import Writer
 
@@ -77,8 +76,7 @@ class Gateway:
         turn: Callable[[], None] = lambda: None,
     ) -> None:
         self._config, self._where, self._turn = config, where, turn
-        self._successor: Genesis | None = None
-        self.has_moved = self._keeps_hardware = False
+        self._keeps_hardware = False
         self.catalogue = make_catalogue(config.sensors, where)
         with contextlib.ExitStack() as opened:
             self._assemble(data_directory(config.data), hardware, opened)
@@ -91,11 +89,17 @@ class Gateway:
         opened.callback(self._close_hardware)
         clock = self.hardware.clock
         key, is_new = load_key(directory)
-        trust = load_trust(Path(config.gateway.trust), directory)
+        asked = load_trust(Path(config.gateway.trust), directory)
         gateway = gateway_id(key.public)
-        self._owes_listings = False
-        found = open_data(directory, trust, gateway, config.gateway.bound_ms, clock, self._prepare)
+        self._listings = Listings(self.catalogue, config.contracts, where)
+        found = open_data(directory, asked, gateway, config.gateway.bound_ms, clock, self._listings.prepare)
         self.store, trust = found.store, found.trust
+        if trust.hash != asked.hash:
+            _log.warning(
+                "chain %s took over the one of the trust file, %s",
+                trust.hash.hex()[:16],
+                asked.hash.hex()[:16],
+            )
         self.identity = Identity(trust.hash, gateway, key, secrets.token_bytes(8))
         for journal in (*found.journals, *(journal for _, journal in found.left)):
             opened.callback(journal.close)
@@ -107,6 +111,9 @@ class Gateway:
             self.store,
             whole=found.whole and (is_new or not self.store.is_new),
             hubs=lambda: len(config.hubs),
+        )
+        self.succession = Succession(
+            self.store, self.keeper, [each.name for each in config.hubs], turn=self._turn
         )
         self.decider = self._make_decider(contracts, clock, opened)
         self.pruner = Pruner(
@@ -148,9 +155,9 @@ class Gateway:
         self._ticker.start()
         self.membership.start()
         self._control.start()
-        _log.info(
-            "%s: gateway %s, %d sensors", software(), self.identity.gateway.hex(), len(self.catalogue.sensors)
-        )
+        gateway, genesis = self.identity.gateway.hex(), self.identity.genesis.hex()[:16]
+        sensors = len(self.catalogue.sensors)
+        _log.info("%s: gateway %s of chain %s, %d sensors", software(), gateway, genesis, sensors)
 
     def stop(self, *, keep_hardware: bool = False) -> None:
         """End: no more samples, the open block sealed and stored, outputs on their safe side; idempotent.
@@ -251,40 +258,8 @@ class Gateway:
             series=self.catalogue.series,
             unwritten=self.writer.unwritten,
             roots=lambda: (self.catalogue.listing.root, self.recorder.contracts.listing.root),
-            succeeded=self._succeed,
+            succeeded=self.succession.follow,
         )
-
-    def _succeed(self, successor: Genesis) -> None:
-        """Belong to the chain that takes this one over; where the disk does not take that now, later."""
-        if self.has_moved:
-            return
-        self._successor = successor
-        self._move(successor)
-
-    def _move(self, successor: Genesis) -> None:
-        genesis = self.membership.genesis
-        assert genesis is not None, "its hub was heard"
-        self.keeper.close()
-        self.store.acknowledge_for(each.name for each in self._config.hubs)
-        adopt(self.store, genesis, successor)
-        self.has_moved = True
-        _log.warning("chain %s takes this one over: on to it", successor.hash.hex()[:16])
-        self._turn()
-
-    def _prepare(self, store: Store) -> None:
-        """Keep what blocks of this boot name, before those of the boot before are looked at."""
-        contracts = first_contracts(self._config.contracts, self._where, store)
-        try:
-            self._keep_listings(store, contracts)
-        except StoreError as error:
-            _log.error("the catalogue cannot be stored yet: %s", error)
-            self._owes_listings = True
-
-    def _keep_listings(self, store: Store, contracts: ContractSet) -> None:
-        """Keep what blocks of this boot name, so that they can be explained after a change of configuration."""
-        series = [each.encode() for each in self.catalogue.series]
-        store.add_listing(self.catalogue.listing.root, series)
-        store.add_listing(contracts.listing.root, contracts.documents)
 
     def _loose(self) -> list[bytes]:
         """Return the bodies of transitions that stand in no block, as far as the store can be read."""
@@ -299,11 +274,8 @@ class Gateway:
         if not self.store.is_writable:
             return
         self.pruner.care()
-        if self._owes_listings:
-            self._keep_listings(self.store, self.recorder.contracts)
-            self._owes_listings = False
-        if self._successor is not None and not self.has_moved:
-            self._move(self._successor)
+        self._listings.care(self.store, self.recorder.contracts)
+        self.succession.care()
 
     def _close_hardware(self) -> None:
         if not self._keeps_hardware:

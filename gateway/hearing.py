@@ -73,7 +73,7 @@ class Hearing:
 
     Args:
         name: of the hub; the roster may come to know it only later.
-        succeeded: told of the chain that takes this one over.
+        succeeded: told of this chain's genesis and of the one that takes it over.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Hearing:
         store: Store,
         keeper: Keeper,
         orders: Orders,
-        succeeded: Callable[[Genesis], None],
+        succeeded: Callable[[Genesis, Genesis], None],
     ) -> None:
         self._identity, self._federation, self._genesis = identity, federation, federation.genesis
         self._name, self._succeeded = name, succeeded
@@ -244,7 +244,7 @@ class Hearing:
         successor = Genesis.decode(payload)
         if successor.hash != self._genesis.hash:
             check_successor(successor, self._genesis, self._keeper.seen.height)
-            self._succeeded(successor)
+            self._succeeded(self._genesis, successor)
 
     def _watch(self, standing: int, height: int) -> None:
         """Hold a hub's fresh answer against what it has sealed before; one hub makes all final blocks of its chain."""

@@ -50,7 +50,7 @@ class Membership:
         series: the catalogue in force.
         unwritten: transitions that have no row yet.
         roots: of the catalogue and the contract set in force.
-        succeeded: told of the chain that takes this one over.
+        succeeded: told of this chain's genesis and of the one that takes it over.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Membership:
         series: Sequence[Series],
         unwritten: Callable[[], Sequence[Transition]],
         roots: Callable[[], tuple[bytes, bytes]],
-        succeeded: Callable[[Genesis], None],
+        succeeded: Callable[[Genesis, Genesis], None],
     ) -> None:
         self._config, self._where, self._trust, self._identity = config, where, trust, identity
         self._store, self._keeper, self._herald = store, keeper, herald
@@ -83,11 +83,6 @@ class Membership:
     def hubs(self) -> tuple[HubSync, ...]:
         """The hubs spoken to; none before the genesis is known."""
         return tuple(self._hubs)
-
-    @property
-    def genesis(self) -> Genesis | None:
-        """The chain's genesis, once it is known."""
-        return self._federation.genesis if self._federation else None
 
     @property
     def custodians(self) -> int | None:

@@ -31,7 +31,7 @@ class Mouth:
         unwritten: transitions that have no row yet; their alarms are sent all the same.
         roots: of the catalogue and the contract set in force.
         receipted: told which blocks have receipts now, by the name of the hub that keeps them.
-        succeeded: told of the chain that takes this one over.
+        succeeded: told of this chain's genesis and of the one that takes it over.
     """
 
     identity: Identity
@@ -45,7 +45,7 @@ class Mouth:
     unwritten: Callable[[], Sequence[Transition]]
     roots: Callable[[], tuple[bytes, bytes]]
     receipted: Callable[[Mapping[str, Sequence[int]]], None]
-    succeeded: Callable[[Genesis], None]
+    succeeded: Callable[[Genesis, Genesis], None]
 
 
 def link_config(table: HubTable, topics: Topics) -> LinkConfig:

@@ -105,6 +105,10 @@ class LinkConfig:
     window: int = 16
     inbox_bytes: int = 16 << 20
 
+    def check(self) -> None:
+        """Check that the URL and the files that go with it can be used. Raises LinkUrlError."""
+        _parse_url(self)
+
 
 class Link:
     """A connection to the broker that is taken up again whenever it falls. Thread-safe; start it once.

@@ -34,10 +34,11 @@ from gateway.pruning import BALLAST
 from gateway.store import Store, Transition
 from gateway.succession import settle
 
-__all__ = ["Found", "open_data"]
+__all__ = ["DATABASE", "Found", "open_data"]
 
 _log = logging.getLogger(__name__)
 
+DATABASE: Final = "gateway.db"
 _JOURNALS: Final = ("open-0.journal", "open-1.journal")
 
 
@@ -110,7 +111,7 @@ def _is_worn(error: StoreError | JournalError) -> bool:
 
 def _open_worn(directory: Path, trust: Trust, gateway: bytes) -> Found:
     """Read what lies there: the contracts' state, and what was decided without finding its way to a row."""
-    store = Store(directory / "gateway.db", writable=False)
+    store = Store(directory / DATABASE, writable=False)
     trust = _settle(store, trust, directory)
     opened = []
     for name in _JOURNALS:
@@ -189,7 +190,7 @@ def _recover(store: Store, journals: Sequence[Journal], trust: Trust, gateway: b
 
 def _open_store(directory: Path) -> Store:
     """Open the database; on a full disk the ballast makes way for what SQLite needs to open one."""
-    path = directory / "gateway.db"
+    path = directory / DATABASE
     try:
         return Store(path)
     except StoreFull as error:

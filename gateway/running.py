@@ -52,7 +52,7 @@ class Running:
         while not self._ending:
             self._wake.wait(_LOOK_S)
             self._wake.clear()
-            if self.gateway.has_moved and not self._ending:
+            if self.gateway.succession.is_over and not self._ending:
                 self._go_on()
             elif self.gateway.is_mended:
                 return False

@@ -14,6 +14,8 @@ Invariants:
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -25,10 +27,12 @@ from gateway.chain.takeover import find_takeover, verify_takeover
 from gateway.enrol import Trust
 from gateway.errors import ConfigError
 from gateway.federation import ROSTER, VOTERS
-from gateway.keeper import EPOCH_STATE
+from gateway.keeper import EPOCH_STATE, Keeper
 from gateway.store import Store
 
-__all__ = ["adopt", "chains", "check_successor", "remember", "settle"]
+__all__ = ["Succession", "adopt", "chains", "check_successor", "remember", "settle"]
+
+_log = logging.getLogger(__name__)
 
 _GENESIS: Final = "genesis"
 _CHAINS: Final = "chains"
@@ -84,8 +88,44 @@ def settle(store: Store, trust: Trust, directory: Path) -> Trust:
         check_successor(trust.genesis, known[-1], _seen(store, kept))
     except ChainError as error:
         raise _is_other(directory, kept, trust) from error
-    adopt(store, known[-1], trust.genesis)
+    if store.is_writable:
+        adopt(store, known[-1], trust.genesis)
     return trust
+
+
+class Succession:
+    """What a running gateway does about its successor: adopt it as soon as the disk takes that, and end.
+
+    Args:
+        hubs: names of the hubs it speaks to, who need not be told what others of the old chain had acknowledged.
+        turn: called once the gateway is to be assembled anew.
+
+    Attributes:
+        is_over: the directory belongs to the successor now.
+    """
+
+    def __init__(self, store: Store, keeper: Keeper, hubs: Sequence[str], turn: Callable[[], None]) -> None:
+        self._store, self._keeper, self._hubs, self._turn = store, keeper, hubs, turn
+        self._waiting: tuple[Genesis, Genesis] | None = None
+        self.is_over = False
+
+    def follow(self, genesis: Genesis, successor: Genesis) -> None:
+        """Belong to a checked successor. Raises StoreError; then `care` tries again."""
+        if self.is_over:
+            return
+        self._keeper.close()
+        self._waiting = genesis, successor
+        self.care()
+
+    def care(self) -> None:
+        """Adopt the successor that waits for the disk. Raises StoreError."""
+        if self._waiting is None or self.is_over:
+            return
+        self._store.acknowledge_for(self._hubs)
+        adopt(self._store, *self._waiting)
+        self.is_over = True
+        _log.warning("chain %s takes this one over: on to it", self._waiting[1].hash.hex()[:16])
+        self._turn()
 
 
 def _seen(store: Store, genesis: bytes) -> int:

@@ -120,7 +120,9 @@ class HubSync:
     @property
     def trouble(self) -> str:
         """What is wrong with the hub or its chain, as far as can be seen from here; mostly empty."""
-        return self._hearing.trouble
+        with self._lock:
+            stuck = self._window.trouble if self._online is not False else ""
+        return self._hearing.trouble or stuck
 
     # what arrives, in the link's thread
 

@@ -23,6 +23,7 @@ __all__ = ["Window"]
 
 _BLOCKS: Final = 8  # less than the link's own window, which alarms share
 _PATIENCE_S: Final = (5.0, 10.0, 20.0, 40.0, 60.0)
+_MANY: Final = len(_PATIENCE_S) + 1
 _FETCH: Final = 32
 _SAVE_EVERY: Final = 500
 
@@ -60,6 +61,17 @@ class Window:
         self._under_way.clear()
         self._ready.clear()
         self._after = self.floor = max(self.floor, self._store.moved)
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with a block that was sent many times and has no receipt; empty without one."""
+        stuck = next((each.stored for each in self._under_way.values() if each.times >= _MANY), None)
+        if stuck is None:
+            return ""
+        return (
+            f"hub {self._hub} gives no receipt for block {stuck.epoch}/{stuck.height}, however often it is sent: its"
+            " log says why; an operator's command for a new epoch seals the block anew"
+        )
 
     @property
     def is_idle(self) -> bool:

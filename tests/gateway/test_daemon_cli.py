@@ -9,20 +9,24 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from gateway_site import CALM, TOML, Site, Started
-from testhub import PATIENCE, REGION, make_genesis, wait_until
+from testchain import REGION, TestChain, make_federation, make_genesis
+from testhub import PATIENCE, wait_until
 
 from gateway.chain.block import Header
 from gateway.cli import main
 from gateway.control import ask
+from gateway.enrol import Trust
 from gateway.errors import ConfigError, JournalError, TransportError
 from gateway.journal_file import DATA
 from gateway.store import Store
+from gateway.succession import adopt, settle
 
 SIMULATED = f'[simulation]\nscenario = "quiet"\nsensors = {{ gas = {{ volts = {CALM} }} }}\n'
 
@@ -79,6 +83,39 @@ def test_check_reports_for_machines_and_warns_of_what_is_doubtful(config: Path) 
     report = json.loads(call("check", "--config", config, "--json").stdout)
     assert report["series"][0] == ["kitchen.ch4", "ppm", 0]
     assert any("'siren', and no output is called so" in each for each in report["warnings"])
+
+
+def test_check_refuses_hubs_that_no_link_can_reach_and_names_those_that_have_to_wait(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(text.replace("mqtt://127.0.0.1:1", "http://127.0.0.1:1"))
+    assert "must begin with mqtt:// or mqtts://" in call("check", "--config", config).stderr
+    config.write_text(text + '[[hubs]]\nname = "hub-2"\nurl = "mqtt://127.0.0.1:1"\n')
+    assert "two hubs share mqtt://127.0.0.1:1" in call("check", "--config", config).stderr
+    config.write_text(text + '[[hubs]]\nname = "hub-2"\nurl = "mqtt://127.0.0.1:2"\n')
+    result = call("check", "--config", config)
+    assert result.exit_code == 0
+    assert "hub 'hub-2' is not in the genesis" in result.stderr
+
+
+def test_check_refuses_a_trust_file_of_another_chain_and_says_what_took_over(
+    tmp_path: Path, config: Path
+) -> None:
+    old = make_genesis()
+    (tmp_path / "data").mkdir()
+    store = Store(tmp_path / "data" / "gateway.db")
+    settle(store, Trust(old.hash, old), tmp_path)
+    assert f"chain {old.hash.hex()[:16]}\n" in call("check", "--config", config).output
+    (tmp_path / "trust").write_bytes(make_genesis(name="another").encode())
+    assert "is of chain" in call("check", "--config", config).stderr
+    founded = make_federation()
+    new = replace(founded, takeovers=(TestChain(old).close(founded),))
+    (tmp_path / "trust").write_bytes(new.encode())
+    assert "which this chain takes over" in call("check", "--config", config).output
+    assert store.get("genesis") == old.hash  # looking changes nothing
+    adopt(store, old, new)
+    (tmp_path / "trust").write_bytes(old.encode())
+    assert "which this chain took over" in call("check", "--config", config).output
+    store.close()
 
 
 def test_an_error_is_one_line_on_stderr_and_exit_1(config: Path) -> None:
