@@ -133,7 +133,7 @@ class Node:
         self.view, self.said = View(), Said()
         self.outbox = Outbox(self.core)
         self.refusals = Refusals(self.core)
-        self.lane = BlockLane(self.core, self.outbox, self.refusals, self.view)
+        self.lane = BlockLane(self.core, self.outbox, self.refusals, self.view, self.policy.keep_ms)
 
     def join(self, tables: Sequence[PeerTable], serve: type[PeerServer] = PeerServer) -> None:
         """Know the others, and answer them."""
