@@ -99,7 +99,7 @@ UNSIGNED = {
 }
 
 # What other hubs said, and what is still to be asked of them.
-FEDERATION = {"peer_batches", "peer_promises", "missing", "marks"}
+FEDERATION = {"origin", "peer_batches", "peer_promises", "missing", "marks"}
 
 
 @pytest.fixture
