@@ -26,21 +26,23 @@ def comet_seal(height: int) -> CometSeal:
         this, following = recorded[str(number)], recorded[str(number + 1)]
         if this["set"] != following["set"]:
             changed = in_order([Validator(bytes.fromhex(k), p) for k, p in following["set"]])
-            steps.append(Step(_header(this), _commit(this), tuple(changed)))
+            steps.append(Step(header_of(this), commit_of(this), tuple(changed)))
     last = recorded[str(height + 1)]
-    return CometSeal(tuple(steps), _header(last), _commit(last))
+    return CometSeal(tuple(steps), header_of(last), commit_of(last))
 
 
 def seal(height: int) -> Seal:
     return Seal(COMETBFT, comet_seal(height).encode())
 
 
-def _header(recorded: dict[str, Any]) -> CometHeader:
+def header_of(recorded: dict[str, Any]) -> CometHeader:
+    """One recorded header."""
     return CometHeader.from_item(
         [bytes.fromhex(v[2:]) if str(v)[:2] == "0x" else v for v in recorded["header"]]
     )
 
 
-def _commit(recorded: dict[str, Any]) -> Commit:
+def commit_of(recorded: dict[str, Any]) -> Commit:
+    """The commit beside it."""
     votes = tuple(Precommit(i, s, n, bytes.fromhex(sig)) for i, s, n, sig in recorded["precommits"])
     return Commit(recorded["round"], recorded["parts"], bytes.fromhex(recorded["parts_hash"]), votes)
