@@ -42,6 +42,7 @@ class _Offer:
     tx: bytes
     height: int = 0
     at: float | None = None
+    is_crowded: bool = False
 
 
 class Sender:
@@ -107,15 +108,18 @@ class Sender:
     def checked(self, tx: bytes, result: TxResult) -> None:
         """Hear the machine's judgement of what is in the mempool or would be, from here or from others.
 
-        What is crowded out waits, and is offered again like what the mempool dropped.
+        What is crowded out is offered again after the next final block, with which the shares begin anew.
         """
-        if result.code in (ACCEPTED, CROWDED):
+        if result.code == ACCEPTED:
             return
         if result.code == ALREADY_FINAL:
             result = _DONE
         identity = tx_id(tx)
         with self._changed:
-            if self._waiting.pop(identity, None) is not None:
+            if result.code == CROWDED:
+                if (offer := self._waiting.get(identity)) is not None:
+                    offer.height, offer.is_crowded = self._height, True
+            elif self._waiting.pop(identity, None) is not None:
                 self._verdicts.append((identity, result))
                 self._changed.notify_all()
 
@@ -162,16 +166,17 @@ class Sender:
 
     def _is_overdue(self, offer: _Offer, now: float) -> bool:
         assert offer.at is not None
-        waited = now - offer.at
-        passed_over = self._height >= offer.height + AGAIN_BLOCKS and waited > _LEAST_SECONDS
-        return passed_over or waited > AGAIN_SECONDS
+        waited, passed = now - offer.at, self._height - offer.height
+        if offer.is_crowded and passed:
+            return True
+        return (passed >= AGAIN_BLOCKS and waited > _LEAST_SECONDS) or waited > AGAIN_SECONDS
 
     def _hand_over(self, batch: list[_Offer]) -> bool:
         """Offer a batch; tell whether the mempool has all of it."""
         now = time.monotonic()
         with self._changed:
             for offer in batch:
-                offer.at, offer.height = now, self._height
+                offer.at, offer.height, offer.is_crowded = now, self._height, False
         try:
             answers = self._rpc.broadcast([offer.tx for offer in batch])
         except EngineSilent as error:

@@ -133,10 +133,9 @@ def test_what_the_machine_refuses_is_told_once_and_not_offered_again(site: Site)
     assert site.told == [(identity, REFUSED)]
 
 
-def test_what_others_made_final_is_done_and_what_is_crowded_out_waits(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+def test_what_others_made_final_is_done_and_what_is_crowded_out_waits_for_the_next_final_block(
+    site: Site,
 ) -> None:
-    monkeypatch.setattr(comet_sender, "AGAIN_SECONDS", 0.3)
     site.serve()
     site.sender.start()
     done, crowded = map(site.sender.submit, (b"done by others", b"crowded"))
@@ -144,6 +143,9 @@ def test_what_others_made_final_is_done_and_what_is_crowded_out_waits(
     site.mempool.cache.clear()
     site.sender.checked(b"crowded", TxResult(CROWDED, "", 0))
     site.sender.checked(b"done by others", TxResult(ALREADY_FINAL, "", 0))
+    until(lambda: site.told)
+    assert len(site.mempool.offered) == 2
+    site.final(1)
     until(lambda: site.mempool.offered[2:] == [b"crowded"])
     assert site.told == [(done, TxResult(0, "", 0))]
     assert crowded == tx_id(b"crowded")
