@@ -55,7 +55,7 @@ MaybeKey = Annotated[bytes, Octets(0, 32)]
 
 @dataclass(frozen=True, slots=True)
 class Member(Record):
-    """A hub of the federation. A reader has no validator key and no power.
+    """A hub of the federation. `validator` has 32 bytes, or none: a reader, which has no power.
 
     `standing` is 0 while good, else the kind of leaf that took its vote (11 suspended, 12 caught double-signing).
     `breaches` counts promises of custody that it was shown to have broken.
