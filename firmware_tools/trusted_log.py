@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firmware_tools.errors import BadFile
+from firmware_tools.files import read_file
 from gateway.chain.cometbft import chain_id
 from gateway.chain.errors import BadSignature, ChainError
 from gateway.chain.finality import Sealed
@@ -69,21 +70,12 @@ class TrustedLog:
 def load_log(trust: Path, members: Path | None = None) -> TrustedLog:
     """Return the log of a genesis file, and a file of members. Raises BadFile."""
     try:
-        _, genesis = read_trust(read_file(trust))
+        _, genesis = read_trust(read_file(trust, MAX_MEMBERS_FILE))
     except ChainError as error:
         raise BadFile(f"{trust}: {error}") from error
     if genesis is None:
         raise BadFile(f"{trust} is a hash: who signs a log, only the genesis itself says")
     try:
-        return TrustedLog.of(genesis, None if members is None else read_file(members))
+        return TrustedLog.of(genesis, None if members is None else read_file(members, MAX_MEMBERS_FILE))
     except ChainError as error:
         raise BadFile(f"{members}: {error}") from error
-
-
-def read_file(path: Path, limit: int = MAX_MEMBERS_FILE) -> bytes:
-    """Return a file's bytes, one more than `limit` at most. Raises BadFile."""
-    try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror}") from error

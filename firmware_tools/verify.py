@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_tools.errors import BadFile
-from firmware_tools.trusted_log import read_file
+from firmware_tools.files import read_file
 from firmware_tools.words import quantity, when
 from gateway.chain.alarm import CONDITIONS, Deciding
 from gateway.chain.errors import ChainError

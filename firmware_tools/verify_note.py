@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from firmware_tools.errors import BadFile
-from firmware_tools.trusted_log import TrustedLog, load_log, read_file
+from firmware_tools.files import read_file
+from firmware_tools.trusted_log import TrustedLog, load_log
 from firmware_tools.words import when
 from gateway.chain.errors import BadProof, ChainError, FormatError, WrongChain
 from gateway.chain.notes import MAX_NOTE, LogHead, Note, NoteKey, Signer, parse_proof
@@ -113,7 +114,7 @@ def _compare(one: Checked, other: Checked, proof: Path | None, log: TrustedLog) 
             f"two sizes need a proof: fetch /v1/log/proof?old={old.size}&new={new.size} from any hub"
         )
     try:
-        start, path = parse_proof(read_file(proof))
+        start, path = parse_proof(read_file(proof, MAX_NOTE))
         if start != old.size:
             raise BadProof(f"the proof starts at {start} leaves, not at {old.size}")
         check_consistency(old.size, old.root, new.size, new.root, path)
