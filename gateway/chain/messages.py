@@ -164,7 +164,7 @@ class Command(Record):
     """An authority or hub to a gateway (domain `tocsin/command/v1`).
 
     Action 1 resets a latched contract, 2 silences the sirens of a contract, 3 asks for a new epoch. `signer` is
-    the key of an authority in office or a hub that is a member; a command is valid for one boot, once, until `not_after`.
+    the key of an authority in office or of a member; a command is valid for one boot, once, until `not_after`.
     """
 
     genesis: Hash
