@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.chain.finality import AppState
+from hub import peers_server
 from hub.cli import main
 from hub.consensus.base import FinalBlock, Result
 from hub.ledger import Ledger
+from hub.peers_server import PeerServer
+from hub.peers_wire import Body
 
 
 def die() -> None:
@@ -82,9 +85,22 @@ def bad_proposer(_: int) -> None:
     Ledger.prepare = injecting  # type: ignore[method-assign]
 
 
+def withholding(_: int) -> None:
+    """Says to other hubs that it lacks every body, whatever it promised."""
+    peers_server.promised_segments = lambda kept, classes: None
+    PeerServer._body = lambda self, identity, classes, allowed: Body(identity, ())  # type: ignore[method-assign]
+
+
 FAULTS = {
     each.__name__: each
-    for each in (killed_in_finalize, killed_before_commit, killed_after_commit, other_hash, bad_proposer)
+    for each in (
+        killed_in_finalize,
+        killed_before_commit,
+        killed_after_commit,
+        other_hash,
+        bad_proposer,
+        withholding,
+    )
 }
 
 if __name__ == "__main__":
