@@ -333,6 +333,7 @@ def verify_proposal(signed: Signed, roster: Roster, genesis: Genesis, time: int)
     """Return a proposal that a member signed and that is open at `time` (Unix ms). Raises ChainError."""
     body = ProposalBody.decode(signed.body)
     genesis.require(body.genesis, "the proposal")
+    _check_federation(roster)
     member = roster.hub(body.proposer)
     signed.verify(PROPOSAL, member.key)
     if not member.has_voice:
@@ -344,10 +345,17 @@ def verify_proposal(signed: Signed, roster: Roster, genesis: Genesis, time: int)
     return body
 
 
+def _check_federation(roster: Roster) -> None:
+    """Where nobody votes, nobody could undo what was done to a member."""
+    if not roster.power:
+        raise BadRecord("a chain of one hub has no votes, to decide by or to take: found a federation")
+
+
 def verify_suspension(signed: Signed, roster: Roster, genesis: Genesis) -> SuspensionBody:
     """Return a suspension that the regulator signed. Raises ChainError."""
     body = SuspensionBody.decode(signed.body)
     genesis.require(body.genesis, "the suspension")
+    _check_federation(roster)
     roster.verify_authority(SUSPENSION, body.authority, signed)
     if roster.authority(body.authority).role != REGULATOR:
         raise BadRecord("only the regulator suspends a member")

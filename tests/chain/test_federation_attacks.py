@@ -57,6 +57,7 @@ from gateway.chain.governance import (
     Member,
     ProposalBody,
     Roster,
+    SuspensionBody,
     changed_roster,
     check_roster,
     check_voters,
@@ -65,7 +66,7 @@ from gateway.chain.governance import (
     verify_proposal,
     verify_suspension,
 )
-from gateway.chain.keys import EPOCH, PROPOSAL, SUITE, TAKEOVER, SigningKey
+from gateway.chain.keys import EPOCH, PROPOSAL, SUITE, SUSPENSION, TAKEOVER, SigningKey
 from gateway.chain.leaf import MISBEHAVE, SUSPEND
 from gateway.chain.ordered import EpochChange, EpochChangeBody, Position
 from gateway.chain.possession import possession_proof
@@ -343,6 +344,17 @@ def test_only_the_regulator_in_office_suspends() -> None:
         verify_suspension(suspend(REGULATOR_KEY, "hub-4").suspension, replaced, DOC)
     with pytest.raises(WrongChain):
         verify_suspension(suspend(REGULATOR_KEY, "hub-4").suspension, FOUNDED, replace(DOC, name="Another"))
+
+
+def test_a_chain_of_one_hub_has_no_votes_to_decide_by_or_to_take() -> None:
+    """Its hub could not be given back what the regulator took."""
+    alone, roster = OLD, founding_roster(OLD)
+    body = SuspensionBody(alone.hash, REGULATOR_KEY.public, "hub-1", "", LATER)
+    with pytest.raises(BadRecord, match="one hub"):
+        verify_suspension(REGULATOR_KEY.signed(SUSPENSION, body.encode()), roster, alone)
+    proposal = replace(body_of(action=DISMISS, name="city-fire"), genesis=alone.hash)
+    with pytest.raises(BadRecord, match="one hub"):
+        verify_proposal(HUB.signed(PROPOSAL, proposal.encode()), roster, alone, LATER)
 
 
 def test_two_approvals_of_one_member_or_for_two_proposals_are_told_apart_by_their_hashes() -> None:
