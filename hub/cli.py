@@ -255,6 +255,10 @@ def _print_audit(report: Report) -> None:
         f"{report.blocks} blocks with {report.readings} readings, {report.alarms} alarms, "
         f"{report.records} records, {report.promises} promises, in {report.seconds:.1f} s"
     )
+    if report.begins > 1:
+        click.echo(f"begins at final block {report.begins}, after a snapshot that a seal vouches for")
+    if report.against and not report.faults:
+        click.echo(f"held against {report.against}")
     if report.unused:
         click.echo(
             f"{report.unused} bytes of the file are unused page space: what stands there changes nothing"

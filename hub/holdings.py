@@ -33,8 +33,8 @@ from gateway.chain.verify import open_block, read_transition
 from hub.database import Connection
 from hub.library import claimed_classes, read_catalogue
 from hub.promises import Promises
-from hub.replay import Replay, describe
-from hub.report import Report, short
+from hub.replay import Replay
+from hub.report import Report, describe, short
 from hub.store import UNPROVEN, transitions_in
 from hub.summaries import pack_summaries
 

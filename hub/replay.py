@@ -8,7 +8,6 @@ behind it while its signature is still known to be good.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from gateway.chain.canonical import decode
 from gateway.chain.entries import KeyEntry, roster_key
@@ -17,26 +16,7 @@ from gateway.chain.finality import AppState, Sealed
 from gateway.chain.genesis import COMETBFT, Genesis
 from gateway.chain.governance import Roster, founding_roster
 from gateway.chain.keys import NO_HASH
-from gateway.chain.leaf import (
-    ALARMS,
-    APPROVE,
-    BREACH,
-    CHANGE_EPOCH,
-    ENROL,
-    EQUIVOCATE,
-    GRANT_CONTRACTS,
-    HEADERS,
-    IMPORT,
-    MISBEHAVE,
-    NO_GATEWAY,
-    PROPOSE,
-    RESPOND,
-    REVOKE,
-    ROTATE,
-    SUMMON,
-    SUSPEND,
-    LogLeaf,
-)
+from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
 from gateway.chain.trees import leaf_hash
 from hub.chainstore import FINAL_BLOCK, read_final_block
 from hub.consensus.base import FinalBlock
@@ -44,27 +24,8 @@ from hub.consensus.embedded import with_hash
 from hub.database import Connection
 from hub.draft import NewLeaf
 from hub.ledger import Commit, Ledger
-from hub.report import Report, short
+from hub.report import Report, describe, name_record
 from hub.sealing import Seals
-
-NAMES: Final = {
-    HEADERS: "header",
-    ALARMS: "alarm",
-    ENROL: "enrolment",
-    CHANGE_EPOCH: "epoch change",
-    ROTATE: "rotation",
-    REVOKE: "revocation",
-    EQUIVOCATE: "equivocation",
-    GRANT_CONTRACTS: "contract grant",
-    PROPOSE: "proposal",
-    APPROVE: "approval",
-    SUSPEND: "suspension",
-    MISBEHAVE: "misbehaviour",
-    SUMMON: "summons",
-    RESPOND: "response",
-    BREACH: "breach",
-    IMPORT: "import",
-}
 
 
 class Replay:
@@ -122,7 +83,8 @@ class Replay:
         return before
 
     def _check_base(self) -> None:
-        at, sealed = self.ledger.committed, self.seals.at(self._base)
+        at = self.ledger.committed
+        sealed = self.seals.begin(self._base, at.roster(self._genesis))
         if sealed is None or sealed.app_hash != at.app.hash:
             raise BadProof("no seal is over the state that it left")
         for place, identity, data in self._db.execute("SELECT * FROM log WHERE place < ?", (self._size,)):
@@ -310,16 +272,3 @@ def check_order(block: FinalBlock, previous: FinalBlock, engine: int) -> None:
         raise BadProof(f"its time {block.time} is not after its predecessor's {previous.time}")
     if block.misbehaviour or with_hash(block, previous.hash).hash != block.hash:
         raise BadProof("its hash is not that of its predecessor, time and transactions")
-
-
-def describe(leaf: LogLeaf) -> str:
-    """Return a leaf in words."""
-    if leaf.kind == HEADERS:
-        return f"block {leaf.epoch}/{leaf.height} of gateway {short(leaf.gateway)}"
-    return name_record(leaf.kind, leaf.gateway, leaf.hash)
-
-
-def name_record(kind: int, gateway: bytes, identity: bytes) -> str:
-    """Return an alarm or record in words."""
-    whose = "" if gateway == NO_GATEWAY else f" of gateway {short(gateway)}"
-    return f"{NAMES[kind]} {short(identity)}{whose}"

@@ -12,12 +12,52 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.chain.errors import ChainError
+from gateway.chain.leaf import (
+    ALARMS,
+    APPROVE,
+    BREACH,
+    CHANGE_EPOCH,
+    ENROL,
+    EQUIVOCATE,
+    GRANT_CONTRACTS,
+    HEADERS,
+    IMPORT,
+    MISBEHAVE,
+    NO_GATEWAY,
+    PROPOSE,
+    RESPOND,
+    REVOKE,
+    ROTATE,
+    SUMMON,
+    SUSPEND,
+    LogLeaf,
+)
 from hub.errors import HubError
 
 LEDGER: Final = "ledger"
 STORAGE: Final = "storage"
 AGAINST: Final = "against"
 MAX_FAULTS: Final = 1000
+
+
+NAMES: Final = {
+    HEADERS: "header",
+    ALARMS: "alarm",
+    ENROL: "enrolment",
+    CHANGE_EPOCH: "epoch change",
+    ROTATE: "rotation",
+    REVOKE: "revocation",
+    EQUIVOCATE: "equivocation",
+    GRANT_CONTRACTS: "contract grant",
+    PROPOSE: "proposal",
+    APPROVE: "approval",
+    SUSPEND: "suspension",
+    MISBEHAVE: "misbehaviour",
+    SUMMON: "summons",
+    RESPOND: "response",
+    BREACH: "breach",
+    IMPORT: "import",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +131,16 @@ class Report:
 def short(identity: bytes) -> str:
     """Return an identity as people read it."""
     return f"{identity.hex()[:16]}…"
+
+
+def describe(leaf: LogLeaf) -> str:
+    """Return a leaf in words."""
+    if leaf.kind == HEADERS:
+        return f"block {leaf.epoch}/{leaf.height} of gateway {short(leaf.gateway)}"
+    return name_record(leaf.kind, leaf.gateway, leaf.hash)
+
+
+def name_record(kind: int, gateway: bytes, identity: bytes) -> str:
+    """Return an alarm or record in words."""
+    whose = "" if gateway == NO_GATEWAY else f" of gateway {short(gateway)}"
+    return f"{NAMES[kind]} {short(identity)}{whose}"

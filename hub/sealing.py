@@ -61,6 +61,15 @@ class Seals:
         kept = CometSeal.decode(seal.data)
         return self._with_steps(kept, 0)
 
+    def begin(self, height: int, roster: Roster) -> Sealed | None:
+        """Go on from a snapshot of final block `height`, after which `roster` stood, and return what its seal says."""
+        seal, sealed = self._read(height), self.at(height)
+        if seal is not None and sealed is not None and seal.engine == COMETBFT:
+            self._last, self._header = sealed, CometSeal.decode(seal.data).header
+            self._used |= {each for each in self._steps if each < self._header.height}
+            self._check_step(self._header, sealed, roster)
+        return sealed
+
     def check(self, block: FinalBlock, app_hash: bytes, roster: Roster) -> bool:
         """Check the next final block's seal, and tell whether it has one. Raises ChainError.
 

@@ -99,7 +99,7 @@ UNSIGNED = {
 }
 
 # What other hubs said, and what is still to be asked of them.
-FEDERATION = {"origin", "peer_batches", "peer_promises", "missing", "marks"}
+FEDERATION = {"origin", "peer_batches", "peer_promises", "missing", "marks", "witnessed", "split_views"}
 
 
 @pytest.fixture
