@@ -31,15 +31,13 @@ from gateway.chain.governance import (
     Member,
     MisbehaviourRecord,
     ProposalBody,
-    changed_roster,
-    verify_proposal,
-    verify_suspension,
 )
 from gateway.chain.keys import APPROVAL, MISBEHAVIOUR, NO_HASH, POSSESSION, RESPONSE, SUMMONS, Signed, digest
 from gateway.chain.leaf import MISBEHAVE, NO_GATEWAY, SUSPEND, LogLeaf
 from gateway.chain.ordered import Approve, Breach, Propose, Respond, Summon, Suspend
 from gateway.chain.possession import HELD, LACKED, SUMMONS_MS, Possession, ResponseBody, SummonsBody
 from gateway.chain.verify import check_ordered_time
+from gateway.chain.voting import changed_roster, verify_proposal, verify_suspension
 from hub.consensus.base import Misbehaviour
 from hub.draft import Draft
 

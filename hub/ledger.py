@@ -17,11 +17,12 @@ from gateway.chain.entries import GOOD, GatewayEntry, gateway_key, roster_key
 from gateway.chain.errors import ChainError
 from gateway.chain.finality import AppState, Checkpoint, Entry, FinalityProof
 from gateway.chain.genesis import COMETBFT, Genesis
-from gateway.chain.governance import Roster, check_roster, founding_roster
+from gateway.chain.governance import Roster, founding_roster
 from gateway.chain.keys import NO_HASH
 from gateway.chain.leaf import LogLeaf
 from gateway.chain.state import StateTree
 from gateway.chain.trees import EMPTY_ROOT, LogTree, leaf_hash
+from gateway.chain.voting import check_roster
 from hub.consensus.base import (
     ACCEPTED,
     CROWDED,
@@ -137,11 +138,16 @@ class Ledger:
         self.headers = self.facts.headers
         self._store, self._quota = store, Quota()
         self._staged: tuple[Commit, StateTree] | None = None
+        self.load()
+
+    def load(self) -> None:
+        """Take up what the store holds; again once a snapshot was put there. Raises StoreError, ConsensusError."""
+        store = self._store
         self._log = LogTree(tuple(store.log_hashes()))
         tree = StateTree()
         for key, value in store.entries():
             tree = tree.put(key, value)
-        height, time, app = store.committed() or (0, genesis.created, START)
+        height, time, app = store.committed() or (0, self.chain.created, START)
         if AppState(len(self._log), self._log.root(), tree.root) != app:
             raise ConsensusError(
                 f"log and state on disk are not those of final block {height}: run tocsin-hub audit"

@@ -12,10 +12,11 @@ from typing import Final
 
 from gateway.chain.errors import BadRecord
 from gateway.chain.genesis import COMETBFT, Authority, Genesis, Hub, Takeover, Validator
-from gateway.chain.governance import JoinBody, Joining, Member, check_roster, founding_roster
+from gateway.chain.governance import JoinBody, Joining, Member, founding_roster
 from gateway.chain.keys import JOIN, NO_HASH, OFFICE, SUITE, Signed, SigningKey
 from gateway.chain.record import Blob, Record
 from gateway.chain.takeover import verify_takeover
+from gateway.chain.voting import check_roster
 
 EPOCH_CHANGES: Final = 3
 EPOCH_WINDOW: Final = 30 * 86_400_000

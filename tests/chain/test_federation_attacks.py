@@ -50,7 +50,6 @@ from gateway.chain.governance import (
     DISMISS,
     LAST_VOTERS,
     MAX_MEMBERS,
-    MAX_OPEN,
     MEMBER_GOOD,
     REMOVE,
     Joining,
@@ -58,13 +57,8 @@ from gateway.chain.governance import (
     ProposalBody,
     Roster,
     SuspensionBody,
-    changed_roster,
-    check_roster,
-    check_voters,
     founding_roster,
     strongest,
-    verify_proposal,
-    verify_suspension,
 )
 from gateway.chain.keys import EPOCH, PROPOSAL, SUITE, SUSPENSION, TAKEOVER, SigningKey
 from gateway.chain.leaf import MISBEHAVE, SUSPEND
@@ -77,6 +71,14 @@ from gateway.chain.verify import (
     read_header,
     read_transition,
     verify_epoch_change,
+)
+from gateway.chain.voting import (
+    MAX_OPEN,
+    changed_roster,
+    check_roster,
+    check_voters,
+    verify_proposal,
+    verify_suspension,
 )
 
 DOC = federation.genesis()

@@ -24,6 +24,7 @@ from gateway.chain import (
     reading,
     state,
     trees,
+    voting,
 )
 from gateway.chain.record import Many, shape
 
@@ -93,7 +94,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "orphans in an epoch change": [ordered.MAX_ORPHANS],
         "validator-set changes in a seal": [cometbft.MAX_STEPS],
         "siblings in a state proof": [high(state.StateProof, "siblings")],
-        "the time for which a proposal stays open": [90, governance.MAX_OPEN],
+        "the time for which a proposal stays open": [90, voting.MAX_OPEN],
         "the time for an answer to a summons": [possession.SUMMONS_MS],
         "bodies asked for in one request": [possession.MAX_WANTED],
         "hashes in a log path": [trees.MAX_PATH],
