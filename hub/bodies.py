@@ -85,6 +85,11 @@ class Bodies:
         row = self._db.row(f"{sql} WHERE hash = ? LIMIT 1", (identity,))
         return None if row is None else self._kept(*row)
 
+    def signed(self, identity: bytes) -> Signed | None:
+        """Return a signed header by its hash."""
+        row = self._db.row("SELECT suite, header, signature FROM blocks WHERE hash = ?", (identity,))
+        return None if row is None else Signed(*row)
+
     def holdings(self, after: int, before: int, limit: int) -> list[Holding]:
         """Return what is held of blocks above row `after` that came before a time (Unix ms), in order of their rows."""
         sql = "SELECT id, gateway, epoch, height, hash, header, received FROM blocks WHERE id > ? AND received < ?"

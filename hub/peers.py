@@ -22,6 +22,7 @@ from hub.outbox import Outbox
 from hub.peers_ask import Asker
 from hub.peers_claims import Claims
 from hub.peers_headers import HeaderFollower
+from hub.peers_history import History
 from hub.peers_link import Bucket, PeerLink
 from hub.peers_policy import Policy
 from hub.peers_pull import Puller, Shared
@@ -35,6 +36,7 @@ from hub.view import View
 from hub.worker import Worker
 
 _UP_MS: Final = 60_000
+_LATELY_MS: Final = 86_400_000
 
 
 class Peers:
@@ -68,6 +70,7 @@ class Peers:
             bucket,
             threading.BoundedSemaphore(policy.pulls),
             self._roots,
+            History(core),
             self._is_up,
             self._promised,
             self.watch.suspect,
@@ -144,8 +147,10 @@ class Peers:
         self._keep(transaction)
         self.watch.ordered(transaction)
 
-    def _promised(self, promises: Sequence[Promise]) -> None:
-        """Hand gateways of this region what other hubs promised them."""
+    def _promised(self, signed_at: int, promises: Sequence[Promise]) -> None:
+        """Hand gateways of this region what other hubs promised them lately; who is behind asks for the rest."""
+        if self._core.now_ms() - signed_at > _LATELY_MS:
+            return
         heights: defaultdict[tuple[bytes, int], list[int]] = defaultdict(list)
         for each in promises:
             entry = self._core.entry(each.gateway)

@@ -13,10 +13,13 @@ from hub.core import Core
 from hub.peers_link import Bucket, PeerLink
 from hub.peers_state import PeerState
 from hub.peers_wire import (
+    HEADERS_REQUEST,
     LIBRARY_REQUEST,
     MAX_ANSWER,
     PROMISES_REQUEST,
     BodiesAnswer,
+    HeadersAnswer,
+    HeadersRequest,
     LibraryAnswer,
     LibraryRequest,
     PromisesAnswer,
@@ -65,6 +68,12 @@ class Asker:
             core.genesis.hash, core.key.public, of.key, catalogues, contracts, self._time()
         )
         return self._ask("library", LIBRARY_REQUEST, request, LibraryAnswer)
+
+    def headers(self, of: Member, tip: bytes) -> HeadersAnswer:
+        """Ask for the header of a hash and those before it."""
+        core = self._core
+        request = HeadersRequest(core.genesis.hash, core.key.public, of.key, tip, self._time())
+        return self._ask("headers", HEADERS_REQUEST, request, HeadersAnswer)
 
     def possession(self, of: Member, promise: Promise, nonce: bytes) -> Signed:
         """Ask for a proof that a promise is kept, or a signed word that it is not."""

@@ -24,6 +24,7 @@ from gateway.chain.ordered import Equivocate, Headers, Transaction, decode_trans
 from hub.consensus.base import FinalBlock, FinalEvent
 from hub.core import Core
 from hub.errors import HubError
+from hub.peers_history import GAP
 from hub.store import NewBlock
 from hub.view import View
 from hub.worker import Worker
@@ -83,9 +84,15 @@ class HeaderFollower:
         reached, committed = core.store.bodies.mark(MARK), core.ledger.committed.height
         if reached >= committed:
             return
+        is_next = False
         for block in core.store.chain.final_blocks(reached + 1):
             if block.height > committed:
                 return
+            if not is_next and block.height != reached + 1:
+                core.store.bodies.set_mark(
+                    GAP, 1
+                )  # this hub began with a snapshot: what lies below is others' to tell
+            is_next = True
             self.follow(block)
 
     def follow(self, block: FinalBlock) -> None:

@@ -34,6 +34,7 @@ from hub.keeping import Keeping
 from hub.library import read_catalogue
 from hub.peers_ask import Asker
 from hub.peers_claims import Claims
+from hub.peers_history import History
 from hub.peers_link import Bucket, PeerRefusal
 from hub.peers_policy import Policy
 from hub.peers_roots import Roots
@@ -59,9 +60,10 @@ class Shared:
     bucket: Bucket
     slots: threading.Semaphore
     roots: Roots
+    history: History
     is_up: Callable[[bytes], bool]
-    promised: Callable[[Sequence[Promise]], None]
-    """Is told of promises of other hubs that are new here."""
+    promised: Callable[[int, Sequence[Promise]], None]
+    """Is told of promises of other hubs that are new here, and when they were signed (Unix ms)."""
     suspected: Callable[[bytes, bytes], None]
     """Is told hub key and block hash where a hub does not give what it promised to hold."""
 
@@ -118,6 +120,7 @@ class Puller:
             return False
         more = self._pull_promises(member)
         self._pull_library(member)
+        more = self._pull_headers(member) or more
         more = self._pull_bodies(member) or more
         self._state.well()
         return more
@@ -154,7 +157,7 @@ class Puller:
         if (len(leaves), root_of(leaves)) != (body.count, body.root):
             raise BadProof(f"{member.name} signed other promises than those it shows")
         if self._core.store.peer_custody.add(member.key, given.batch, given.promises):
-            self._shared.promised(given.promises)
+            self._shared.promised(body.time, given.promises)
 
     # what explains headers
 
@@ -175,6 +178,24 @@ class Puller:
                 core.store.library.add_contracts(found.documents)
                 self._shared.roots.found(root)
 
+    # headers from before this hub's time
+
+    def _pull_headers(self, member: Member) -> bool:
+        history = self._shared.history
+        taken = history.take(member.key)
+        if taken is None:
+            return False
+        gateway, tip = taken
+        try:
+            headers = self._asker.headers(member, tip).headers
+            if not headers:
+                history.defer(member.key, gateway)
+            for row in history.keep(gateway, tip, headers):
+                self._shared.roots.want(self._core, row)
+        finally:
+            history.release(gateway)
+        return True
+
     # bodies
 
     def _pull_bodies(self, member: Member) -> bool:
@@ -183,6 +204,7 @@ class Puller:
             return False
         try:
             classes, claimed = shared.claims.take(member.key, MAX_WANTED, shared.is_up)
+            self._state.heard(self._core.now_ms(), wanted=len(claimed))
             try:
                 return bool(claimed) and self._fetch(member, classes, claimed)
             finally:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
+from gateway.chain.block import Header
 from gateway.chain.canonical import encode
 from gateway.chain.errors import ChainError
 from gateway.chain.governance import MEMBER_GOOD, Member
@@ -36,8 +37,10 @@ from hub.peers_policy import Policy
 from hub.peers_wire import (
     ENOUGH,
     GIVEN,
+    HEADERS_REQUEST,
     LACKING,
     LIBRARY_REQUEST,
+    MAX_HEADERS,
     MAX_REQUEST,
     PROMISES_REQUEST,
     SHED,
@@ -46,6 +49,8 @@ from hub.peers_wire import (
     Body,
     BodySegment,
     ContractSet,
+    HeadersAnswer,
+    HeadersRequest,
     LibraryAnswer,
     LibraryRequest,
     PromiseBatch,
@@ -219,6 +224,19 @@ class PeerServer:
             tuple(encode([s.to_item() for s in each]) for each in catalogues if each is not None),
             tuple(ContractSet(tuple(each)) for each in sets if each is not None),
         ).encode()
+        self._door.charge(member, len(answer))
+        return answer
+
+    def headers(self, payload: bytes) -> bytes:
+        """Answer a signed `HeadersRequest` with a `HeadersAnswer`. Raises as `Doorkeeper.admit`."""
+        request, member = self._door.admit(payload, HEADERS_REQUEST, HeadersRequest)
+        found: list[Signed] = []
+        tip = request.tip
+        with self._slot():
+            while len(found) < MAX_HEADERS and (signed := self._core.store.bodies.signed(tip)) is not None:
+                found.append(signed)
+                tip = Header.decode(signed.body).previous
+        answer = HeadersAnswer(tuple(found)).encode()
         self._door.charge(member, len(answer))
         return answer
 

@@ -21,7 +21,7 @@ class PeerView:
     Attributes:
         last_contact: when it answered or asked last, None where it never did.
         height: the last final block it spoke of.
-        wanted: blocks of which bodies are missing here and it promised them, as of the last look.
+        wanted: blocks of which bodies were asked of it last.
         had: bodies that came from it and are what their headers say.
         failures: requests that failed, bodies that were not what their headers say among them.
         passed: challenges it answered with a proof.

@@ -17,6 +17,7 @@ from gateway.chain.record import Hash, Many, Millis, Octets, PublicKey, Range, R
 
 PROMISES_REQUEST: Final = "tocsin/promises-request/v1"
 LIBRARY_REQUEST: Final = "tocsin/library-request/v1"
+HEADERS_REQUEST: Final = "tocsin/headers-request/v1"
 
 MAX_REQUEST: Final = 16 * 1024
 MAX_ANSWER: Final = 4 << 20
@@ -29,6 +30,7 @@ SHED: Final = 2
 WITHHELD: Final = 3
 
 MAX_ROOTS: Final = 16
+MAX_HEADERS: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +112,21 @@ class LibraryAnswer(Record):
 
     catalogues: Annotated[tuple[Annotated[bytes, Octets(1, MAX_ANSWER)], ...], Many(0, MAX_ROOTS)]
     contracts: Annotated[tuple[ContractSet, ...], Many(0, MAX_ROOTS)]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersRequest(Record):
+    """The header of this hash and those before it, as many as fit."""
+
+    genesis: Hash
+    hub: PublicKey
+    of: PublicKey
+    tip: Hash
+    time: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class HeadersAnswer(Record):
+    """Signed headers, each the predecessor of the one before it."""
+
+    headers: Annotated[tuple[Signed, ...], Many(0, MAX_HEADERS)]

@@ -1,4 +1,4 @@
-"""The part of the REST interface that other hubs of the federation use: four questions, each signed by its asker.
+"""The part of the REST interface that other hubs of the federation use: five questions, each signed by its asker.
 
 Bodies are the format's bytes both ways. Nobody is known here by address or certificate: the signature inside is all.
 """
@@ -44,6 +44,11 @@ def add_peers(app: FastAPI, server: PeerServer) -> None:
     async def library(request: Request) -> Response:
         """Give catalogues and contract sets: a Signed LibraryRequest in, a LibraryAnswer out."""
         return await _answer(request, server.library)
+
+    @app.post(f"{PREFIX}/headers", openapi_extra=takes)
+    async def headers(request: Request) -> Response:
+        """Give a gateway's headers from one downwards: a Signed HeadersRequest in, a HeadersAnswer out."""
+        return await _answer(request, server.headers)
 
     @app.post(f"{PREFIX}/possession", openapi_extra=takes)
     async def possession(request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from peerkit import Order
 from gateway.chain.custody import CustodyBatch
 from gateway.chain.ordered import Headers, encode_transaction
 from hub.peers_server import PeerServer
-from hub.peers_wire import GIVEN, LACKING, BodiesAnswer, BodySegment
+from hub.peers_wire import GIVEN, LACKING, BodiesAnswer, BodySegment, HeadersAnswer
 
 
 @pytest.fixture
@@ -258,3 +259,66 @@ def test_hubs_find_each_other_by_themselves_and_again_after_one_was_away(tmp_pat
             node.peers.stop()
         assert not any(worker.is_alive for node in order.nodes for worker in node.peers.workers)
         assert any(view.trouble for view in order.nodes[2].peers.views())
+
+
+# a hub that joined with a snapshot has the state and no headers
+
+
+def forget_headers(order: Order, index: int) -> None:
+    """Leave a hub as a snapshot does: the state, and final blocks from the last one on."""
+    node = order.nodes[index]
+    node.store.close()
+    db = sqlite3.connect(node.directory / "ledger.db")
+    triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        db.execute(f"DROP TRIGGER {name}")
+    db.execute("DELETE FROM blocks")
+    db.execute("DELETE FROM missing")
+    db.execute("DELETE FROM marks")
+    db.execute("DELETE FROM final_blocks WHERE height < (SELECT max(height) FROM final_blocks)")
+    for _, sql in triggers:
+        db.execute(sql)
+    db.commit()
+    db.close()
+    node.open()
+    node.join_again()
+
+
+def test_headers_from_before_a_snapshot_are_had_from_others_and_then_their_bodies(two: Order) -> None:
+    a, b = two.enrol("a", "b")
+    one, other = two.nodes
+    blocks = [a.block() for _ in range(150)] + [b.block() for _ in range(2)]
+    one.bring(a, *blocks[:150])
+    one.bring(b, *blocks[150:])
+    two.make()
+    one.bring(a, last := a.block())
+    two.make()
+    forget_headers(two, 1)
+    other.peers.headers.catch_up()
+    assert other.store.count_blocks() == 1
+    other.pull()
+    assert all(map(other.holds, [*blocks, last]))
+    assert other.store.bodies.mark("gap") == 0
+
+
+def test_headers_that_their_successor_does_not_name_are_not_believed(tmp_path: Path) -> None:
+    order = Order(tmp_path)
+    order.liars[0] = Rewriting
+    with order:
+        (a,) = order.enrol("a")
+        one, other = order.nodes
+        for _ in range(3):
+            one.bring(a, a.block())
+            order.make()
+        forget_headers(order, 1)
+        other.peers.headers.catch_up()
+        assert other.puller("hub-1")._try() > 0
+        assert "not the one that its successor names" in other.peers.views()[0].trouble
+        assert other.store.count_blocks() == 1
+
+
+class Rewriting(PeerServer):
+    """Gives a gateway's headers in another order than they were signed."""
+
+    def headers(self, payload: bytes) -> bytes:
+        return HeadersAnswer(HeadersAnswer.decode(super().headers(payload)).headers[::-1]).encode()
