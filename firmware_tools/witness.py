@@ -82,9 +82,10 @@ class Witness:
             known = self.known(head.origin)
             try:
                 advance(known, submitted)
-            except BadProof as error:
-                if not isinstance(error, OtherHead) or submitted.old == error.size:
-                    self._dispute(submitted.note)
+            except OtherHead:
+                raise  # a question where to begin
+            except BadProof:
+                self._dispute(submitted.note)
                 raise
             if known is None or head.size > known.size:
                 _write(self._note(head.origin), submitted.note.encode())

@@ -241,15 +241,14 @@ def advance(known: LogHead | None, submitted: Submission) -> LogHead:
     """Return the head a witness goes on to from the one it cosigned last (None: none yet), once it extends it.
 
     Signature and origin are checked before. Raises WrongShape (the old size is above the new), OtherHead (the old
-    head is not the known one, or one size has two roots) or BadProof, which a tlog-witness answers by 400, 409, 422.
+    size is not the known one) or BadProof, which a tlog-witness answers by 400, 409 and 422. One size with two roots
+    is a BadProof, too, as with other witnesses: 409 would invite the log to try again.
     """
     head, size = LogHead.parse(submitted.note.text), known.size if known else 0
     if submitted.old > head.size:
         raise WrongShape(f"a log of {submitted.old} leaves does not grow to {head.size}")
     if submitted.old != size:
         raise OtherHead(f"the last checkpoint cosigned has {size} leaves, not {submitted.old}", size)
-    if known and size == head.size and known.root != head.root:
-        raise OtherHead(f"another root was cosigned for {size} leaves", size)
     if known and size:
         check_consistency(size, known.root, head.size, head.root, submitted.path)
     elif submitted.path:
