@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PATH: Final = click.Path(path_type=Path)
 REASON: Final = click.option("--reason", required=True, help="In words, on record for ever.")
 DAYS: Final = click.option(
-    "--days", default=14, show_default=True, type=click.IntRange(1, 365), help="How long it stays open."
+    "--days", default=14, show_default=True, type=click.IntRange(1, 89), help="How long it stays open."
 )
 
 

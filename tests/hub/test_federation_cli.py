@@ -1,0 +1,184 @@
+"""`tocsin-hub federation` as operators use it: a stopped hub's status, a lone hub's, refusals in one line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from fedkit import Federation, SealingHub, agreed
+from hubs import PATIENCE, Rest, RunningHub, eventually, free_port
+
+from firmware_tools.authority import open_desk, state
+from gateway.chain.genesis import REGULATOR, Authority
+from gateway.chain.governance import REMOVE, Joining, founding_roster
+from gateway.chain.keys import Signed, SigningKey
+from gateway.chain.ordered import Propose, decode_transaction
+from gateway.chain.voting import verify_proposal, verify_suspension
+from hub.cli import main
+from hub.config import Identity, load_config
+from hub.federation import Place, agree, found, init, read_statements
+from hub.federation_changes import Proposer, approve
+from hub.service import Service
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+
+
+@pytest.mark.parametrize("path", list(commands(main)), ids=" ".join)
+def test_every_command_shows_an_example_that_names_it(path: tuple[str, ...]) -> None:
+    result = call(*path, "--help")
+    assert result.exit_code == 0
+    assert "Example: tocsin-hub " + " ".join(path) in " ".join(result.stdout.split())
+
+
+def test_the_manual_names_no_command_that_is_not_there() -> None:
+    text = " ".join(call("help", "federation").stdout.split())
+    known = {" ".join(path) for path in commands(main)}
+    for words in re.findall(r"`(?:tocsin-hub )?(federation [a-z]+|backup|restore|run|status|audit)\b", text):
+        assert words in known
+    assert {f"federation {name}" for name in ("init", "join", "status", "rekey", "leave")} <= set(
+        re.findall(r"federation [a-z]+", text)
+    )
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> tuple[Path, Federation]:
+    """The directory of a stopped member, in whose ledger one proposal is in force and one is open."""
+    federation = Federation()
+    init(tmp_path, Place("hub-0", "agency-0", "north"))
+    hub = SealingHub(tmp_path, federation)
+    hub.order(*agreed(federation, federation.admit(0, 4)))
+    hub.order(federation.remove(1, 3))
+    hub.close()
+    return tmp_path / "hub.toml", federation
+
+
+def test_a_stopped_hubs_status_is_what_its_ledger_says(stopped: tuple[Path, Federation]) -> None:
+    found = json.loads(call("federation", "status", "--config", stopped[0], "--json").stdout)
+    assert not found["running"]
+    assert found["roster_version"] == 1
+    assert [each["name"] for each in found["members"]] == [f"hub-{place}" for place in range(5)]
+    assert [each["self"] for each in found["members"]] == [True, False, False, False, False]
+    assert all(each["voted"] is None for each in found["members"])
+    states = {each["action"]: each for each in found["proposals"]}
+    assert states["admit"]["state"] == "in force"
+    assert states["remove"]["proposer"] == "hub-1"
+    assert (states["remove"]["power"], states["remove"]["needed"]) == (10, 34)
+    assert found["disk"]["ledger"] > 0
+
+
+def test_the_status_for_people_shows_what_is_missing(stopped: tuple[Path, Federation]) -> None:
+    result = call("federation", "status", "--config", stopped[0])
+    assert result.exit_code == 0
+    assert "hub-0 (here)" in result.stdout
+    assert "the hub does not run" in result.stdout
+
+
+def test_a_change_needs_a_running_hub(stopped: tuple[Path, Federation]) -> None:
+    result = call("federation", "leave", "--reason", "x", "--config", stopped[0])
+    assert result.exit_code == 1
+    assert "start it with tocsin-hub run" in result.stderr
+
+
+def test_an_approval_names_one_open_proposal(stopped: tuple[Path, Federation]) -> None:
+    for text in ("", "00", "ffffffff"):
+        result = call("federation", "approve", text, "--config", stopped[0])
+        assert result.exit_code == 1
+        assert "names" in result.stderr
+
+
+def test_a_hub_alone_has_no_federation(tmp_path: Path) -> None:
+    with RunningHub(tmp_path / "hub") as hub:
+        assert hub.rest.status_of("/v1/federation") == 404
+        running = call("federation", "status", "--config", hub.directory / "hub.toml")
+    stopped = call("federation", "status", "--config", tmp_path / "hub/hub.toml")
+    assert (running.exit_code, stopped.exit_code) == (1, 1)
+    assert "this hub is alone" in running.stderr
+    assert "this hub is alone" in stopped.stderr
+
+
+def test_new_keys_are_stated_for_the_federation_that_is_there(stopped: tuple[Path, Federation]) -> None:
+    config, federation = stopped
+    assert call("federation", "rekey", "--config", config).exit_code == 2
+    result = call("federation", "rekey", "--hub", "--validator", "--config", config, "--json")
+    assert result.exit_code == 0, result.output
+
+    joining = Joining.decode(Path(json.loads(result.stdout)["statement"]).read_bytes())
+    member = joining.verify(federation.genesis.hash)
+    assert (member.name, member.agency, member.power) == ("hub-0", "agency-0", 10)
+    assert member.key != federation.key(0).public
+
+
+def test_what_a_member_proposes_is_what_the_chain_takes() -> None:
+    federation = Federation()
+    genesis = federation.genesis
+    identity = Identity(federation.key(1), genesis, genesis.hubs[1])
+    proposer = Proposer(identity, "dissolved", 1_000, days=2)
+    proposed = proposer.remove("hub-3")
+    transaction = decode_transaction(proposed.tx)
+    assert isinstance(transaction, Propose)
+    assert transaction.hash == proposed.hash
+
+    body = verify_proposal(transaction.proposal, founding_roster(genesis), genesis, 1_000)
+    assert (body.action, body.name, body.reason) == (REMOVE, "hub-3", "dissolved")
+    assert body.not_after - body.time == 2 * 86_400_000
+    assert decode_transaction(approve(identity, proposed.hash))
+
+
+def test_a_regulator_signs_a_suspension(tmp_path: Path) -> None:
+
+    state(tmp_path, "regulator", REGULATOR)
+    key = bytes.fromhex((tmp_path / "authority.key").read_text())
+
+    genesis = Federation().genesis
+    genesis = replace(genesis, authorities=(Authority("regulator", REGULATOR, SigningKey(key).public),))
+    (tmp_path / "genesis.cbor").write_bytes(genesis.encode())
+    signed = open_desk(tmp_path).suspend("hub-2", "key stolen")
+    assert isinstance(signed, Signed)
+    assert verify_suspension(signed, founding_roster(genesis), genesis).name == "hub-2"
+
+
+@pytest.fixture
+def lonely(tmp_path: Path, require: Callable[[str], Path]) -> Path:
+    """One of four founders, of whom no other was started."""
+    binary = require("cometbft")
+    files = []
+    for number in range(4):
+        place = Place(
+            f"hub-{number}", f"agency-{number}", "north", p2p=f"127.0.0.1:{free_port()}", api=0, broker=0
+        )
+        files.append(init(tmp_path / place.name, place))
+    files.append(state(tmp_path / "desk", "regulator", REGULATOR))
+    config = tmp_path / "hub-0/hub.toml"
+    config.write_text(config.read_text().replace("[federation]", f'[federation]\nbinary = "{binary}"'))
+    genesis = found(tmp_path / "hub-0", read_statements(files), "North", 1)
+    agree(tmp_path / "hub-0", genesis, genesis.hash.hex())
+    return config
+
+
+def test_a_founder_without_the_others_serves_and_says_why_its_chain_stands_still(lonely: Path) -> None:
+    with Service(load_config(lonely)) as service:
+        rest = Rest(service.api_url)
+        eventually(lambda: "voting hubs" in rest.json("/v1/status")["standing"], "its word", PATIENCE)
+        assert rest.status_of("/healthz") == 503
+        assert rest.status_of("/v1/checkpoint") == 404
+        assert rest.json("/v1/federation")["height"] == 0
+        result = call("federation", "status", "--config", lonely)
+        assert result.exit_code == 1
+        assert "STANDS STILL: only 1 of 4" in " ".join(result.stdout.split())
+        assert "the chain stands still" in result.stderr
+        assert rest.post("/v1/federation/requests", b"nonsense")[0] == 422
