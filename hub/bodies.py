@@ -131,19 +131,22 @@ class Bodies:
 
     # what is missing
 
-    def missing(self, region: str, classes: int, after: int, before: int, limit: int) -> list[Lacking]:
-        """Return blocks of a region above row `after` that lack any of these classes since before a time (Unix ms)."""
+    def missing(self, region: str, classes: int, below: int, before: int, limit: int) -> list[Lacking]:
+        """Return blocks of a region that lack any of these classes since before a time (Unix ms).
+
+        The latest of those below row `below` come first.
+        """
         sql = (
             "SELECT m.block, b.gateway, b.epoch, b.height, b.hash, m.classes, m.since,"
             " (SELECT group_concat(hex(p.hub)) FROM peer_promises q JOIN peer_batches p ON p.id = q.batch"
             "   WHERE q.gateway = b.gateway AND q.epoch = b.epoch AND q.height = b.height)"
             " FROM missing m JOIN blocks b ON b.id = m.block"
-            " WHERE m.region = ? AND m.block > ? AND m.classes & ? != 0 AND m.since <= ? ORDER BY m.block LIMIT ?"
+            " WHERE m.region = ? AND m.block < ? AND m.classes & ? != 0 AND m.since <= ? ORDER BY m.block DESC LIMIT ?"
         )
         return [
             Lacking(place, gateway, Position(epoch, height, identity), lacks, since, _hubs(hubs))
             for place, gateway, epoch, height, identity, lacks, since, hubs in self._db.rows(
-                sql, (region, after, classes, before, limit)
+                sql, (region, below, classes, before, limit)
             )
         ]
 

@@ -40,11 +40,15 @@ class PeerTable:
         name: its name, as the federation has it; its key is looked up there.
         p2p: its engine, `host:port`; empty where that one calls this one.
         url: its REST interface; empty where nothing is to be asked of it.
+        ca_file: the certificate authority that vouches for its https address; empty: those that this machine trusts.
+        archive: its engine keeps every block, as its operator says.
     """
 
     name: str
     p2p: str = ""
     url: str = ""
+    ca_file: str = ""
+    archive: bool = False
 
     def __post_init__(self) -> None:
         if not (self.p2p or self.url):
@@ -67,6 +71,12 @@ class FederationTable:
         idle_seconds: between final blocks when nothing waits; the same on all hubs.
         checkpoint_seconds: between checkpoints of the log; the same on all hubs, or they cosign few of each other's.
         predecessor: the directory of the hub alone whose chain this federation takes over; empty without.
+        snapshot_every: final blocks between two snapshots; the same on all hubs, or they show few alike.
+        snapshot_from: names of two or more peers by whose snapshot a new hub begins; empty: it replays everything.
+        archive: whether the engine keeps every block; each region needs one such hub, so that another one has to
+            be named among the peers before this one drops any.
+        prune_after: how many of its latest blocks the engine keeps otherwise; evidence of misbehaviour expires after
+            100000. What this hub itself keeps of them is not touched: they prove what they proved.
         peers: the other members.
     """
 
@@ -77,6 +87,10 @@ class FederationTable:
     idle_seconds: int = 30
     checkpoint_seconds: int = 60
     predecessor: str = ""
+    snapshot_every: int = 10_000
+    snapshot_from: tuple[str, ...] = ()
+    archive: bool = True
+    prune_after: int = 100_000
     peers: tuple[PeerTable, ...] = ()
 
     def __post_init__(self) -> None:
@@ -87,6 +101,24 @@ class FederationTable:
         names = [peer.name for peer in self.peers]
         if len(set(names)) != len(names):
             raise ValueError("a peer's name stands twice")
+        self._check_snapshots()
+
+    def _check_snapshots(self) -> None:
+        if not 2 <= self.snapshot_every <= 1 << 30 or self.prune_after < 2:
+            raise ValueError("snapshot_every and prune_after must be at least 2")
+        if silent := [name for name in self.snapshot_from if not self.url(name)]:
+            raise ValueError(f"snapshot_from names {silent[0]!r}, of which no peer's url is known")
+        if len(set(self.snapshot_from)) == 1:
+            raise ValueError("snapshot_from needs two peers, so that one alone is not believed")
+        if not self.archive and not any(peer.archive for peer in self.peers):
+            raise ValueError(
+                "archive = false needs a peer with archive = true: someone has to keep every block"
+            )
+
+    @property
+    def keep_blocks(self) -> int:
+        """How many blocks the engine keeps, 0 for all."""
+        return 0 if self.archive else self.prune_after
 
     @property
     def waits(self) -> Timeouts:
@@ -101,7 +133,11 @@ class FederationTable:
         """Return the table with its relative paths found from a directory; a bare name of a binary stays."""
         binary = str(base / self.binary) if "/" in self.binary else self.binary
         predecessor = str(base / self.predecessor) if self.predecessor else ""
-        return replace(self, engine_home=str(base / self.engine_home), binary=binary, predecessor=predecessor)
+        peers = tuple(
+            replace(each, ca_file=str(base / each.ca_file) if each.ca_file else "") for each in self.peers
+        )
+        home = str(base / self.engine_home)
+        return replace(self, engine_home=home, binary=binary, predecessor=predecessor, peers=peers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class Peers:
     def _way(self, table: PeerTable, bucket: Bucket) -> tuple[PeerState, Asker]:
         state = self._states[table.name]
         try:
-            link = PeerLink(table.url)
+            link = PeerLink(table.url, table.ca_file)
         except OSError as error:
             raise ConfigError(f"peer {table.name}: {error}") from error
         return state, Asker(self._core, state, link, bucket)

@@ -14,8 +14,8 @@ from typing import Final
 from hub.bodies import Bodies, Lacking
 from hub.peers_policy import Policy
 
-_PAGE: Final = 512
-_PAGES: Final = 8
+_PAGE: Final = 256
+_TOP: Final = (1 << 63) - 1
 _MAX_DEFERRED: Final = 100_000
 _LEAVE: Final = 5
 """So many times the patience a body is left to those hubs that promised it, while one of them answers."""
@@ -69,20 +69,21 @@ class Claims:
     def _candidates(
         self, hub: bytes, region: str, classes: int, is_up: Callable[[bytes], bool]
     ) -> Iterable[Lacking]:
-        """Yield what a hub may be asked for, from where the last look ended; a look has its bounds."""
+        """Yield what a hub may be asked for: of the latest, and of older ones from where the last look ended.
+
+        A look has its bounds, because there may be any number of bodies that nobody has any more.
+        """
         now = self._now_ms()
-        cursor = self._cursors.get((hub, region), 0)
-        for _ in range(_PAGES):
-            page = self._bodies.missing(region, classes, cursor, now - self._policy.patience_ms, _PAGE)
-            # Those first that this hub promised to hold.
-            for each in sorted(page, key=lambda each: hub not in each.promisers):
-                if self._is_for(hub, each, now, is_up):
-                    self._cursors[hub, region] = cursor
-                    yield each
-            cursor = page[-1].id if len(page) == _PAGE else 0
-            self._cursors[hub, region] = cursor
-            if not cursor:
-                return
+        before, cursor = now - self._policy.patience_ms, self._cursors.get((hub, region), _TOP)
+        latest = self._bodies.missing(region, classes, _TOP, before, _PAGE)
+        older = self._bodies.missing(region, classes, cursor, before, _PAGE) if len(latest) == _PAGE else []
+        self._cursors[hub, region] = older[-1].id if len(older) == _PAGE else _TOP
+        # Those first that this hub promised to hold.
+        for each in sorted(
+            {**_by_id(latest), **_by_id(older)}.values(), key=lambda each: hub not in each.promisers
+        ):
+            if self._is_for(hub, each, now, is_up):
+                yield each
 
     def _is_for(self, hub: bytes, each: Lacking, now: int, is_up: Callable[[bytes], bool]) -> bool:
         if each.id in self._taken or self._deferred.get((hub, each.id), 0.0) > time.monotonic():
@@ -90,3 +91,7 @@ class Claims:
         others = each.promisers and hub not in each.promisers
         is_left = now - each.since < _LEAVE * self._policy.patience_ms and any(map(is_up, each.promisers))
         return not (others and is_left)
+
+
+def _by_id(page: Iterable[Lacking]) -> dict[int, Lacking]:
+    return {each.id: each for each in page}

@@ -79,7 +79,16 @@ class PeerLink:
 
     def post(self, path: str, body: bytes, limit: int) -> bytes:
         """Return the answer, of at most `limit` bytes. Raises PeerSilent or PeerRefusal."""
-        request = urllib.request.Request(self.url + path, body, {"Content-Type": _TYPE})
+        return self._ask(urllib.request.Request(self.url + path, body, {"Content-Type": _TYPE}), limit)
+
+    def get(self, path: str, limit: int) -> bytes:
+        """Return what stands at a path, of at most `limit` bytes; the format's own bytes where it has both.
+
+        Raises PeerSilent or PeerRefusal.
+        """
+        return self._ask(urllib.request.Request(self.url + path, headers={"Accept": _TYPE}), limit)
+
+    def _ask(self, request: urllib.request.Request, limit: int) -> bytes:
         try:
             with self._opener.open(request, timeout=_SECONDS) as answer:
                 return self._read(answer, limit)

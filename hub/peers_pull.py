@@ -46,6 +46,8 @@ from hub.worker import Worker
 _log = logging.getLogger(__name__)
 
 _AGAIN_SECONDS: Final = {LACKING: 30.0, SHED: 86_400.0, WITHHELD: 3600.0}
+_PATIENCE: Final = 10
+_SELDOM_SECONDS: Final = 6 * 3600.0
 _FALSE_SECONDS: Final = 3600.0
 _BATCHES_AT_ONCE: Final = 16
 
@@ -258,6 +260,9 @@ class Puller:
         ]
         if absent:
             seconds = max(_AGAIN_SECONDS[states.get(klass, LACKING)] for klass in absent)
+            # What nobody has had for long is asked for ever more seldom.
+            age = (self._core.now_ms() - lacking.since) / 1000
+            seconds = max(seconds, min(age / _PATIENCE, _SELDOM_SECONDS))
             self._shared.claims.defer(member.key, lacking.id, seconds)
         if member.key in lacking.promisers and any(states.get(k, LACKING) != WITHHELD for k in absent):
             self._shared.suspected(member.key, lacking.position.hash)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from certificates import Authority
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 from fleet import seeded
 from hubs import Rest
 from peerkit import QUICK, Node, Order
@@ -16,6 +22,8 @@ from gateway.chain.governance import SuspensionBody
 from gateway.chain.keys import BODY_REQUEST, CHALLENGE, SUSPENSION, SigningKey
 from gateway.chain.ordered import Suspend, encode_transaction
 from gateway.chain.possession import BodyRequest
+from hub.api.server import ApiServer
+from hub.config import ApiTable
 from hub.peers_link import Bucket, PeerLink, PeerRefusal, PeerSilent
 from hub.peers_server import FRESH_MS, NotFresh, NotWelcome, TooFast
 from hub.peers_wire import GIVEN, LACKING, MAX_ANSWER, MAX_REQUEST, SHED, WITHHELD, BodiesAnswer
@@ -245,3 +253,68 @@ def test_a_hub_that_is_away_is_left_alone_for_ever_longer(two: Order) -> None:
     (view,) = other.peers.views()
     assert view.failures == 4
     assert url in view.trouble
+
+
+def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.peers_link._WHOLE_SECONDS", 0.3)
+    over = threading.Event()
+
+    def drip(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            with contextlib.suppress(OSError):
+                while not over.wait(0.05):
+                    connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip, args=(server,))
+        thread.start()
+        try:
+            with pytest.raises(PeerSilent, match=r"or 0\.3 s"):
+                PeerLink(f"http://127.0.0.1:{server.getsockname()[1]}").post("/v1/peers/bodies", b"", 2000)
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_over_tls_a_hub_is_asked_only_under_the_authority_that_was_named(
+    tmp_path: Path, require: Callable[[str], Path]
+) -> None:
+    authority = Authority(tmp_path, require("openssl"))
+    certificate, key = authority.certify("hub")
+    app = FastAPI()
+
+    @app.post("/x")
+    def answer() -> str:
+        return "yes"
+
+    server = ApiServer(app, ApiTable(port=0, cert_file=str(certificate), key_file=str(key)))
+    server.start()
+    try:
+        assert PeerLink(server.url, str(authority.file)).post("/x", b"", 100) == b'"yes"'
+        with pytest.raises(PeerSilent, match="certificate"):
+            PeerLink(server.url).post("/x", b"", 100)
+    finally:
+        server.stop()
+
+
+def test_a_redirect_is_not_followed() -> None:
+    app = FastAPI()
+
+    @app.post("/x")
+    def answer() -> RedirectResponse:
+        return RedirectResponse("/y")
+
+    @app.post("/y")
+    def other() -> str:
+        return "yes"
+
+    server = ApiServer(app, ApiTable(port=0))
+    server.start()
+    try:
+        with pytest.raises(PeerSilent, match="307"):
+            PeerLink(server.url).post("/x", b"", 100)
+    finally:
+        server.stop()

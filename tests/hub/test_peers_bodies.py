@@ -322,3 +322,34 @@ class Rewriting(PeerServer):
 
     def headers(self, payload: bytes) -> bytes:
         return HeadersAnswer(HeadersAnswer.decode(super().headers(payload)).headers[::-1]).encode()
+
+
+def test_the_latest_bodies_come_first_and_a_long_backlog_all_the_same(two: Order) -> None:
+    (gateway,) = two.enrol("a")
+    one, other = two.nodes
+    blocks = [gateway.block(2) for _ in range(600)]
+    for at in range(0, 600, 200):
+        one.bring(gateway, *blocks[at : at + 200])
+        two.make()
+    other.peers.headers.catch_up()
+    other.puller("hub-1").round()
+    assert [other.holds(block) for block in (blocks[0], blocks[-1])] == [False, True]
+    other.pull()
+    assert all(map(other.holds, blocks))
+
+
+def test_what_nobody_has_holds_up_nothing(two: Order) -> None:
+    (gateway,) = two.enrol("a")
+    one, other = two.nodes
+    lost = [gateway.block(2) for _ in range(300)]
+    for at in range(0, 300, 100):
+        two.make(two.fleet.order_headers(*lost[at : at + 100]))
+    other.pull()
+    block = gateway.block()
+    one.bring(gateway, block)
+    two.make()
+    other.peers.headers.catch_up()
+    for _ in range(2):
+        other.puller("hub-1").round()
+    assert other.holds(block)
+    assert other.peers.missing() == 300
