@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gateway.chain.canonical import decode, encode
+from gateway.chain.canonical import Item, decode, encode
 from gateway.chain.cometbft import CometSeal, Step
 from gateway.chain.errors import FormatError, WrongShape
 from gateway.chain.finality import AppState, Checkpoint, Seal
@@ -227,7 +227,7 @@ def split_txs(data: bytes) -> tuple[bytes, ...]:
 
 
 def _row(block: FinalBlock) -> tuple[int, int, bytes, bytes, bytes]:
-    caught = [[each.address, each.height, each.kind] for each in block.misbehaviour]
+    caught: list[Item] = [[each.address, each.height, each.kind] for each in block.misbehaviour]
     return block.height, block.time, block.hash, encode(block.txs), encode(caught)
 
 
