@@ -278,6 +278,8 @@ def _print_status(
         f"broker {'up' if status['broker_up'] else 'DOWN'}, consensus {'up' if status['consensus'] else 'DOWN'}",
         soft_wrap=True,
     )
+    if status["standing"]:
+        console.print(f"the chain stands still: {status['standing']}", soft_wrap=True, highlight=False)
     table = Table(
         Column("gateway", overflow="fold", min_width=32),
         "name",
