@@ -38,7 +38,10 @@ CONFIG: Final = "hub.toml"
 GENESIS: Final = "genesis.cbor"
 LEDGER: Final = "ledger.db"
 VALIDATOR: Final = "validator.key"
-CHAIN: Final = ("genesis", "final_blocks", "commits", "seals", "steps", "log", "state", "records")
+CHAIN: Final = (
+    *("genesis", "final_blocks", "commits", "seals", "steps"),
+    *("log", "state", "origin", "records"),
+)
 """The tables that hold what the others can give again."""
 
 
@@ -113,7 +116,7 @@ def _unpack(file: Path, directory: Path, now_ms: int) -> Restored:
         read_key(directory / HUB_KEY)
     follows = load_genesis(directory / GENESIS).engine == COMETBFT
     if follows:
-        _forget_chain(directory / LEDGER)
+        forget_chain(directory / LEDGER)
     if follows and validator:
         quarantine.begin(directory, SigningKey(bytes.fromhex(validator)), now_ms)
     return Restored(bool(key), follows and bool(validator), follows)
@@ -126,7 +129,7 @@ def _copy_ledger(source: Path, target: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")
 
 
-def _forget_chain(ledger: Path) -> None:
+def forget_chain(ledger: Path) -> None:
     """Empty the tables that the others' engines fill again, and nothing else."""
     marks = ", ".join("?" * len(CHAIN))
     with _sqlite(ledger, "rw") as connection:

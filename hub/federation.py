@@ -49,7 +49,7 @@ port = {api}        # other machines need host, cert_file and key_file as well
 [federation]
 p2p = "{p2p}"        # where the other hubs' engines reach this one's
 timeouts = "lan"        # "wan" between cities; the same on all hubs
-{predecessor}"""
+{predecessor}{snapshot}"""
 _PEER: Final = """
 [[federation.peers]]
 name = "{name}"
@@ -71,6 +71,8 @@ class Place:
     broker: int = 1883
     peers: tuple[PeerTable, ...] = ()
     predecessor: str = ""
+    snapshot: bool = False
+    """Whether it begins by a snapshot from those peers of which a URL is given."""
 
 
 def init(directory: Path, place: Place, now_ms: int | None = None) -> Path:
@@ -253,7 +255,10 @@ def write(path: Path, data: bytes) -> None:
 def _configuration(place: Place) -> str:
     peers = [_PEER.format(name=each.name, p2p=each.p2p, url=each.url) for each in place.peers]
     before = f"predecessor = {json.dumps(place.predecessor)}\n" if place.predecessor else ""
+    givers = json.dumps([each.name for each in place.peers if each.url])
+    begins = f"snapshot_from = {givers}\n" if place.snapshot else ""
     where = {"broker": place.broker, "api": place.api, "p2p": place.p2p, "predecessor": before}
+    where |= {"snapshot": begins}
     return _TEMPLATE.format(name=place.name, region=place.region, **where) + "".join(peers)
 
 

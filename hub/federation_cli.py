@@ -64,6 +64,7 @@ for _command in (status, propose, approve, leave, rekey):
 @click.option("--broker", default=1883, show_default=True, type=PORT, help="Port of its embedded broker.")
 @click.option("--peer", "peers", multiple=True, type=Peer(), help="Another hub; once for each.")
 @click.option("--predecessor", type=PATH, help="Directory of the hub alone whose chain is to go on here.")
+@click.option("--snapshot", is_flag=True, help="To join by a snapshot from those peers that have a URL.")
 @JSON
 def init(
     directory: Path,
@@ -77,6 +78,7 @@ def init(
     broker: int,
     peers: tuple[PeerTable, ...],
     predecessor: Path | None,
+    snapshot: bool,
     as_json: bool,
 ) -> None:
     """Make a hub's keys and configuration in DIR on its own machine, and its statement DIR/NAME.member.
@@ -88,7 +90,9 @@ def init(
     from hub import federation
 
     before = "" if predecessor is None else str(predecessor.absolute())
-    place = federation.Place(name, agency, region, 0 if reader else power, p2p, api, broker, peers, before)
+    place = federation.Place(
+        name, agency, region, 0 if reader else power, p2p, api, broker, peers, before, snapshot
+    )
     path = federation.init(directory, place)
     show({"statement": str(path)}, as_json, f"{path}: hand it to the others; it holds no secret")
 
@@ -178,6 +182,23 @@ def close(directory: Path, successor: Path, output: Path, as_json: bool) -> None
     height = federation.close_chain(directory, load_genesis(successor), output)
     said = f"{output}: the chain ends at final block {height}; hand the file to all others, and join again with it"
     show({"statement": str(output), "height": height}, as_json, said)
+
+
+@federation.command()
+@HOME
+@JSON
+def resync(directory: Path, as_json: bool) -> None:
+    """Empty the chain of the stopped hub in DIR, to be had from the others again: it was away for too long.
+
+    Keys, what the engine signed last, bodies and promises stay. With `snapshot_from` in hub.toml it begins with a
+    snapshot, else with the first final block.
+
+    Example: tocsin-hub federation resync hub
+    """
+    from hub.joining import forget
+
+    forget(directory)
+    show({"directory": str(directory)}, as_json, f"{directory}: the next start has the chain from the others")
 
 
 def _show_genesis(genesis: Genesis, as_json: bool) -> None:

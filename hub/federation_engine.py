@@ -7,6 +7,7 @@ Invariant: whom to speak to is the roster's word; the configuration only says wh
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.chain.governance import Roster
@@ -16,13 +17,15 @@ from hub.consensus.comet import Comet
 from hub.consensus.comet_home import CometSettings, Peer, address
 from hub.federation_config import split_address
 from hub.ledger import Ledger
+from hub.snapshot_taking import Beginning, Taking
+from hub.snapshots import Snapshots
 from hub.store import Store
 
 _log = logging.getLogger(__name__)
 
 
-def comet_settings(config: Config, roster: Roster) -> CometSettings:
-    """Return how the engine is to be run, given who belongs to the federation now."""
+def comet_settings(config: Config, roster: Roster, begin: Beginning | None = None) -> CometSettings:
+    """Return how the engine is to be run, given who belongs to the federation now, and with what it begins."""
     table = config.federation
     host, port = split_address(table.p2p)
     return CometSettings(
@@ -33,6 +36,7 @@ def comet_settings(config: Config, roster: Roster) -> CometSettings:
         program=table.binary,
         interval=float(table.idle_seconds),
         timeouts=table.waits,
+        state_sync=begin.sync if begin else None,
     )
 
 
@@ -42,6 +46,7 @@ def make_comet(
     ledger: Ledger,
     store: Store,
     snapshots: SnapshotProvider | None = None,
+    begin: Beginning | None = None,
 ) -> Comet:
     """Return the engine, to be started. Raises ConsensusError."""
     genesis = identity.genesis
@@ -52,7 +57,7 @@ def make_comet(
     def powers() -> dict[bytes, int]:
         return {address(each.key): each.power for each in ledger.committed.roster(genesis).members}
 
-    settings = comet_settings(config, ledger.committed.roster(genesis))
+    settings = comet_settings(config, ledger.committed.roster(genesis), begin)
     return Comet(
         ledger,
         store.chain,
@@ -62,6 +67,26 @@ def make_comet(
         allows_peer=allows,
         powers=powers,
         snapshots=snapshots,
+    )
+
+
+def make_snapshots(
+    config: Config, ledger: Ledger, store: Store, begin: Beginning | None, followed: Callable[[], None]
+) -> Snapshots:
+    """Return what makes snapshots here and takes one in, to be started.
+
+    `followed` is called when a final block stands on the one that was taken in.
+    """
+    table, database, directory = config.federation, store.database, config.directory
+    taking = Taking(directory, database, ledger.chain, begin) if begin else None
+    return Snapshots(
+        directory,
+        database,
+        table.snapshot_every,
+        keep=table.keep_blocks,
+        taking=taking,
+        begun=ledger.load,
+        followed=followed,
     )
 
 

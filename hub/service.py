@@ -16,6 +16,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -36,14 +37,16 @@ from hub.consensus.comet import Comet
 from hub.consensus.embedded import Embedded
 from hub.core import Core, Refusals
 from hub.endpoints import announced
+from hub.engine_window import EngineWindow
 from hub.enrolment import Registry
 from hub.evidence import Archive
 from hub.federation_desk import FederationDesk
-from hub.federation_engine import comet_settings, make_comet
+from hub.federation_engine import comet_settings, make_comet, make_snapshots
 from hub.federation_keys import adopt_keys
 from hub.finality import Finality
 from hub.hails import HailLane
 from hub.intake import Intake
+from hub.joining import begin as begin_by_snapshot
 from hub.ledger import Ledger
 from hub.loading import load_view
 from hub.lock import only_one
@@ -54,6 +57,8 @@ from hub.peers_policy import Policy
 from hub.publisher import Publisher, asked_by
 from hub.quarantine import end as end_quarantine
 from hub.reached import Reached
+from hub.snapshot_taking import Beginning
+from hub.snapshots import Snapshots
 from hub.steward import Steward
 from hub.store import Store, ease_collector
 from hub.takeover import check_open
@@ -71,6 +76,7 @@ class Service:
         self._config, self._now_ms = config, HeldClock(now_ms)
         self._stack = contextlib.ExitStack()
         self._started_ms = self._now_ms()
+        self._snapshots: Snapshots | None = None
         self._over = threading.Event()
         self.again = ""
         """Why it has to be started anew, once it was stopped; empty where it need not be."""
@@ -154,10 +160,11 @@ class Service:
         identity = load_identity(config) if alone else None  # before anything is written
         store = Store(config.ledger)
         stack.callback(store.close)
+        begin = begin_by_snapshot(config, genesis, store)
         ledger = Ledger(genesis, store.chain)
         if identity is None:
             identity = self._identity(genesis, ledger)
-        self._engine = self._make_engine(identity, ledger, store)
+        self._engine = self._make_engine(identity, ledger, store, begin)
         return Core(identity, config.hub.region, store, ledger, self._engine, config.keep_ms, self._now_ms)
 
     def _identity(self, genesis: Genesis, ledger: Ledger) -> Identity:
@@ -166,11 +173,18 @@ class Service:
         end_quarantine(self._config)
         return load_identity(self._config)
 
-    def _make_engine(self, identity: Identity, ledger: Ledger, store: Store) -> Consensus:
-        genesis = identity.genesis
+    def _make_engine(
+        self, identity: Identity, ledger: Ledger, store: Store, begin: Beginning | None
+    ) -> Consensus:
+        genesis, config = identity.genesis, self._config
         if genesis.engine == EMBEDDED:
             return Embedded(ledger, store.chain, genesis, identity.key, wall_ms=self._now_ms)
-        return make_comet(self._config, identity, ledger, store)
+
+        def followed() -> None:
+            self._restart("the chain goes on here from a snapshot")
+
+        self._snapshots = make_snapshots(config, ledger, store, begin, followed)
+        return make_comet(config, identity, ledger, store, self._snapshots, begin)
 
     def _make_steward(self) -> Steward | None:
         engine, config = self._engine, self._config
@@ -195,6 +209,13 @@ class Service:
             return None
         return FederationDesk(self._core, self._config, self._engine, self._steward, self._peers)
 
+    def _make_window(self, stack: contextlib.ExitStack) -> EngineWindow | None:
+        if self._snapshots is None:
+            return None
+        window = EngineWindow(Path(self._config.federation.engine_home), self._snapshots)
+        stack.callback(window.close)
+        return window
+
     def _policy(self) -> Policy | None:
         """Return what bodies are shared with other hubs, None where there are none."""
         alone = self._core.genesis.engine == EMBEDDED
@@ -212,6 +233,9 @@ class Service:
             reached.check(core.ledger.committed.height)
             self._engine.subscribe(lambda event: reached.note(event.block.height))
             stack.callback(lambda: reached.note(core.ledger.committed.height, at_once=True))
+        if self._snapshots is not None:
+            stack.callback(self._snapshots.worker.stop)
+            self._snapshots.start()
         self._engine.start()
         stack.callback(self._engine.stop)
 
@@ -235,7 +259,16 @@ class Service:
         log = self._start_publisher(stack)
         shown = self._view, self._refusals
         backend = Backend(
-            core, archive, registry, commands, *shown, *log, *said, self._make_desk(), self._peers
+            core,
+            archive,
+            registry,
+            commands,
+            *shown,
+            *log,
+            *said,
+            self._make_desk(),
+            self._peers,
+            self._make_window(stack),
         )
         self._api = ApiServer(create_app(backend, version), self._config.api)
         stack.callback(self._api.stop)

@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from gateway.chain.canonical import MAX_MESSAGE
 from gateway.chain.errors import BadProof, TooLarge
 from hub.api.backend import CBOR, Backend, NotFound, identity
+from hub.api.engine import add_engine
 from hub.api.federation import add_federation
 from hub.api.peers import add_peers
 from hub.api.proofs import add_proofs
@@ -56,6 +57,8 @@ def create_app(backend: Backend, version: str) -> FastAPI:
     add_federation(app, backend, _body)
     if backend.peers is not None:
         add_peers(app, backend.peers.server)
+    if backend.window is not None:
+        add_engine(app, backend.window)
     add_log(app, backend.core, backend.witness, backend.publisher)
     return app
 

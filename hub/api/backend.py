@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from hub.commands import Commands
 from hub.core import Core, Refusals
+from hub.engine_window import EngineWindow
 from hub.enrolment import Registry
 from hub.errors import HubError
 from hub.evidence import Archive
@@ -40,6 +41,7 @@ class Backend:
     status: Callable[[], dict[str, Any]]
     federation: FederationDesk | None = None
     peers: Peers | None = None
+    window: EngineWindow | None = None
 
 
 def identity(text: str, size: int) -> bytes:

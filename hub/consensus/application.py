@@ -170,7 +170,10 @@ class Application:
     def _commit(self) -> pb.CommitResult:
         if self._finalized is None:
             raise ConsensusError("the engine commits what it did not finalize")
-        retain = self._insist(self._machine.commit)
+        retain, own = self._insist(self._machine.commit), self._snapshots
+        if own is not None:
+            height = self._finalized[0].height
+            retain = max(retain, self._insist(lambda: own.committed(height)))
         self._follower.committed(*self._finalized)
         self._finalized = None
         return pb.CommitResult(retain_height=retain)

@@ -196,7 +196,14 @@ class Applied(IntEnum):
 
 
 class SnapshotProvider(Protocol):
-    """Snapshots for hubs that join. One thread of the engine's calls it."""
+    """Snapshots for hubs that join. One thread of the engine's calls it, another one `committed`."""
+
+    def committed(self, height: int) -> int:
+        """Hear that a final block is committed and the next one is not begun; must be quick.
+
+        Return the height below which the engine needs to keep no block for hubs that join (0: it keeps all).
+        """
+        ...
 
     def snapshots(self) -> list[SnapshotInfo]:
         """Return what may be had here."""

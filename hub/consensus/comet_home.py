@@ -286,6 +286,7 @@ rpc_servers = $servers
 trust_height = $trust_height
 trust_hash = $trust_hash
 trust_period = "720h0m0s"
+discovery_time = "5s"
 
 [consensus]
 timeout_propose = $propose

@@ -22,6 +22,7 @@ from hub.errors import EngineRefusal, EngineSilent
 REDIAL_SECONDS: Final = 15.0
 _SLACK_SECONDS: Final = 10.0
 _SILENT_SECONDS: Final = 60.0
+_TAKING_SECONDS: Final = 3600.0  # a snapshot comes without any new final block until it is there
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Watch:
         """`own` is this hub's address, `powers` returns the votes of each member's by its address."""
         self._rpc, self._own, self._powers = rpc, own, powers
         self._patience = 3 * settings.interval + _SLACK_SECONDS
+        self._takes_snapshot = settings.state_sync is not None
         self.meet(settings.peers)
         self.connected: tuple[bytes, ...] = ()
         self.catching_up = False
@@ -69,7 +71,8 @@ class Watch:
             return "it has not answered for a minute" if silent > _SILENT_SECONDS else ""
         except EngineRefusal as error:
             _log.warning("the engine does not say how it is: %s", error)
-        if self.too_few or now - self._moved < self._patience:
+        patience = _TAKING_SECONDS if self._takes_snapshot and not self.height else self._patience
+        if self.too_few or now - self._moved < patience:
             return ""
         return f"no final block after {self.height} for {now - self._moved:.0f} s although peers are there"
 

@@ -1,0 +1,30 @@
+"""The part of the REST interface that hubs use which join by a snapshot. Bodies are JSON both ways."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+
+from gateway.chain.errors import TooLarge
+from hub.engine_window import MAX_QUESTION, EngineWindow
+
+
+def add_engine(app: FastAPI, window: EngineWindow) -> None:
+    """Add these paths to the application."""
+
+    @app.get("/v1/snapshots")
+    def snapshots() -> list[dict[str, Any]]:
+        """Return the snapshots that may be had here: height, chunks and hash."""
+        return window.snapshots()
+
+    @app.post("/v1/engine")
+    async def engine(request: Request) -> dict[str, Any]:
+        """Answer a light client's JSON-RPC: commit, validators, consensus_params."""
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_QUESTION:
+                raise TooLarge(f"a question has at most {MAX_QUESTION} bytes")
+        return await run_in_threadpool(window.answer, bytes(body))

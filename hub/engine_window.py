@@ -1,0 +1,62 @@
+"""What a hub shows of its engine to hubs that join: snapshots, and the four questions of a light client.
+
+Owned: the list of questions, and how much of it all is answered. Not owned: HTTP (`hub.api.engine`).
+
+Invariants:
+- Nothing is asked of the engine but what is in the list, which changes nothing there; no address of it is shown.
+- Nobody is asked who he is: it is what every evidence file contains, and CometBFT's light client signs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from hub.consensus.comet_rpc import RpcClient
+from hub.errors import ConsensusError, EngineRefusal
+from hub.peers_link import Bucket
+from hub.snapshots import Snapshots
+
+MAX_QUESTION: Final = 4096
+METHODS: Final = frozenset({"commit", "validators", "consensus_params"})
+_PARAMETERS: Final = frozenset({"height", "page", "per_page"})
+_SECONDS: Final = 5.0
+_BYTES_PER_SECOND: Final = 1 << 20
+
+
+class EngineWindow:
+    """Answers strangers. Safe for several threads."""
+
+    def __init__(self, home: Path, snapshots: Snapshots) -> None:
+        self._rpc, self._snapshots = RpcClient(home, _SECONDS), snapshots
+        self._bucket = Bucket(_BYTES_PER_SECOND)
+
+    def close(self) -> None:
+        """Ask the engine no more."""
+        self._rpc.close()
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Return what may be had here, as plain JSON values."""
+        found = self._snapshots.snapshots()
+        return [{"height": each.height, "chunks": each.chunks, "hash": each.hash.hex()} for each in found]
+
+    def answer(self, question: bytes) -> dict[str, Any]:
+        """Return the answer to a JSON-RPC question, an error among them. Raises ConsensusError."""
+        try:
+            asked = json.loads(question)
+            identity, method = asked["id"], asked["method"]
+            params = {name: value for name, value in asked["params"].items() if name in _PARAMETERS}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise EngineRefusal(f"no question of a light client: {error!r}") from error
+        if method not in METHODS or not all(isinstance(each, str | int) for each in params.values()):
+            raise EngineRefusal(f"{method!r:.40} is not answered here: {', '.join(sorted(METHODS))} are")
+        if self._bucket.wait():
+            raise ConsensusError("too much is asked just now; ask again")
+        answer = {"jsonrpc": "2.0", "id": identity}
+        try:
+            result = self._rpc.call(method, **params)
+        except EngineRefusal as error:
+            return answer | {"error": {"code": -32603, "message": str(error)}}
+        self._bucket.spend(len(json.dumps(result)))
+        return answer | {"result": result}
