@@ -160,7 +160,7 @@ def status(path: Path, as_json: bool) -> None:
         click.echo(json.dumps(answer))
         return
     epoch, height = answer["head"]
-    click.echo(f"gateway {answer['gateway']}, {answer['software']}")
+    click.echo(f"gateway {answer['gateway']} of chain {answer['chain'][:16]}, {answer['software']}")
     click.echo(f"block {epoch}/{height}, {'publishing' if answer['publishing'] else 'not publishing yet'}")
     for name, state in answer["contracts"].items():
         click.echo(f"{name}: {' '.join([state['condition'], *state['faults']])}")

@@ -49,7 +49,8 @@ class GatewayTable:
         data: directory of key, journals and database.
         storage: what that directory is on; "sd" loses up to 10 s of readings in a power cut, "ssd" 1 s.
         loss_bound_ms: the same, set directly; transitions are never lost.
-        trust: file with the genesis, or with its hash as 64 hexadecimal digits.
+        trust: file with the genesis, or with its hash as 64 hexadecimal digits. It may stay as it is when another
+            chain takes that one over: the gateway follows by itself.
         quota_mb: the most that the database may take; half the disk if left out.
         retain_h: bodies that hubs keep for us stay here for so long all the same.
         ring_s: seconds of full-rate readings kept in memory, and recorded around a transition.
@@ -99,7 +100,7 @@ class EnrolmentTable:
 
 @dataclass(frozen=True, slots=True)
 class HubTable:
-    """`[[hubs]]`: one hub, by its name in the genesis, and the broker where it listens.
+    """`[[hubs]]`: one hub, by its name in the genesis or in the federation's roster, and the broker where it listens.
 
     Attributes:
         url: `mqtt://` or `mqtts://`, see `gateway.mqtt.LinkConfig`, as are the files.

@@ -95,11 +95,7 @@ class Gateway:
         found = open_data(directory, asked, gateway, config.gateway.bound_ms, clock, self._listings.prepare)
         self.store, trust = found.store, found.trust
         if trust.hash != asked.hash:
-            _log.warning(
-                "chain %s took over the one of the trust file, %s",
-                trust.hash.hex()[:16],
-                asked.hash.hex()[:16],
-            )
+            _log.warning("the trust file names %s, which this chain took over", asked.hash.hex()[:16])
         self.identity = Identity(trust.hash, gateway, key, secrets.token_bytes(8))
         for journal in (*found.journals, *(journal for _, journal in found.left)):
             opened.callback(journal.close)

@@ -26,7 +26,15 @@ from gateway.chain.genesis import EMBEDDED, Genesis
 from gateway.chain.governance import MEMBER_GOOD, Member
 from gateway.chain.keys import ALARM_RECEIPT, ANSWER, HUB_STATE, REQUEST, Signed
 from gateway.chain.leaf import HEADERS, LogLeaf
-from gateway.chain.messages import AlarmReceipt, Answer, HeaderFinality, HubState, Receipts, Request
+from gateway.chain.messages import (
+    AlarmReceipt,
+    Answer,
+    HeaderFinality,
+    HubState,
+    Receipts,
+    Request,
+    Successor,
+)
 from gateway.chain.ordered import NOWHERE
 from gateway.errors import StoreError
 from gateway.federation import Federation
@@ -241,10 +249,11 @@ class Hearing:
     def _successor(self, payload: bytes) -> None:
         if not payload:  # a retained message that was taken back
             return
-        successor = Genesis.decode(payload)
-        if successor.hash != self._genesis.hash:
-            check_successor(successor, self._genesis, self._keeper.seen.height)
-            self._succeeded(self._genesis, successor)
+        said = Successor.decode(payload)
+        if said.genesis.hash != self._genesis.hash:
+            check_successor(said.genesis, self._genesis, self._keeper.seen.height)
+            said.checkpoint.verify(said.genesis)  # whoever brings it may have put other takeovers beside ours
+            self._succeeded(self._genesis, said.genesis)
 
     def _watch(self, standing: int, height: int) -> None:
         """Hold a hub's fresh answer against what it has sealed before; one hub makes all final blocks of its chain."""

@@ -153,10 +153,11 @@ class Keeper:
         if self._is_in_force(answer):
             self._adopt(answer)
             return None
+        if not (self._confirmed or self._answers.is_complete):
+            return self._change
         reason = self._reason(answer)
         if reason is None:
-            if self._confirmed or self._answers.is_complete:
-                self._confirm()
+            self._confirm()
             return None
         self._confirmed = False
         if self._change is None or not self._fits(self._change, answer):
@@ -217,26 +218,29 @@ class Keeper:
         blocks = sorted([*orphans, *self._store.drafts()], key=lambda each: each.number)
         signatures = self._place(blocks, answer.head, answer.epoch)
         forgone = self._forgone | self._missing(answer)
-        values = {
+        values: dict[str, bytes | None] = {
             "epoch": answer.epoch.to_bytes(4, "big"),
             "base": answer.head.encode(),
             "forgone": encode(sorted(forgone)),
             "change": None,
             "whole": None,
-            **self._left_behind(answer.head),
         }
-        self._store.sign_blocks(signatures, orphans, values)
+        left = self._left_behind(answer.head)
+        if left is not None:
+            values[MOVED] = left.to_bytes(8, "big")
+        at_head = self._store.at(answer.head.height)
+        is_final = left is not None and at_head is not None and at_head.position == answer.head
+        self._store.sign_blocks(signatures, orphans, values, final=left if is_final and left else 0)
         self._epoch, self._base, self._forgone = answer.epoch, answer.head, forgone
         self._whole, self._change, self._asked, self._confirmed, self._renewed = True, None, False, True, True
         self._head = signatures[-1].position if signatures else answer.head
 
-    def _left_behind(self, head: Position) -> Mapping[str, bytes]:
-        """Return the note of which blocks stay with an earlier chain, where the change in force came from one."""
+    def _left_behind(self, head: Position) -> int | None:
+        """Return the number of the last block that stays with an earlier chain, where the change came from one."""
         assert self._change is not None
         if EpochChangeBody.decode(self._change.body).reason != _MOVED:
-            return {}
-        last = self._store.last_up_to(head.height)
-        return {MOVED: last.to_bytes(8, "big")}
+            return None
+        return self._store.last_up_to(head.height)
 
     def _fits(self, change: EpochChange, answer: Answer) -> bool:
         body = EpochChangeBody.decode(change.body)

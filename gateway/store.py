@@ -163,10 +163,20 @@ class Store(Database):
             _put(run, values)
 
     def sign_blocks(
-        self, signatures: Iterable[Signature], orphans: Iterable[Stored], values: Mapping[str, bytes | None]
+        self,
+        signatures: Iterable[Signature],
+        orphans: Iterable[Stored],
+        values: Mapping[str, bytes | None],
+        *,
+        final: int = 0,
     ) -> None:
-        """Give drafts, and blocks whose epoch was closed below them (`orphans`), their place in the chain."""
+        """Give drafts, and blocks whose epoch was closed below them (`orphans`), their place in the chain.
+
+        Args:
+            final: number of the last block of an earlier chain, which ended above it.
+        """
         with self.transaction() as run:
+            run("UPDATE blocks SET final = 1 WHERE number <= ? AND height > 0 AND final = 0", (final,))
             for old in orphans:
                 run(
                     "INSERT OR IGNORE INTO orphans VALUES (?, ?, ?, ?, ?)",

@@ -67,7 +67,7 @@ class HubSync:
         self._answered = False
         self._born: tuple[bytes, bytes] | None = None
         self._birth_for: tuple[bytes, bytes] | None = None
-        self._epoch = mouth.keeper.epoch
+        self._basis = self._present_basis()
         self._alarms: dict[bytes, float] = {}
         self._heard_up_to = 0  # ordinal of transitions
         self._beat_at = self._change_at = 0.0
@@ -225,14 +225,20 @@ class HubSync:
         self._send_change(now)
         if self._may_send_blocks():
             with self._lock:
-                if self._epoch != self._mouth.keeper.epoch:  # its blocks were signed anew
-                    self._epoch = self._mouth.keeper.epoch
+                if self._basis != (
+                    basis := self._present_basis()
+                ):  # blocks were signed anew, or have to be kept anew
+                    self._basis = basis
                     self._window.reset()
                 stored, is_idle = self._window.next(now), self._window.is_idle
             if stored is not None:
                 self._send_block(stored, now)
             elif is_idle and self._born != (roots := self._mouth.roots()):
                 self._send_birth(*roots, now)  # the last blocks were of an earlier configuration
+
+    def _present_basis(self) -> tuple[int, int]:
+        """Return what decides which blocks are to be sent: the epoch, and who counts as keeping them."""
+        return self._mouth.keeper.epoch, self._mouth.federation.roster.version
 
     def _birth_again_at(self) -> float:
         return self._birth_at + _BIRTH_AGAIN_S[min(self._births, len(_BIRTH_AGAIN_S) - 1)]

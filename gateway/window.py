@@ -43,7 +43,7 @@ class Window:
         custodians: how many agencies have to keep a body.
 
     Attributes:
-        floor: every block up to this number has its receipt, or is wanted by nobody.
+        floor: every block up to this number has its receipt, or can be had from here no more.
     """
 
     def __init__(self, store: Store, hub: str, rate: int, custodians: int = NOBODY) -> None:
@@ -125,7 +125,8 @@ class Window:
     def _fetch(self) -> None:
         self._ready.extend(self._store.unreceipted(self._hub, self._after, _FETCH, self._custodians))
         first = [*self._under_way, *(each.number for each in self._ready)]
-        if first:
+        if first:  # who keeps a block for us today may be suspended tomorrow, so it is not behind us yet
+            first += [each.number for each in self._store.unreceipted(self._hub, self.floor, 1)]
             self._raise_floor(min(first) - 1)
 
     def _raise_floor(self, floor: int) -> None:

@@ -15,6 +15,7 @@ from gateway.chain.leaf import SUSPEND
 from gateway.federation import Federation
 from gateway.holdings import Holdings, Receipt
 from gateway.store import Store
+from gateway.window import Window
 
 
 @pytest.fixture
@@ -131,6 +132,29 @@ def test_receipts_count_for_as_long_as_their_hub_is_in_good_standing(store: Stor
     assert holdings.prunable(2, 1, 1, 9) == []
     assert store.is_wanted("hub-3", 1, 2)
     assert holdings.prunable(2, 1, 1, 9, earlier=(1, 2)) == [1]  # an earlier chain's own rule
+
+
+def test_a_block_that_a_suspended_hub_kept_is_sent_to_the_others(store: Store, chain: TestChain) -> None:
+    federation, holdings = Federation(chain.genesis, store), Holdings(store)
+    with store.transaction() as run:
+        sql = "INSERT INTO blocks (number, epoch, height, hash, header, signature, ended_ms, classes, transitions)"
+        for number in range(1, 1003):
+            run(f"{sql} VALUES (?1, 1, ?1, ?1, x'', x'', 0, 1, 0)", (number,))
+    keepers = federation.roster.members[:2]
+    rows = [
+        Receipt(i, each.name, each.agency, 1, 1000, b"", each.key) for each in keepers for i in range(1, 1001)
+    ]
+    holdings.add_receipts(rows, 1000)
+    window = Window(store, "hub-3", 1 << 30, custodians=2)
+    first = window.next(0.0)
+    assert first is not None
+    assert first.number == 1001
+    chain.put_roster(chain.roster.punished("hub-1", SUSPEND))
+    federation.learn(chain.checkpoint(), chain.prove(b"\x81\x06"))
+    window.reset()
+    first = Window(store, "hub-3", 1 << 30, custodians=2).next(0.0)
+    assert first is not None
+    assert first.number == 1
 
 
 def test_receipts_of_one_agency_count_once(store: Store, chain: TestChain) -> None:

@@ -21,6 +21,7 @@ from gateway.chain.block import Header
 from gateway.chain.errors import ChainError
 from gateway.chain.genesis import Genesis, Takeover, TakeoverBody
 from gateway.chain.keys import TAKEOVER, SigningKey
+from gateway.chain.messages import Successor
 from gateway.chain.ordered import EpochChangeBody
 from gateway.clock import SimulatedClock
 from gateway.config import Config
@@ -94,13 +95,18 @@ class Country:
     def take_over(self) -> Genesis:
         """Close the old chain; its hub goes on as one of the federation's, on the same broker."""
         self.hub.stop()
-        founded = make_federation(4)
+        founded = make_federation(4, custodians=2)
         genesis = replace(founded, takeovers=(self.old.close(founded),))
         self.new = TestChain(genesis)
         self.new.take_over(self.old)
         self.hubs = [self._hub(self.new, place) for place in range(2)]
-        self.hubs[0].say_successor(genesis.encode())
+        self.hubs[0].say_successor(self.successor())
         return genesis
+
+    def successor(self, **changes: object) -> bytes:
+        """What the new chain's hubs tell gateways of the old one."""
+        said = Successor(self.new.genesis, self.new.checkpoint())
+        return replace(said, **changes).encode()  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -162,6 +168,7 @@ def test_a_gateway_goes_on_in_the_chain_that_takes_its_own_over(country: Country
     assert orphaned <= {each.segments for each in new}
     genesis_of = {Transition.decode(each.transition).genesis for each in country.hubs[1].alarms.values()}
     assert genesis.hash in genesis_of
+    assert all(row.final for row in store.above(0) if row.number <= store.moved)
     assert [each.hash for each in chains(store)] == [country.old.genesis.hash, genesis.hash]
 
 
@@ -207,7 +214,7 @@ def test_a_trust_file_of_the_successor_moves_the_gateway_and_a_lost_store_finds_
     trust.write_bytes(old)
     for file in (country.site.directory / "data").glob("gateway.db*"):
         file.unlink()
-    country.hubs[0].say_successor(genesis.encode())
+    country.hubs[0].say_successor(country.successor())
     count = len(country.hubs[0].blocks)
     run = country.start()
     wait_until(lambda: run.gateway.identity.genesis == genesis.hash, "the move")
@@ -247,8 +254,16 @@ def test_a_successor_that_leaves_out_what_was_final_is_refused() -> None:
 def test_forged_successors_move_nobody(country: Country) -> None:
     run = country.start()
     wait_until(blocks(country.hub, 3), "blocks")
-    country.hub.say_successor(successor(AUTHORITY, country.old.genesis).encode())
-    country.hub.say_successor(successor(height=1).encode())
+    genesis = successor(old=country.old.genesis, height=1 << 20)
+    real = TestChain(genesis).checkpoint()
+    beside = Takeover(bytes(32), 1, bytes(32), bytes(64))
+    country.hub.say_successor(Successor(successor(AUTHORITY, country.old.genesis), real).encode())
+    country.hub.say_successor(Successor(successor(height=1), real).encode())
+    country.hub.say_successor(
+        Successor(replace(genesis, takeovers=(*genesis.takeovers, beside)), real).encode()
+    )
+    country.hub.say_successor(Successor(genesis, country.old.checkpoint()).encode())
+    country.hub.say_successor(genesis.encode())
     country.hub.say_successor(b"\x80")
     count = len(country.hub.blocks)
     wait_until(blocks(country.hub, count + 3), "more blocks of the old chain")
@@ -265,5 +280,6 @@ def test_a_trust_file_that_neither_descends_nor_is_descended_from_is_refused(tmp
     new = successor()
     assert settle(store, Trust(new.hash, new), tmp_path).hash == new.hash
     assert settle(store, Trust(OLD.hash, None), tmp_path).genesis == new
+    assert all(row.final for row in store.above(0) if row.number <= store.moved)
     assert [each.hash for each in chains(store)] == [OLD.hash, new.hash]
     store.close()
