@@ -6,14 +6,18 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from click.testing import CliRunner, Result
 from hubs import HubProcess, RunningHub, eventually, new_fleet
 
 from gateway.chain.evidence import verify_evidence
 from hub.cli import main
+from hub.config import load_config
+from hub.service import Service
 
 
 def call(*arguments: object) -> Result:
@@ -161,3 +165,21 @@ def test_status_of_a_running_hub_and_of_one_that_was_killed(tmp_path: Path) -> N
     result = call("status", "--config", process.directory / "hub.toml")
     assert result.exit_code == 1
     assert "does not answer" in result.stderr
+
+
+def test_a_hub_with_a_certificate_of_an_authority_is_asked_on_its_own_machine(
+    tmp_path: Path, require: Callable[[str], Path]
+) -> None:
+    directory = tmp_path / "hub"
+    RunningHub(directory)
+    certificate, key = Authority(tmp_path, require("openssl")).certify("hub")
+    config = directory / "hub.toml"
+    config.write_text(config.read_text() + f'cert_file = "{certificate}"\nkey_file = "{key}"\n')
+    with Service(load_config(config)) as service:
+        assert service.api_url.startswith("https://")
+        assert call("status", "--config", config).exit_code == 0
+        other, _ = Authority(tmp_path, require("openssl")).certify("other")
+        config.write_text(config.read_text().replace(str(certificate), str(other)))
+        refused = call("status", "--config", config)
+    assert refused.exit_code == 1
+    assert "does not answer" in refused.stderr
