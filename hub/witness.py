@@ -80,12 +80,17 @@ class Witness:
     def publish(self, checkpoint: Checkpoint) -> Note:
         """Return a sealed checkpoint as the note that this hub signs as the log.
 
-        Raises BadProof when the log is not the one it cosigned before, StoreError.
+        Raises BadProof when the log is not the one it cosigned before, NotYet when it was put back and lacks what it
+        cosigned, StoreError.
         """
         head = LogHead(self.origin, checkpoint.app.log_size, checkpoint.app.log_root)
         with self._lock:
             known = self.store.head(self.origin)
-            if known and (known.size > self._size or known.root != self._core.ledger.log_root(known.size)):
+            if known and known.size > self._size:
+                raise NotYet(
+                    f"this hub's log has {self._size} leaves, it has cosigned {known.size}: it catches up"
+                )
+            if known and known.root != self._core.ledger.log_root(known.size):
                 raise BadProof(
                     f"this hub's log of {self._size} leaves is not the one whose {known.size} leaves it cosigned"
                 )

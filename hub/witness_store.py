@@ -71,7 +71,7 @@ class WitnessStore:
 
     def first_since(self, time: int, height: int) -> int:
         """Return the first final block at or after a time (Unix ms), at most `height`, which is one."""
-        lowest = self._db.value("SELECT min(height) FROM commits")
+        lowest = int(self._db.value("SELECT min(height) FROM commits"))
         return lowest + bisect_left(range(lowest, height), time, key=self._time_of)
 
     def _time_of(self, height: int) -> int:

@@ -299,6 +299,19 @@ def test_a_hub_whose_own_log_is_not_what_it_cosigned_publishes_nothing(make: Mak
     assert LogHead.parse(hub.publisher.note().text).size == 1  # type: ignore[union-attr]
 
 
+def test_a_hub_that_was_put_back_publishes_again_once_it_has_caught_up(make: Make) -> None:
+    region = make()
+    region.grow("a", "b")
+    hub, other = region.hubs[:2]
+    region.grow("c", hubs=[other])
+    hub.witness.store.advance(other.head(3))
+    with pytest.raises(NotYet, match="catches up"):
+        hub.publisher.look()
+    hub.order(region.enrolment("c"), time=region.now)
+    hub.publisher.look()
+    assert hub.publisher.note() is not None
+
+
 def test_a_dispute_by_a_witness_is_a_finding_once(make: Make) -> None:
     region = make()
     honest, liar = forked(region)
