@@ -15,6 +15,9 @@ from gateway.chain.keys import Signed
 from gateway.chain.ordered import Position
 from hub.database import Connection, Database
 
+HEADERS_MARK: Final = "headers"
+"""The mark of the last final block of which all headers are kept, in a federation."""
+
 _PLACES: Final = 4
 
 

@@ -30,6 +30,7 @@ from gateway.chain.messages import AlarmReceipt
 from gateway.chain.reading import Segment
 from gateway.chain.trees import leaf_hash
 from gateway.chain.verify import open_block, read_transition
+from hub.bodies import HEADERS_MARK
 from hub.database import Connection
 from hub.library import claimed_classes, read_catalogue
 from hub.promises import Promises
@@ -87,13 +88,21 @@ class Holdings:
         sql = f"SELECT {_ROW} FROM blocks WHERE gateway = ? AND epoch = ? AND height = ? AND hash = ?"
         row = self._db.execute(sql, (leaf.gateway, leaf.epoch, leaf.height, leaf.hash)).fetchone()
         if row is None:
-            self._note(f"{describe(leaf)}: it is in the log, but not among the blocks kept")
+            self._note_header(f"{describe(leaf)}: it is in the log, but not among the blocks kept")
             return
         self._check_block(row)
 
     def _note(self, text: str) -> None:
         """Note what is not held: a fault of a hub alone, while one of many has it from the others in its own time."""
         (self._report.fault if self._genesis.engine == EMBEDDED else self._report.finding)(text)
+
+    def _note_header(self, text: str) -> None:
+        """Note a final header that is not kept: no fault only where a crash came before it was followed."""
+        row = self._db.execute("SELECT value FROM marks WHERE name = ?", (HEADERS_MARK,)).fetchone()
+        if row is not None and self._replay.ledger.committed.height <= row[0]:
+            self._report.fault(text)
+        else:
+            self._note(text)
 
     def _check_block(self, row: Any) -> None:
         place, gateway, epoch, height, identity, wall, *signed = row

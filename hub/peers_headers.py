@@ -21,6 +21,7 @@ from gateway.chain.errors import ChainError
 from gateway.chain.keys import Signed
 from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.ordered import Equivocate, Headers, Transaction, decode_transaction, encode_transaction
+from hub.bodies import HEADERS_MARK
 from hub.consensus.base import FinalBlock, FinalEvent
 from hub.core import Core
 from hub.errors import HubError
@@ -31,7 +32,6 @@ from hub.worker import Worker
 
 _log = logging.getLogger(__name__)
 
-MARK: Final = "headers"
 _AGAIN_SECONDS: Final = 5.0
 
 
@@ -60,6 +60,7 @@ class HeaderFollower:
             try:
                 block = self._queue.get(timeout=wait)
                 if block is None:
+                    self._finish()
                     return
             except queue.Empty:
                 if not is_behind:
@@ -78,10 +79,17 @@ class HeaderFollower:
                 is_behind = True
                 _log.exception("a defect in keeping final headers")
 
+    def _finish(self) -> None:
+        """Leave nothing behind that is committed: its event may come after the end of this thread only."""
+        try:
+            self.catch_up()
+        except HubError as error:
+            _log.error("some final headers are kept at the next start only: %s", error)
+
     def catch_up(self) -> None:
         """Follow what is on disk. Raises HubError."""
         core = self._core
-        reached, committed = core.store.bodies.mark(MARK), core.ledger.committed.height
+        reached, committed = core.store.bodies.mark(HEADERS_MARK), core.ledger.committed.height
         if reached >= committed:
             return
         is_next = False
@@ -98,7 +106,7 @@ class HeaderFollower:
     def follow(self, block: FinalBlock) -> None:
         """Keep the headers of a committed final block, unless that was done. Raises StoreError."""
         store = self._core.store
-        if block.height <= store.bodies.mark(MARK):
+        if block.height <= store.bodies.mark(HEADERS_MARK):
             return
         headers: list[Signed] = []
         for tx in block.txs:
@@ -111,7 +119,7 @@ class HeaderFollower:
             else:
                 self._ordered(transaction)
         self._keep(headers)
-        store.bodies.set_mark(MARK, block.height)
+        store.bodies.set_mark(HEADERS_MARK, block.height)
 
     def _keep(self, headers: Iterable[Signed]) -> None:
         rows = [row for row in map(self._row, headers) if row is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -242,3 +243,25 @@ def test_a_final_header_that_is_not_kept_is_a_fault(hub: Hub) -> None:
     hub.order(hub.fleet.order_headers(a.block()))
     hub.close()
     assert "not among the blocks kept" in audit(hub.directory).verdict
+
+
+def test_a_final_header_that_was_kept_and_is_not_any_more_is_a_fault(two: Order) -> None:
+    """What a crash leaves to be followed is none; which is which, the mark tells."""
+    taken(two)
+    other = two.nodes[1]
+    assert any("not among the blocks kept" in each for each in audit(other.directory).findings)
+    other.peers.headers.catch_up()
+    faults = "".join(each.text for each in audit(other.directory).faults)
+    assert "not among the blocks kept" not in faults
+    forget(other.directory)
+    faults = "".join(each.text for each in audit(other.directory).faults)
+    assert "not among the blocks kept" in faults
+
+
+def forget(directory: Path) -> None:
+    """Lose the table of blocks as one who has the disk can."""
+    db = sqlite3.connect(directory / "ledger.db")
+    db.execute("DROP TRIGGER blocks_no_delete")
+    db.execute("DELETE FROM blocks")
+    db.commit()
+    db.close()
