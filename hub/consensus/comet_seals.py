@@ -39,6 +39,7 @@ from hub.consensus.comet_rpc import RpcClient
 from hub.errors import EngineRefusal, EngineSilent, StoreError
 
 _COMMITTED: Final = 2  # BlockIDFlag of a vote for the block
+_DROPPED: Final = "is not available, lowest height is"  # the engine's words for a block that was pruned
 _SOON: Final = 0.05
 _LATER: Final = 1.0
 _MAX_WAITING: Final = 500
@@ -152,6 +153,9 @@ class Sealer:
         except EngineSilent:
             return _SOON
         except EngineRefusal as error:
+            if _DROPPED in str(error):
+                _log.error("final block %d stays without a seal of its own: %s", waiting.height, error)
+                return 0
             _log.info("final block %d is not sealed yet: %s", waiting.height, error)
             return _LATER
         except StoreError as error:

@@ -166,6 +166,22 @@ def change_of_voters(site: Site, height: int) -> None:
         db.execute("DELETE FROM seals WHERE height = ?", (height,))
 
 
+def test_a_header_that_the_engine_has_dropped_holds_up_no_later_seal(site: Site) -> None:
+    honest = site.engine.methods["commit"]
+
+    def pruned(params: dict[str, Any]) -> Any:
+        if int(params["height"]) < 3:
+            raise Refusal(f"height {params['height']} is not available, lowest height is 3")
+        return honest(params)
+
+    site.engine.methods["commit"] = pruned
+    site.sealer.start()
+    site.decided(1, 2, 3)
+    until(lambda: site.events)
+    assert [event.block.height for event in site.events] == [2]
+    assert site.store.chain.checkpoint(1) is None
+
+
 def test_votes_that_do_not_verify_are_left_out_while_enough_are_left(site: Site) -> None:
     signatures = site.shown["commits"]["2"]["commit"]["signatures"]
     for_block = [each for each in signatures if each["block_id_flag"] == 2]
