@@ -21,12 +21,13 @@ from typing import Any, Self, TypeVar
 
 from cables import Cable
 from fleet import Fleet
-from hubs import Caller, Rest, free_port, new_fleet
+from hubs import Caller, HubProcess, Rest, free_port, new_fleet
 
 from gateway.chain.ceremony import state_authority
 from gateway.chain.genesis import AGENCY, REGULATOR, Authority, Genesis
 from gateway.chain.keys import SigningKey
 from gateway.chain.ordered import Transaction, encode_transaction
+from hub.config import load_config
 from hub.endpoints import read_endpoints
 from hub.federation import Place, agree, found, init, read_statements, write
 from hub.federation_config import PeerTable
@@ -153,10 +154,22 @@ class Agency:
 class Federation:
     """Hubs of as many agencies, a regulator, and a fleet of gateways that any of them may hear."""
 
-    def __init__(self, directory: Path, size: int = 4, *, custodians: int = 1, cables: bool = True) -> None:
-        self.directory = directory
-        self.fleet: Fleet = new_fleet()
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 4,
+        *,
+        custodians: int = 1,
+        cables: bool = True,
+        before: HubProcess | None = None,
+    ) -> None:
+        """Found it; with `before`, the first hub goes on for that stopped hub alone, at its addresses."""
+        self.directory, self.before = directory, before
+        self.fleet: Fleet = before.fleet if before else new_fleet()
         self.hubs = [Agency(directory, number) for number in range(1, size + 1)]
+        if before:
+            first, old = self.hubs[0], load_config(before.directory / "hub.toml")
+            first.name, first.api, first.broker = old.hub.name, old.api.port, old.broker.port
         self.cables: dict[frozenset[str], Cable] = {}
         self._stack = contextlib.ExitStack()
         if cables:
@@ -176,6 +189,15 @@ class Federation:
             path = self.directory / f"{name}.authority"
             write(path, state_authority(Authority(name, role, key.public), key).encode())
             statements.append(path)
+        if self.before:
+            draft = found(self.hubs[0].directory, read_statements(statements), "Test federation", custodians)
+            successor, closed = self.directory / "successor.draft", self.directory / "before.takeover"
+            write(successor, draft.encode())
+            done = self.hubs[0].command(
+                "federation", "close", self.before.directory, "--successor", successor, "-o", closed
+            )
+            assert done.returncode == 0, done.stderr
+            statements.append(closed)
         for hub in self.hubs:
             genesis = found(hub.directory, read_statements(statements), "Test federation", custodians)
             agree(hub.directory, genesis, genesis.hash.hex())
@@ -200,6 +222,7 @@ class Federation:
             api=hub.api,
             broker=hub.broker,
             peers=tuple(peers),
+            predecessor=str(self.before.directory) if self.before and hub is self.hubs[0] else "",
         )
 
     def __enter__(self) -> Self:
