@@ -37,6 +37,7 @@ from gateway.chain.messages import (
     HubState,
     Receipts,
     Request,
+    Successor,
 )
 from gateway.chain.ordered import NOWHERE
 from gateway.mqtt import LinkError
@@ -243,7 +244,8 @@ class Outbox:
 
     def say_successor(self, hub: str, successor: Genesis) -> None:
         """Tell gateways of a hub alone that another chain takes its over; the broker keeps it for those away."""
-        self._say(self._topics.successor(hub), successor.encode(), retain=True)
+        payload = Successor(successor, self._core.checkpoint()).encode()
+        self._say(self._topics.successor(hub), payload, retain=True)
 
     def farewell(self) -> bytes | None:
         """Return the state that the broker is to publish when this hub vanishes: it stands above all said so far.

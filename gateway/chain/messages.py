@@ -13,6 +13,7 @@ from gateway.chain.alarm import MAX_CONTRACT
 from gateway.chain.block import Seen
 from gateway.chain.custody import Receipt
 from gateway.chain.finality import Checkpoint, Entry, FinalityProof
+from gateway.chain.genesis import Genesis
 from gateway.chain.ordered import MAX_ORPHANS, Position
 from gateway.chain.reading import Catalogue
 from gateway.chain.record import (
@@ -145,6 +146,18 @@ class HubState(Record):
     online: Annotated[int, Range(0, 1)]
     checkpoint: Checkpoint
     roster: Annotated[Entry | None, Maybe()]
+
+
+@dataclass(frozen=True, slots=True)
+class Successor(Record):
+    """Hub to gateways of a chain taken over, retained: the genesis that continues it, and a checkpoint of that chain.
+
+    The checkpoint shows all changes of the validators. It tells that they run this very genesis: the signature in a
+    takeover leaves open which other chains stand beside it.
+    """
+
+    genesis: Genesis
+    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
