@@ -72,10 +72,10 @@ class Node:
         return process.pid if process and process.poll() is None else None
 
     def start(self) -> None:
-        """Start it, and wait until it answers or a while has gone by.
+        """Start it, and wait until it answers, has ended, or a while has gone by.
 
-        Raises:
-            ConsensusError: there is no such program, or it ended at once; nothing keeps running then.
+        One that ended is started again and again, `ended` says how. Raises ConsensusError where there is no such
+        program.
         """
         found = shutil.which(self._program)
         if found is None:
@@ -119,9 +119,7 @@ class Node:
             except OSError as error:
                 self.ended = f"the engine cannot be started: {error}"
                 _log.error("%s", self.ended)
-            with contextlib.suppress(InvalidStateError):
-                self._answered.set_exception(ConsensusError(self.ended))
-                return
+            self.answers()  # the hub shows alarms meanwhile, and says why its chain stands still
             if time.monotonic() - started > _STEADY_SECONDS:
                 attempt = 0
             self._stopping.wait(_BACK_OFF_SECONDS[min(attempt, len(_BACK_OFF_SECONDS) - 1)])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from comets import federal
 from fleet import Fleet, seeded
+from hubs import eventually
 
 from gateway.chain.cometbft import chain_id
 from gateway.chain.genesis import Genesis, Validator
@@ -172,13 +173,16 @@ def test_a_missing_program_is_named_with_its_remedy_and_nothing_stays_behind(tmp
     store.close()
 
 
-def test_a_program_that_ends_at_once_is_named_by_its_last_words(tmp_path: Path) -> None:
+def test_a_program_that_ends_at_once_is_named_by_its_last_words_and_started_again(tmp_path: Path) -> None:
     genesis, store = a_genesis(), Store(tmp_path / "ledger.db")
     program = tmp_path / "cometbft"
     program.write_text("#!/bin/sh\necho some log\necho 'ERROR: the port is taken'\necho usage\nexit 3\n")
     program.chmod(0o700)
     settings = CometSettings(tmp_path / "comet", program=str(program))
     comet = Comet(Ledger(genesis, store.chain), store.chain, genesis, KEY, settings)
-    with pytest.raises(ConsensusError, match=r"code 3.*the port is taken"):
-        comet.start()
+    comet.start()
+    eventually(lambda: comet.restarts > 1, "another start")
+    eventually(lambda: "code 3): ERROR: the port is taken" in comet.status().standing, "its last words")
+    assert not comet.running
+    comet.stop()
     store.close()
