@@ -8,13 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chain import federation as example
+from chain import recorded
 from click.testing import CliRunner, Result
 from fleet import Fleet, seeded
 
 from firmware_tools.cli import main
 from gateway.chain.cometbft import chain_id
+from gateway.chain.entries import roster_key
+from gateway.chain.finality import Checkpoint
 from gateway.chain.genesis import COMETBFT, Genesis, Hub, Validator
 from gateway.chain.keys import SigningKey
+from gateway.chain.members import members_file
 from gateway.chain.notes import (
     COSIGNATURE,
     LogHead,
@@ -164,3 +169,18 @@ def test_a_verifier_key_with_a_typing_error_is_named(tmp_path: Path, trust: Path
 def test_options_of_checkpoints_do_not_go_with_evidence(tmp_path: Path, trust: Path) -> None:
     result = run(tmp_path, b"\x85\x01", trust, "--against", str(trust))
     assert "is no checkpoint" in result.stderr
+
+
+def test_a_member_that_came_later_counts_once_a_file_of_members_shows_it(tmp_path: Path, trust: Path) -> None:
+    genesis, chain = example.genesis(), example.build().chain
+    trust.write_bytes(genesis.encode())
+    text = LogHead(chain_id(genesis.hash), 9, TREE.root(9)).text
+    data = Note(text, (sign_note(example.FIFTH, chain_id(genesis.hash), text),)).encode()
+    assert "none of the known keys" in run(tmp_path, data, trust).stderr
+    file = members_file(Checkpoint(chain.app, recorded.seal(9)), chain.shown(roster_key()))
+    shown = run(tmp_path, data, trust, "--members", kept(tmp_path, "members.cbor", file))
+    assert "Signed as the log by hub hub-5 of civil-defence." in shown.output
+    assert "Hubs with 10 of 40 votes stand behind it" in shown.output
+    assert "Its members are as of final block 9" in shown.output
+    damaged = kept(tmp_path, "damaged.cbor", file[:-1])
+    assert "damaged.cbor" in run(tmp_path, data, trust, "--members", damaged).stderr
