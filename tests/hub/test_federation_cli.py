@@ -12,16 +12,16 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from fedkit import Federation, SealingHub, agreed
-from hubs import PATIENCE, Rest, RunningHub, eventually, free_port
+from hubs import Caller, Rest, RunningHub, eventually, free_port, new_fleet
 
 from firmware_tools.authority import open_desk, state
-from gateway.chain.genesis import REGULATOR, Authority
+from gateway.chain.genesis import REGULATOR, Authority, Genesis
 from gateway.chain.governance import REMOVE, Joining, founding_roster
 from gateway.chain.keys import Signed, SigningKey
 from gateway.chain.ordered import Propose, decode_transaction
 from gateway.chain.voting import verify_proposal, verify_suspension
 from hub.cli import main
-from hub.config import Identity, load_config
+from hub.config import Identity, load_config, load_genesis
 from hub.federation import Place, agree, found, init, read_statements
 from hub.federation_changes import Proposer, approve
 from hub.service import Service
@@ -152,33 +152,80 @@ def test_a_regulator_signs_a_suspension(tmp_path: Path) -> None:
     assert verify_suspension(signed, founding_roster(genesis), genesis).name == "hub-2"
 
 
-@pytest.fixture
-def lonely(tmp_path: Path, require: Callable[[str], Path]) -> Path:
-    """One of four founders, of whom no other was started."""
-    binary = require("cometbft")
+def founder(base: Path, program: Path) -> Path:
+    """Return hub.toml of one of four founders, of whom no other was started, with this engine."""
     files = []
     for number in range(4):
-        place = Place(
-            f"hub-{number}", f"agency-{number}", "north", p2p=f"127.0.0.1:{free_port()}", api=0, broker=0
-        )
-        files.append(init(tmp_path / place.name, place))
-    files.append(state(tmp_path / "desk", "regulator", REGULATOR))
-    config = tmp_path / "hub-0/hub.toml"
-    config.write_text(config.read_text().replace("[federation]", f'[federation]\nbinary = "{binary}"'))
-    genesis = found(tmp_path / "hub-0", read_statements(files), "North", 1)
-    agree(tmp_path / "hub-0", genesis, genesis.hash.hex())
+        p2p = f"127.0.0.1:{free_port()}"
+        place = Place(f"hub-{number}", f"agency-{number}", "north", p2p=p2p, api=0, broker=0)
+        files.append(init(base / place.name, place))
+    files.append(state(base / "desk", "regulator", REGULATOR))
+    config = base / "hub-0/hub.toml"
+    config.write_text(config.read_text().replace("[federation]", f'[federation]\nbinary = "{program}"'))
+    genesis = found(base / "hub-0", read_statements(files), "North", 1)
+    agree(base / "hub-0", genesis, genesis.hash.hex())
     return config
 
 
-def test_a_founder_without_the_others_serves_and_says_why_its_chain_stands_still(lonely: Path) -> None:
-    with Service(load_config(lonely)) as service:
+def test_a_founder_without_the_others_serves_and_says_why_its_chain_stands_still(
+    tmp_path: Path, require: Callable[[str], Path]
+) -> None:
+    config = founder(tmp_path, require("cometbft"))
+    with Service(load_config(config)) as service:
         rest = Rest(service.api_url)
-        eventually(lambda: "voting hubs" in rest.json("/v1/status")["standing"], "its word", PATIENCE)
+        eventually(lambda: "voting hubs" in rest.json("/v1/status")["standing"], "its word")
         assert rest.status_of("/healthz") == 503
         assert rest.status_of("/v1/checkpoint") == 404
         assert rest.json("/v1/federation")["height"] == 0
-        result = call("federation", "status", "--config", lonely)
+        result = call("federation", "status", "--config", config)
         assert result.exit_code == 1
         assert "STANDS STILL: only 1 of 4" in " ".join(result.stdout.split())
         assert "the chain stands still" in result.stderr
         assert rest.post("/v1/federation/requests", b"nonsense")[0] == 422
+
+
+def test_a_hub_whose_engine_never_comes_up_shows_alarms_all_the_same(tmp_path: Path) -> None:
+    program = tmp_path / "cometbft"
+    program.write_text("#!/bin/sh\necho 'ERROR: the port is taken'\nexit 1\n")
+    program.chmod(0o700)
+    config = founder(tmp_path, program)
+    fleet = new_fleet()
+    fleet.genesis = genesis_of(config)
+    gateway = fleet.gateway("flat")
+    with Service(load_config(config)) as service:
+        rest = Rest(service.api_url)
+        caller = Caller(fleet, gateway, service.broker_url)
+        alarm = gateway.alarm()
+        caller.say("alarm", alarm.encode())
+        eventually(lambda: rest.json("/v1/alarms"), "the alarm")
+        caller.close()
+        assert rest.json("/v1/alarms")[0]["hash"] == alarm.hash.hex()
+        assert rest.status_of("/healthz") == 503
+        eventually(
+            lambda: "the port is taken" in rest.json("/v1/status")["standing"], "the engine's last words"
+        )
+
+
+def test_whoever_asks_to_be_admitted_is_shown_and_not_more_than_a_few(tmp_path: Path) -> None:
+    program = tmp_path / "cometbft"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o700)
+    config = founder(tmp_path, program)
+    genesis = tmp_path / "hub-0/genesis.cbor"
+    spoken = genesis_of(config).hash.hex()
+    with Service(load_config(config)) as service:
+        rest = Rest(service.api_url)
+        for number in range(10, 27):
+            new = tmp_path / f"hub-{number}"
+            init(new, Place(new.name, new.name, "north"))
+            words = ("--genesis", genesis, "--agency", new.name, "--hash", spoken, "--ask", service.api_url)
+            result = call("federation", "join", new, *words)
+            assert result.exit_code == (0 if number < 26 else 1), result.output
+        shown = [each["name"] for each in rest.json("/v1/federation")["requests"]]
+        assert shown == [f"hub-{number}" for number in range(10, 26)]
+        other = tmp_path / "hub-1/hub-1.member"  # stated for a founding, not for this federation
+        assert rest.post("/v1/federation/requests", other.read_bytes())[0] == 422
+
+
+def genesis_of(config: Path) -> Genesis:
+    return load_genesis(config.parent / "genesis.cbor")
