@@ -86,18 +86,19 @@ class Cosigner:
     def _cosigned(self, note: Note) -> Given:
         size, key = LogHead.parse(note.text).size, self.asked.key()
         for _ in range(_TRIES):
-            path = self._consistency(self._size, size) if self._size else ()
-            status, body = post(self.asked.url, Submission(self._size, path, note).encode(), MAX_NOTE)
+            old = self._size if self._size <= size else 0
+            path = self._consistency(old, size) if old else ()
+            status, body = post(self.asked.url, Submission(old, path, note).encode(), MAX_NOTE)
             if status == 200:
                 self._size = size
                 return _given(note, key, body)
             if status != 409:
                 break
-            if (known := _size(body)) == self._size:
-                raise Disputed(f"{self.asked.name} has another log of {known} leaves")
-            self._size = known
-            if known > size:
-                raise Refused(f"{self.asked.name} has cosigned {known} leaves already")
+            self._size = _named_size(body)
+            if self._size == old:
+                raise Disputed(f"{self.asked.name} has another log of {old} leaves")
+            if self._size > size:
+                raise Refused(f"{self.asked.name} has cosigned {self._size} leaves already")
         said = body[:200].decode("utf-8", "replace").strip()
         kind = Disputed if status == 422 else Refused
         raise kind(f"{self.asked.name} does not cosign: {status} {said}")
@@ -114,7 +115,7 @@ def _given(note: Note, key: NoteKey, body: bytes) -> Given:
     raise BadSignature(f"no cosignature by {key.name} came back")
 
 
-def _size(body: bytes) -> int:
+def _named_size(body: bytes) -> int:
     text = body.strip()
     if not text.isdigit() or len(text) > 19:
         raise Refused("a conflict was answered without a size")

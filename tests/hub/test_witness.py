@@ -127,6 +127,25 @@ def test_the_next_checkpoint_is_cosigned_from_where_each_witness_is(make: Make) 
     assert size == 6
 
 
+def test_a_witness_that_is_ahead_is_asked_again_with_the_next_checkpoint(make: Make) -> None:
+    region = make()
+    region.grow("a", "b")
+    hub, fast, other = region.hubs[:3]
+    hub.asks([(fast.name, fast.serve())])
+    region.grow("c", hubs=[fast, other])
+    fast.witness.add_checkpoint(other.submission(0, 3))
+    hub.publisher.look()
+    eventually(lambda: "3 leaves already" in hub.publisher.status()["missing"][fast.name], "its refusal")
+    hub.order(region.enrolment("c"), time=region.now)
+    region.grow("d", seconds=MINUTE / 1000)
+    deadline = time.monotonic() + 30
+    while hub.publisher.status()["missing"] and time.monotonic() < deadline:
+        hub.publisher.look()
+        time.sleep(0.05)
+    assert hub.publisher.status()["size"] == 4
+    assert list(hub.publisher.status()["cosigned"]) == [fast.name]
+
+
 def test_one_that_is_dead_or_never_answers_holds_up_nobody(make: Make) -> None:
     region = make()
     region.grow("a")
