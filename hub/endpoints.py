@@ -30,6 +30,14 @@ def announced(directory: Path, api: str, broker: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
+def is_running(directory: Path) -> bool:
+    """Tell whether a hub runs in a directory; one that was killed leaves its addresses behind."""
+    try:
+        return Path(f"/proc/{int(read_endpoints(directory)['pid'])}").exists()
+    except (HubError, LookupError, TypeError, ValueError):
+        return False
+
+
 def read_endpoints(directory: Path) -> dict[str, Any]:
     """Return the addresses of the hub of a directory. Raises HubError where none runs."""
     try:

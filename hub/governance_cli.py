@@ -213,9 +213,9 @@ def rekey(renew_hub: bool, renew_validator: bool, power: int | None, config: Pat
 
 def _picture(config: Config) -> dict[str, Any]:
     """Return how the federation stands: of the running hub, or from a stopped one's ledger. Raises HubError."""
-    from hub.endpoints import ENDPOINTS
+    from hub.endpoints import is_running
 
-    if (config.directory / ENDPOINTS).exists():
+    if is_running(config.directory):
         found: dict[str, Any] = ask(config, "/v1/federation")
         return found
     from gateway.chain.genesis import COMETBFT

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +81,17 @@ def test_a_stopped_hubs_status_is_what_its_ledger_says(stopped: tuple[Path, Fede
     assert states["remove"]["proposer"] == "hub-1"
     assert (states["remove"]["power"], states["remove"]["needed"]) == (10, 34)
     assert found["disk"]["ledger"] > 0
+
+
+def test_a_killed_hub_is_known_to_be_stopped(stopped: tuple[Path, Federation]) -> None:
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    where = {"pid": int(gone.stdout), "api": "http://127.0.0.1:1", "broker": ""}
+    (stopped[0].parent / "endpoints.json").write_text(json.dumps(where))
+    result = call("federation", "status", "--config", stopped[0], "--json")
+    assert result.exit_code == 0, result.output
+    assert not json.loads(result.stdout)["running"]
 
 
 def test_the_status_for_people_shows_what_is_missing(stopped: tuple[Path, Federation]) -> None:
