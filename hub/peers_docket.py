@@ -35,7 +35,7 @@ from gateway.chain.possession import (
     possession_proof,
 )
 from hub.core import Core
-from hub.peers_server import promised_segments
+from hub.peers_server import promised_segments, remembers
 
 _ORDER_AGAIN_SECONDS: Final = 5.0
 
@@ -116,6 +116,8 @@ class Docket:
         """Have it ordered whether this hub holds what it was summoned for."""
         core, promise = self._core, body.receipt.promise
         segments = promised_segments(core.store.bodies.find(promise.hash), promise.classes)
+        if segments is None and not remembers(core, promise):
+            return  # restored from a backup: until the deadline it may have the body from another hub
         says = LACKED if segments is None else HELD
         proof = NO_HASH if segments is None else possession_proof(identity, segments)
         response = ResponseBody(core.genesis.hash, core.key.public, identity, says, proof)

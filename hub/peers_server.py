@@ -5,7 +5,7 @@ Owned: who is let in, how often, and what each may have. Not owned: HTTP (`hub.a
 Invariants:
 - Only members in good standing are answered, each request once and freshly, and only if it names this hub.
 - Strangers cost one look at the roster; members cost at most their share of bytes per second.
-- What is not held is said not to be held, over this hub's signature.
+- What is promised and not held is said not to be held, over this hub's signature.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Final, Protocol, TypeVar
 
 from gateway.chain.block import Header
 from gateway.chain.canonical import encode
+from gateway.chain.custody import Promise
 from gateway.chain.errors import ChainError
 from gateway.chain.governance import MEMBER_GOOD, Member
 from gateway.chain.keys import BODY_REQUEST, CHALLENGE, NO_HASH, POSSESSION, Signed
@@ -63,6 +64,7 @@ FRESH_MS: Final = 120_000
 
 _AT_ONCE: Final = 8
 _LEAST_COST: Final = 2048  # bytes that any request is charged, so that small ones are bounded too
+_RECOVERY_SECONDS: Final = 300.0
 _BATCHES: Final = 64
 _PROMISES: Final = 4096
 
@@ -246,6 +248,9 @@ class PeerServer:
         core, promise = self._core, request.promise
         with self._slot():
             segments = promised_segments(core.store.bodies.find(promise.hash), promise.classes)
+            if segments is None and not remembers(core, promise):
+                # Restored from a backup, it has what it promised since to get from the others first.
+                raise TooFast("this hub knows nothing of that promise yet", _RECOVERY_SECONDS)
             says = LACKED if segments is None else HELD
             proof = NO_HASH if segments is None else possession_proof(request.nonce, segments)
         body = Possession(
@@ -269,6 +274,11 @@ class PeerServer:
 def promised_segments(kept: Kept | None, classes: int) -> tuple[bytes, ...] | None:
     """Return the segments that a promise covers, None where any of them is not held."""
     return None if kept is None else kept.promised(classes)
+
+
+def remembers(core: Core, promise: Promise) -> bool:
+    """Tell whether this hub gave a promise, as far as its disk goes back."""
+    return promise in core.store.custody.promises(promise.gateway, promise.epoch, promise.height)
 
 
 def refusal(error: HubError | ChainError) -> tuple[int, float]:

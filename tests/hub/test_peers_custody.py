@@ -307,3 +307,38 @@ def test_promises_are_taken_once_even_when_their_numbers_begin_anew(two: Order) 
     one.pull()
     assert len(one.store.peer_custody.receipts(gateway.id, 1, 1, 1)) == 1
     assert one.store.bodies.mark(f"promises of {other.key.public.hex()}") == other.store.custody.last()
+
+
+def test_a_hub_restored_from_before_its_promise_gets_the_body_instead_of_signing_a_lack(two: Order) -> None:
+    (gateway,) = two.enrol("a")
+    one, other = two.nodes
+    two.make()
+    backup = other.directory / "backup.db"
+    other.store.database.rows("VACUUM INTO ?", (str(backup),))
+    block = gateway.block(20)
+    one.bring(gateway, block)
+    two.make()
+    for node in (other, one):
+        node.pull()
+    other.store.close()
+    for file in other.directory.glob("ledger.db*"):
+        file.unlink()
+    backup.rename(other.directory / "ledger.db")
+    other.open()
+    other.apply(two.last)
+    two.fleet.now += 1000
+    other.join_again()
+    (receipt,) = one.store.peer_custody.receipts(gateway.id, 1, 1, 1)
+    for _ in range(3):
+        one.peers.watch.challenge_any()
+    assert Breach not in waiting(two)
+    assert Summon in waiting(two)
+    final(two)
+    other.peers.watch.docket.settle()
+    assert two.waiting == [], "it has until the deadline"
+    other.pull()
+    other.peers.watch.docket.settle()
+    final(two)
+    assert member(one, "hub-2").breaches == 0
+    assert receipt.promise not in other.store.custody.promises(gateway.id, 1, 1)
+    assert other.holds(block)
