@@ -20,9 +20,10 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gateway.chain.cometbft import CometSeal
 from gateway.chain.errors import BadProof, ChainError
@@ -31,12 +32,12 @@ from gateway.chain.genesis import COMETBFT, Genesis
 from hub.backup import forget_chain
 from hub.config import Config, load_config, load_genesis
 from hub.errors import ConfigError, ConsensusError, HubError
+from hub.light_relay import LightRelay
 from hub.lock import only_one
 from hub.peers_link import PeerLink
 from hub.snapshot_taking import Beginning
 from hub.store import Store
 
-RELAY: Final = "/v1/engine"
 SHOWN: Final = "/v1/snapshots"
 ENOUGH: Final = 2
 _MAX_LIST: Final = 64 << 10
@@ -45,21 +46,28 @@ _ENGINE_DATA: Final = ("blockstore.db", "state.db", "evidence.db", "tx_index.db"
 _TRIES: Final = 30
 _PAUSE: Final = 1.0
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-def begin(config: Config, genesis: Genesis, store: Store) -> Beginning | None:
+def begin(config: Config, genesis: Genesis, store: Store, stack: ExitStack) -> Beginning | None:
     """Return what this hub is to begin with; None where it has begun, or is to replay. The engine must be down.
 
-    Raises ConsensusError, StoreError, ConfigError.
+    Whatever the engine asks for it is handed on until the stack is left. Raises ConsensusError, StoreError,
+    ConfigError.
     """
-    urls = [config.federation.url(name) for name in config.federation.snapshot_from]
-    if genesis.engine != COMETBFT or not urls or store.chain.last_final() is not None:
+    names = set(config.federation.snapshot_from)
+    if genesis.engine != COMETBFT or not names or store.chain.last_final() is not None:
         return None
     _empty(config, store.chain.committed() is not None)
-    found = _patiently(lambda: find_beginning(genesis, urls))
+    try:
+        peers = [each for each in config.federation.peers if each.name in names]
+        links = [PeerLink(each.url, each.ca_file) for each in peers]
+    except OSError as error:
+        raise ConfigError(f"a ca_file among the peers cannot be read: {error}") from error
+    found, givers = _patiently(lambda: find_beginning(genesis, links))
     _log.info("begins with the snapshot of final block %d", found.height)
-    return found
+    return replace(found, servers=stack.enter_context(LightRelay(givers)).urls)
 
 
 def forget(directory: Path) -> None:
@@ -71,57 +79,57 @@ def forget(directory: Path) -> None:
         _empty(config, with_ledger=True)
 
 
-def find_beginning(genesis: Genesis, urls: Sequence[str]) -> Beginning:
-    """Ask the hubs at these addresses for the latest snapshot that two show alike, and verify its checkpoint.
+def find_beginning(genesis: Genesis, links: Sequence[PeerLink]) -> tuple[Beginning, list[PeerLink]]:
+    """Ask hubs for the latest snapshot that two show alike, and verify its checkpoint.
 
-    Raises ConsensusError where there is none.
+    Return it with those who show it. Raises ConsensusError where there is none.
     """
-    shown = {url: _snapshots(url) for url in urls}
-    count = Counter(each for found in shown.values() for each in found)
+    shown = [(link, _snapshots(link)) for link in links]
+    count = Counter(each for _, found in shown for each in found)
     alike = [each for each, hubs in count.items() if hubs >= ENOUGH]
     if not alike:
-        raise ConsensusError(
-            f"no two of {', '.join(urls)} show the same snapshot yet: wait until they have made one"
-        )
+        urls = ", ".join(link.url for link in links)
+        raise ConsensusError(f"no two of {urls} show the same snapshot yet: wait until they have made one")
     height, identity = max(alike)
-    givers = [url for url, found in shown.items() if (height, identity) in found]
-    for url in givers:
+    givers = [link for link, found in shown if (height, identity) in found]
+    for link in givers:
         try:
-            servers = tuple(each.rstrip("/") + RELAY for each in givers)
-            return _verified(genesis, url, height, Beginning(identity, _checkpoint(url, height), (), servers))
+            return _verified(genesis, link, height, identity), givers
         except (HubError, ChainError) as error:
-            _log.warning("%s gives no checkpoint to begin with: %s", url, error)
-    raise ConsensusError(f"none of {', '.join(givers)} proves final block {height}")
+            _log.warning("%s gives no checkpoint to begin with: %s", link.url, error)
+    raise ConsensusError(
+        f"none of {len(givers)} hubs proves final block {height}, of which they show a snapshot"
+    )
 
 
-def _verified(genesis: Genesis, url: str, height: int, found: Beginning) -> Beginning:
+def _verified(genesis: Genesis, link: PeerLink, height: int, identity: bytes) -> Beginning:
     """Return a beginning once its checkpoint holds, with all changes of voters up to its own header.
 
     That header may name such a change itself, which only the next checkpoint shows. Raises HubError, ChainError.
     """
-    following = _checkpoint(url, height + 1)
-    places = [each.verify(genesis).height for each in (found.checkpoint, following)]
+    own, following = (_checkpoint(link, each) for each in (height, height + 1))
+    places = [each.verify(genesis).height for each in (own, following)]
     if places != [height, height + 1]:
         raise BadProof(f"checkpoints of final blocks {places} come for {height} and the next")
-    return replace(found, steps=CometSeal.decode(following.seal.data).steps)
+    return Beginning(identity, own, CometSeal.decode(following.seal.data).steps)
 
 
-def _checkpoint(url: str, height: int) -> Checkpoint:
-    data = PeerLink(url).get(f"/v1/checkpoint?height={height}", _MAX_CHECKPOINT)
+def _checkpoint(link: PeerLink, height: int) -> Checkpoint:
+    data = link.get(f"/v1/checkpoint?height={height}", _MAX_CHECKPOINT)
     return Checkpoint.decode(data, max_size=_MAX_CHECKPOINT)
 
 
-def _snapshots(url: str) -> set[tuple[int, bytes]]:
+def _snapshots(link: PeerLink) -> set[tuple[int, bytes]]:
     """Return (height, hash) of what a hub shows; nothing where it does not answer."""
     try:
-        shown: list[dict[str, Any]] = json.loads(PeerLink(url).get(SHOWN, _MAX_LIST))
+        shown: list[dict[str, Any]] = json.loads(link.get(SHOWN, _MAX_LIST))
         return {(int(each["height"]), bytes.fromhex(each["hash"])) for each in shown}
-    except (HubError, OSError, ValueError, LookupError, TypeError) as error:
-        _log.warning("%s shows no snapshots: %s", url, error)
+    except (HubError, ValueError, LookupError, TypeError) as error:
+        _log.warning("%s shows no snapshots: %s", link.url, error)
         return set()
 
 
-def _patiently(find: Callable[[], Beginning]) -> Beginning:
+def _patiently(find: Callable[[], _T]) -> _T:
     """Try for a while: the others may be about to make one. Raises ConsensusError."""
     for _ in range(_TRIES - 1):
         try:

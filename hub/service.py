@@ -160,7 +160,7 @@ class Service:
         identity = load_identity(config) if alone else None  # before anything is written
         store = Store(config.ledger)
         stack.callback(store.close)
-        begin = begin_by_snapshot(config, genesis, store)
+        begin = begin_by_snapshot(config, genesis, store, stack)
         ledger = Ledger(genesis, store.chain)
         if identity is None:
             identity = self._identity(genesis, ledger)

@@ -47,13 +47,13 @@ class Beginning:
         snapshot: the hash of the snapshot to begin with.
         checkpoint: that of its final block, verified under the genesis.
         steps: all changes of the voters since genesis, up to that of the checkpoint's own header.
-        servers: where the engine's light client is to ask, two or more.
+        servers: where the engine's light client is to ask, two or more; none before that is known.
     """
 
     snapshot: bytes
     checkpoint: Checkpoint
     steps: tuple[Step, ...]
-    servers: tuple[str, ...]
+    servers: tuple[str, ...] = ()
 
     @property
     def seal(self) -> CometSeal:

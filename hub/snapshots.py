@@ -7,7 +7,8 @@ Invariants:
 - A snapshot shows one moment: its read transaction is opened between two final blocks.
 - It is whole on disk or not there; the latest two are kept, for whoever has begun to fetch the earlier one.
 - It is shown once two final blocks stand on it, as a light client needs them to verify it.
-- The engine keeps the blocks that stand on a snapshot that is kept, and those that are not sealed yet.
+- The engine keeps the blocks that stand on a snapshot that is kept; what is not sealed yet is among them, since
+  every final block below a snapshot is.
 """
 
 from __future__ import annotations
@@ -125,8 +126,7 @@ class Snapshots:
         """Return the block below which the engine needs none, 0 where it keeps all."""
         if not self._keep or not self._infos:
             return 0
-        sealed = self._db.value("SELECT coalesce(max(height), 0) FROM seals")
-        return max(0, min(height - self._keep, self._infos[0].height, int(sealed)))
+        return max(0, min(height - self._keep, self._infos[0].height))
 
     # the thread that writes
 
@@ -145,6 +145,8 @@ class Snapshots:
                     _log.info("snapshot of final block %d: %d chunks, %.1f s", height, info.chunks, took)
                 except (HubError, ChainError, OSError) as error:
                     _log.error("no snapshot of final block %d: %s", height, error)
+                except Exception:
+                    _log.exception("a defect in making a snapshot")
 
     def make(self, height: int, db: Connection) -> SnapshotInfo:
         """Write the snapshot of the last final block that a connection sees. Raises HubError, ChainError, OSError."""
