@@ -314,6 +314,7 @@ def _from_directory(config: Config, base: Path) -> Config:
         ),
         api=replace(api, cert_file=at(api.cert_file), key_file=at(api.key_file)),
         federation=config.federation.within(base / hub.directory),
+        witnesses=tuple(replace(each, ca_file=at(each.ca_file)) for each in config.witnesses),
     )
 
 

@@ -34,13 +34,15 @@ class Disputed(Refused):
 class Asked:
     """Whom to ask: a name for people, where `add-checkpoint` is, and how to come by the key just now.
 
-    Those `outside` are asked after the hubs, whose cosignatures they may want to see.
+    Those `outside` are asked after the hubs, whose cosignatures they may want to see. `ca_file` is as for
+    `hub.plainhttp.post`.
     """
 
     name: str
     url: str
     key: Callable[[], NoteKey]
     outside: bool = False
+    ca_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ class Cosigner:
         for _ in range(_TRIES):
             old = self._size if self._size <= size else 0
             path = self._consistency(old, size) if old else ()
-            status, body = post(self.asked.url, Submission(old, path, note).encode(), MAX_NOTE)
+            submitted = Submission(old, path, note).encode()
+            status, body = post(self.asked.url, submitted, MAX_NOTE, self.asked.ca_file)
             if status == 200:
                 self._size = size
                 return _given(note, key, body)

@@ -201,10 +201,12 @@ class WitnessTable:
     Attributes:
         url: its submission prefix, under which `add-checkpoint` is.
         vkey: its verifier key, `<name>+<key id>+<base64>`, of cosignature/v1; `tocsin-tools witness` prints it.
+        ca_file: the certificate authority that vouches for its https address; empty: those that this machine trusts.
     """
 
     url: str
     vkey: str
+    ca_file: str = ""
 
     def __post_init__(self) -> None:
         if NoteKey.parse(self.vkey).kind != COSIGNATURE:

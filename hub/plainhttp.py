@@ -6,26 +6,29 @@ Nothing is followed, kept open or believed: whoever asks checks what comes back.
 from __future__ import annotations
 
 import http.client
+import ssl
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from hub.errors import HubError
 
-SECONDS: Final = 5.0
+_SECONDS: Final = 5.0
 
 
 class Unreached(HubError):
     """Another hub or witness does not answer, or not in HTTP."""
 
 
-def post(url: str, body: bytes, limit: int, seconds: float = SECONDS) -> tuple[int, bytes]:
-    """Return status and body (at most `limit` bytes) of a POST of plain text. Raises Unreached."""
+def post(url: str, body: bytes, limit: int, ca_file: str = "") -> tuple[int, bytes]:
+    """Return status and body (at most `limit` bytes) of a POST of plain text. Raises Unreached.
+
+    `ca_file` has the authority that vouches for an https address; without it those count that this machine trusts.
+    """
     try:
         parts = urlsplit(url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=seconds)
-    except ValueError as error:
-        raise Unreached(f"{url} is no address: {error}") from error
+        connection = _connection(parts, ca_file)
+    except (OSError, ValueError) as error:
+        raise Unreached(f"{url} cannot be asked: {error}") from error
     try:
         connection.request("POST", parts.path, body, {"Content-Type": "text/plain; charset=utf-8"})
         answer = connection.getresponse()
@@ -34,3 +37,11 @@ def post(url: str, body: bytes, limit: int, seconds: float = SECONDS) -> tuple[i
         raise Unreached(f"{url} does not answer: {error}") from error
     finally:
         connection.close()
+
+
+def _connection(parts: SplitResult, ca_file: str) -> http.client.HTTPConnection:
+    host, port = parts.hostname or "", parts.port
+    if parts.scheme != "https":
+        return http.client.HTTPConnection(host, port, timeout=_SECONDS)
+    context = ssl.create_default_context(cafile=ca_file or None)
+    return http.client.HTTPSConnection(host, port, timeout=_SECONDS, context=context)

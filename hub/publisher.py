@@ -44,14 +44,14 @@ class _Round:
 
 def asked_by(witness: Witness, peers: Sequence[PeerTable], outside: Sequence[WitnessTable]) -> list[Asked]:
     """Return whom a hub asks: the peers that have an address, by their names in the roster, and those outside."""
-    asked = [
-        Asked(each.name, each.url.rstrip("/") + _AT_A_HUB, partial(witness.key_of, each.name))
-        for each in peers
-        if each.url
-    ]
+    asked = []
+    for peer in peers:
+        if peer.url:
+            url, of = peer.url.rstrip("/") + _AT_A_HUB, partial(witness.key_of, peer.name)
+            asked.append(Asked(peer.name, url, of, ca_file=peer.ca_file))
     for each in outside:
         url, key = each.url.rstrip("/") + "/add-checkpoint", each.key
-        asked.append(Asked(key.name, url, partial(_as_is, key), outside=True))
+        asked.append(Asked(key.name, url, partial(_as_is, key), outside=True, ca_file=each.ca_file))
     return asked
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from hubs import RunningHub, eventually
 from witnesskit import MINUTE, LogHub, Region, post
 
@@ -195,6 +196,24 @@ def test_a_hub_that_lags_says_so_and_cosigns_once_it_is_there(make: Make) -> Non
     late.order(region.enrolment("b"), time=region.now)
     (line,) = parse_lines(late.witness.add_checkpoint(ahead.submission(0, 2)))
     assert (line.name, line.id) == (cosigner(region, late).name, cosigner(region, late).id)
+
+
+def test_hubs_are_asked_over_tls_by_an_authority_of_their_own(
+    make: Make, tmp_path: Path, require: Callable[[str], Path]
+) -> None:
+    authority = Authority(tmp_path, require("openssl"))
+    region = make()
+    region.grow("a")
+    hub, other, *_ = region.hubs
+    url = other.serve(*map(str, authority.certify("hub")))
+    assert url.startswith("https://")
+    for ca_file, said in (("", "CERTIFICATE_VERIFY_FAILED"), (str(tmp_path / "no.pem"), "cannot be asked")):
+        hub.asks([(other.name, url)], ca_file=ca_file)
+        hub.publisher.look()
+        eventually(lambda said=said: said in hub.publisher.status()["missing"][other.name], said)  # type: ignore[misc]
+    hub.asks([(other.name, url)], ca_file=str(authority.file))
+    hub.publisher.look()
+    eventually(lambda: other.name in hub.publisher.status()["cosigned"], "the cosignature")
 
 
 # what a witness does not do

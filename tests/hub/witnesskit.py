@@ -64,17 +64,19 @@ class LogHub:
         body = EmbeddedSeal(self.region.genesis.hash, height, time, result.app_hash)
         self.store.chain.add_seal(height, Seal.embedded(self.key, body))  # nobody here looks at seals
 
-    def serve(self) -> str:
+    def serve(self, cert_file: str = "", key_file: str = "") -> str:
         """Serve the log's interface and return its address."""
         app = FastAPI()
         add_log(app, self.core, self.witness, self.publisher)
-        self.server = ApiServer(app, ApiTable(port=0))
+        self.server = ApiServer(app, ApiTable(port=0, cert_file=cert_file, key_file=key_file))
         self.server.start()
         return self.server.url
 
-    def asks(self, peers: Sequence[tuple[str, str]], outside: Sequence[WitnessTable] = ()) -> None:
+    def asks(
+        self, peers: Sequence[tuple[str, str]], outside: Sequence[WitnessTable] = (), ca_file: str = ""
+    ) -> None:
         """Have this hub ask others, given by name and address, and those outside."""
-        tables = [PeerTable(name, url=url) for name, url in peers]
+        tables = [PeerTable(name, url=url, ca_file=ca_file) for name, url in peers]
         self.publisher = Publisher(self.core, self.witness, asked_by(self.witness, tables, outside), MINUTE)
 
     def head(self, size: int | None = None) -> LogHead:
