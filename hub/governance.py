@@ -31,6 +31,7 @@ from gateway.chain.governance import (
     Member,
     MisbehaviourRecord,
     ProposalBody,
+    Roster,
 )
 from gateway.chain.keys import APPROVAL, MISBEHAVIOUR, NO_HASH, POSSESSION, RESPONSE, SUMMONS, Signed, digest
 from gateway.chain.leaf import MISBEHAVE, NO_GATEWAY, SUSPEND, LogLeaf
@@ -38,7 +39,7 @@ from gateway.chain.ordered import Approve, Breach, Propose, Respond, Summon, Sus
 from gateway.chain.possession import HELD, LACKED, SUMMONS_MS, Possession, ResponseBody, SummonsBody
 from gateway.chain.verify import check_ordered_time
 from gateway.chain.voting import changed_roster, verify_proposal, verify_suspension
-from hub.consensus.base import Misbehaviour
+from hub.consensus.base import Misbehaviour, ValidatorUpdate
 from hub.draft import Draft
 
 SUMMONS_LATE_MS: Final = 60_000
@@ -112,6 +113,14 @@ def misbehave(draft: Draft, caught: Misbehaviour) -> bytes | None:
 def voter_at(members: tuple[Member, ...], voter: bytes) -> Member | None:
     """Return the member whose validator key has this address (20 bytes), None where it is nobody's now."""
     return next((each for each in members if sha256(each.validator).digest()[:20] == voter), None)
+
+
+def changed_voters(before: Roster, after: Roster) -> tuple[ValidatorUpdate, ...]:
+    """Return what the engine is to know of a change of the roster, by rising key; power 0 takes a voter out."""
+    old = {each.key: each.power for each in before.validators}
+    new = {each.key: each.power for each in after.validators}
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    return tuple(ValidatorUpdate(key, new.get(key, 0)) for key in changed)
 
 
 def summon(draft: Draft, transaction: Summon, time: int) -> None:

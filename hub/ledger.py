@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.chain.entries import GOOD, GatewayEntry, gateway_key, roster_key
-from gateway.chain.errors import ChainError
+from gateway.chain.errors import ChainError, HeightSkipped
 from gateway.chain.finality import AppState, Checkpoint, Entry, FinalityProof
 from gateway.chain.genesis import COMETBFT, Genesis
 from gateway.chain.governance import Roster, founding_roster
@@ -31,13 +31,12 @@ from hub.consensus.base import (
     Info,
     Result,
     TxResult,
-    ValidatorUpdate,
     tx_id,
 )
 from hub.draft import Draft, NewLeaf, read_roster
 from hub.errors import ConsensusError
 from hub.facts import Facts
-from hub.governance import misbehave
+from hub.governance import changed_voters, misbehave
 from hub.items import HEADER_LANE, Item, lane
 from hub.packing import Candidate, Packing
 from hub.quota import Quota
@@ -176,11 +175,10 @@ class Ledger:
         except ChainError as error:
             return _refused(error)
         verdict = check(self._draft(at), transaction, at.time)
-        if verdict.code == ACCEPTED and not self._admit(at, tx, items):
-            return TxResult(
-                CROWDED, "Crowded: too much of its sources waits already; offer it again later", 0
-            )
-        return verdict
+        if verdict.code != ACCEPTED:
+            return verdict
+        new = [each for each in items if not any(map(self._in_log, each.leaves))]
+        return self._admit(at, tx_id(tx), new)
 
     def prepare(self, txs: Sequence[bytes], max_bytes: int) -> tuple[bytes, ...]:
         """As the seam says: what brings something new, alarms first, everyone in turn."""
@@ -278,22 +276,27 @@ class Ledger:
                 continue
             yield Candidate(tx, lane(transaction), items)
 
-    def _admit(self, at: Committed, tx: bytes, items: Sequence[Item]) -> bool:
+    def _admit(self, at: Committed, identity: bytes, new: Sequence[Item]) -> TxResult:
+        """Count a transaction that is fit, by its new items, against the shares of their sources."""
+
         def is_next(item: Item) -> bool:
             kind, gateway = item.source
             entry = at.entry(gateway) if kind == HEADER_LANE else None
             return entry is not None and item.height == entry.head.height + 1
 
-        new = [each for each in items if not any(map(self._in_log, each.leaves))]
-        return self._quota.admit(tx_id(tx), new, is_next)
-
-
-def changed_voters(before: Roster, after: Roster) -> tuple[ValidatorUpdate, ...]:
-    """Return what the engine is to know of a change of the roster, by rising key; power 0 takes a voter out."""
-    old = {each.key: each.power for each in before.validators}
-    new = {each.key: each.power for each in after.validators}
-    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    return tuple(ValidatorUpdate(key, new.get(key, 0)) for key in changed)
+        if (
+            all(each.height for each in new)
+            and not any(map(is_next, new))
+            and self._quota.is_overdue(identity)
+        ):
+            return _refused(
+                HeightSkipped("its headers wait for one that does not come; offer it again after that")
+            )
+        if not self._quota.admit(identity, new, is_next):
+            return TxResult(
+                CROWDED, "Crowded: too much of its sources waits already; offer it again later", 0
+            )
+        return TxResult(ACCEPTED, "", 0)
 
 
 def _refused(error: ChainError) -> TxResult:

@@ -4,7 +4,8 @@ Owned: the count of what was found fit since the last final block; an engine jud
 still waits. Not owned: what is fit. Invariants:
 
 - an item that waits already takes nobody's share a second time, whoever repeats it in however many transactions;
-- the block that follows a gateway's head always finds a place, whatever of it waits that cannot follow yet.
+- the block that follows a gateway's head always finds a place, whatever of it waits that cannot follow yet;
+- what cannot follow waits for a few final blocks and no longer, or it would have the engine make empty ones.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ TRANSACTIONS: Final = 64
 ITEMS: Final = 1024
 RESERVE: Final = 8
 REPEATS: Final = 4
+PATIENCE: Final = 4
+"""How many final blocks a header waits for the one before it."""
 
 
 class Quota:
@@ -28,6 +31,7 @@ class Quota:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: set[bytes] = set()
+        self._ages: dict[bytes, int] = {}
         self._transactions: Counter[tuple[int, bytes]] = Counter()
         self._items: Counter[tuple[int, bytes]] = Counter()
         self._repeats: Counter[bytes] = Counter()
@@ -35,8 +39,17 @@ class Quota:
     def clear(self) -> None:
         """Begin anew, with a final block."""
         with self._lock:
+            self._ages = {each: self._ages.get(each, 0) + 1 for each in self._waiting}
             for each in (self._waiting, self._transactions, self._items, self._repeats):
                 each.clear()
+
+    def is_overdue(self, identity: bytes) -> bool:
+        """Tell, once, that a transaction has waited as long as one may that cannot be ordered yet."""
+        with self._lock:
+            if self._ages.get(identity, 0) < PATIENCE:
+                return False
+            del self._ages[identity]
+            return True
 
     def admit(self, identity: bytes, items: Sequence[Item], is_next: Callable[[Item], bool]) -> bool:
         """Take a transaction into the count unless none of its items, which are not final, finds a place.

@@ -16,7 +16,7 @@ from hub.consensus.base import ACCEPTED, ALREADY_FINAL, CROWDED, REFUSED, TxResu
 from hub.items import ALARM_LANE, HEADER_LANE, RECORD_LANE, Item
 from hub.ledger import MAX_BYTES
 from hub.packing import Candidate, Packing, in_turn
-from hub.quota import ITEMS, REPEATS, RESERVE, TRANSACTIONS, Quota
+from hub.quota import ITEMS, PATIENCE, REPEATS, RESERVE, TRANSACTIONS, Quota
 
 ROOM = 1 << 20
 
@@ -102,6 +102,19 @@ def test_blocks_that_cannot_follow_yet_do_not_lock_out_the_one_they_wait_for(
     txs = single(fleet, fleet.gateway("a"), TRANSACTIONS + 2)
     assert codes(hub, *txs[1 : TRANSACTIONS + 1]) == [ACCEPTED] * TRANSACTIONS
     assert codes(hub, txs[-1], txs[0]) == [CROWDED, ACCEPTED]
+
+
+def test_what_cannot_follow_is_let_go_after_some_final_blocks(hub: SealingHub, fleet: Fleet) -> None:
+    a, b = fleet.gateway("a"), fleet.gateway("b")
+    first, second, third = (fleet.order_headers(a.block()) for _ in range(3))
+    for _ in range(PATIENCE):
+        assert codes(hub, third, second) == [ACCEPTED] * 2
+        assert hub.ledger.prepare([third, second], ROOM) == ()
+        hub.decide([fleet.order_headers(b.block())])
+    assert codes(hub, third, second) == [REFUSED] * 2, "or the engine would make empty blocks for their sake"
+    assert codes(hub, third) == [ACCEPTED], "once more, when it is offered again"
+    hub.decide([first])
+    assert codes(hub, second, third) == [ACCEPTED] * 2
 
 
 def test_a_member_that_repeats_others_items_in_new_batches_takes_nobodys_share(
