@@ -101,6 +101,8 @@ from gateway.chain.ordered import (
 from gateway.chain.possession import (
     HELD,
     LACKED,
+    BodyRequest,
+    Challenge,
     Possession,
     ResponseBody,
     SummonsBody,
@@ -122,6 +124,7 @@ NEW_ID = gateway_id(NEWCOMER.public)
 AGENCIES = ("city-fire", "gas-inspection", "housing", "water-works")
 START = T0 + 3_600_000
 LATER = START + 60_000
+NONCE = sha256(b"tocsin example challenge").digest()
 
 
 @cache
@@ -233,6 +236,25 @@ def misbehaviour() -> MisbehaviourRecord:
     return MisbehaviourRecord(sha256(genesis().validators[3].key).digest()[:20], 7, 1)
 
 
+def body_request() -> BodyRequest:
+    """Hub 3 asks hub 1 for the public and internal segments of the block that moved."""
+    made, asker = build(), HUB_KEYS[2].public
+    return BodyRequest(genesis().hash, asker, HUB.public, (made.block.hash,), 0b011, LATER + 500)
+
+
+def challenge() -> Challenge:
+    """Hub 2 asks hub 3 to show that it holds what it promised; the answer is the lack in the breach."""
+    made = build()
+    return Challenge(
+        genesis().hash,
+        HUB_KEYS[1].public,
+        HUB_KEYS[2].public,
+        made.breach.receipt.promise,
+        NONCE,
+        LATER + 1500,
+    )
+
+
 def suspend(signer: SigningKey, name: str) -> Suspend:
     body = SuspensionBody(genesis().hash, signer.public, name, "its machine was found open", LATER)
     return Suspend(signer.signed(SUSPENSION, body.encode()))
@@ -331,8 +353,7 @@ def _call_to_account(doc: Genesis, chain: Chain, block: Block) -> tuple[Receipt,
     answer = ResponseBody(doc.hash, HUB.public, summons.hash, HELD, proof)
     response = Respond(HUB.signed(RESPONSE, answer.encode()))
     broken = issue_receipts(HUB_KEYS[2], doc.hash, [promise], LATER)[0]
-    nonce = sha256(b"tocsin example challenge").digest()
-    lack = Possession(doc.hash, HUB_KEYS[2].public, promise, nonce, LACKED, NO_HASH, LATER + 2000)
+    lack = Possession(doc.hash, HUB_KEYS[2].public, promise, NONCE, LACKED, NO_HASH, LATER + 2000)
     breach = Breach(broken, HUB_KEYS[2].signed(POSSESSION, lack.encode()).encode(), b"", LATER + 3000)
     chain.accept(SUMMON, summons.hash)
     chain.accept(RESPOND, response.hash, gateway=NO_GATEWAY)

@@ -197,6 +197,7 @@ def _federation() -> dict[str, list[Record]]:
         "breach": [
             made.breach, possession.Possession.decode(keys.Signed.decode(made.breach.lack).body),
         ],
+        "challenge": [federation.body_request(), federation.challenge()],
         "compact seal": [replace(sealed, steps=())],
     }  # fmt: skip
 
