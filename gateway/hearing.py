@@ -156,8 +156,11 @@ class Hearing:
         raise AssertionError("read_receipt returns one of three")
 
     def _answer(self, signed: Signed, birth: int) -> Heard:
-        answer = Answer.decode(signed.verify(ANSWER, self._speaker().key))
+        key = self._speaker().key
+        answer = Answer.decode(signed.verify(ANSWER, key))
         self._require(answer.genesis, answer.gateway, "the answer")
+        if answer.hub != key:
+            raise BadRecord(f"hub {self._name} answers in another hub's name")
         if (answer.boot, answer.version) != (self._identity.boot, birth):
             return Heard()
         sealed = self._federation.verify(answer.checkpoint)
