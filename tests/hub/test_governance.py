@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fedkit import POWER, Federation, SealingHub, agreed, tx_hash
-from fleet import DAY_MS, seeded
+from fleet import DAY_MS, flip, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -408,3 +408,39 @@ def test_no_sequence_of_changes_leaves_fewer_than_three_voters(
             assert Roster.decode(hub.roster.encode()) == hub.roster
     finally:
         hub.close()
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SealingHub, list[bytes]]]:
+    """A hub where something is open of every kind, and a record of every kind that could come next."""
+    four = Federation()
+    hub = SealingHub(tmp_path_factory.mktemp("spoken"), four)
+    proposal, receipt = four.admit(0, 4), four.receipt(1)
+    summons = four.summon(0, receipt)
+    hub.order()
+    hub.order(proposal, summons)
+    txs = [
+        *(four.change(0, 1, turn=1), four.remove(0, 1), four.dismiss(0, "agency")),
+        *(four.appoint(0, "fire", SigningKey(seeded("fire"))), four.approve(1, proposal)),
+        *(four.suspend(3), four.summon(2, four.receipt(3, 3)), four.respond(1, summons)),
+        *(four.lack(1, receipt), four.unanswered(receipt, summons, four.fleet.now + SUMMONS_MS)),
+    ]
+    yield hub, txs
+    hub.close()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 9), st.integers(0, 1 << 16), st.integers(0, 1 << 16))
+def test_no_damaged_record_brings_the_ledger_down_or_changes_anything(
+    spoken: tuple[SealingHub, list[bytes]], which: int, bit: int, second: int
+) -> None:
+    hub, txs = spoken
+    tx = flip(flip(txs[which], bit), second)
+    before = hub.ledger.committed
+    hub.ledger.check(tx)
+    result = hub.ledger.finalize(FinalBlock(hub.height + 1, hub.federation.fleet.now, bytes(32), (tx,)))
+    if tx != txs[which] and not result.tx_results[0].accepted:
+        assert result.app == before.app
+        assert result.tx_results[0].error.split(":")[0].isidentifier()
+    elif tx != txs[which]:
+        assert which in (6, 8, 9), "only a transaction's own time and suite are under no signature"
