@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -211,7 +212,11 @@ def test_a_hub_whose_engine_never_comes_up_shows_alarms_all_the_same(tmp_path: P
         alarm = gateway.alarm()
         caller.say("alarm", alarm.encode())
         eventually(lambda: rest.json("/v1/alarms"), "the alarm")
+        caller.say("birth", gateway.birth().encode(), retain=True)
+        eventually(lambda: rest.json("/v1/refusals"), "the refusal of a gateway that is not enrolled")
+        time.sleep(0.5)
         caller.close()
+        assert not caller.heard, "a hub that does not know where the chain stands answers no birth"
         assert rest.json("/v1/alarms")[0]["hash"] == alarm.hash.hex()
         assert rest.status_of("/healthz") == 503
         eventually(
