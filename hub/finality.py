@@ -125,6 +125,10 @@ class Finality:
     def follow(self, event: FinalEvent, committed: Committed, at: int) -> None:
         """Do what follows from a final block, after which `committed` stood, heard of at `at` (Unix ms)."""
         touched: set[bytes] = set()
+        for caught in event.block.misbehaviour:
+            self._core.store.notes.add_finding(
+                at, NO_GATEWAY, *self._teller.of_misbehaviour(caught, committed)
+            )
         for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
             for index, error in result.refused:
                 _log.info("final block %d refuses item %d: %s", event.block.height, index, error)
@@ -138,10 +142,6 @@ class Finality:
                 self._alarms_final(transaction, result, at)
             elif result.accepted:
                 self._record_final(transaction, committed, at)
-        for caught in event.block.misbehaviour:
-            self._core.store.notes.add_finding(
-                at, NO_GATEWAY, *self._teller.of_misbehaviour(caught, committed)
-            )
         for gateway in touched:
             self._advance(gateway, committed.entry(gateway), at)
         if time.monotonic() - self._stated > _STATE_EVERY_SECONDS:

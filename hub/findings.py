@@ -106,16 +106,17 @@ class Teller:
                 proposed = ProposalBody.decode(signed.body)
                 text = f"{self._name(committed, proposed.proposer)} proposes to {describe(proposed)}"
                 text += f" ({short(transaction.hash)}): {proposed.reason}"
-                return self._settled(transaction.hash, committed) or ("proposal", text)
+                return self._settled(transaction.hash, proposed.proposer, committed) or ("proposal", text)
             case Approve(signed):
                 body = ApprovalBody.decode(signed.body)
                 text = f"{self._name(committed, body.hub)} approves proposal {short(body.proposal)}"
-                return self._settled(body.proposal, committed) or ("approval", text)
+                return self._settled(body.proposal, body.hub, committed) or ("approval", text)
 
-    def _settled(self, proposal: bytes, committed: Committed) -> tuple[str, str] | None:
+    def _settled(self, proposal: bytes, hub: bytes, committed: Committed) -> tuple[str, str] | None:
+        """Return what is to be told where this hub's approval was the one that put a proposal in force."""
         value = committed.tree.get(proposal_key(proposal))
         entry = None if value is None else ProposalEntry.decode(value)
-        if entry is None or not entry.done:
+        if entry is None or not entry.done or entry.approvals[-1] != hub:
             return None
         body = ProposalBody.decode(Signed.decode(entry.proposal).body)
         by = ", ".join(self._name(committed, each) for each in entry.approvals)
