@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -35,6 +36,7 @@ from gateway.chain.notes import (
     sign_note,
 )
 from gateway.chain.trees import check_consistency, leaf_hash, root_from_inclusion
+from hub import plainhttp
 from hub.errors import StoreError
 from hub.federation_config import WitnessTable
 from hub.witness import NotYet, Witness
@@ -170,6 +172,30 @@ def test_one_that_is_dead_or_never_answers_holds_up_nobody(make: Make) -> None:
             "the dead one's trouble",
         )
         assert silent.name in hub.publisher.status()["missing"]
+
+
+def test_an_answer_that_drips_or_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plainhttp, "_WHOLE_SECONDS", 0.3)
+
+    def drip(listener: socket.socket, byte: bytes, pause: float) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                connection.sendall(byte)
+                time.sleep(pause)
+
+    for byte, pause in ((b"x", 0.05), (b"x" * 1000, 0)):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=drip, args=(listener, byte, pause))
+            thread.start()
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            if pause:
+                with pytest.raises(plainhttp.Unreached, match="takes too long"):
+                    plainhttp.post(url, b"", 5000)
+            else:
+                assert len(plainhttp.post(url, b"", 5000)[1]) == 5000
+            thread.join()
 
 
 def test_a_witness_that_answers_rubbish_or_with_another_key_is_not_counted(make: Make) -> None:
