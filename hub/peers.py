@@ -24,6 +24,7 @@ from hub.peers_claims import Claims
 from hub.peers_headers import HeaderFollower
 from hub.peers_history import History
 from hub.peers_link import Bucket, PeerLink
+from hub.peers_past import PastAlarms
 from hub.peers_policy import Policy
 from hub.peers_pull import Puller, Shared
 from hub.peers_roots import Roots
@@ -71,6 +72,7 @@ class Peers:
             threading.BoundedSemaphore(policy.pulls),
             self._roots,
             History(core),
+            PastAlarms(core),
             self._is_up,
             self._promised,
             self.watch.suspect,

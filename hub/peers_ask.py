@@ -13,10 +13,13 @@ from hub.core import Core
 from hub.peers_link import Bucket, PeerLink
 from hub.peers_state import PeerState
 from hub.peers_wire import (
+    ALARMS_REQUEST,
     HEADERS_REQUEST,
     LIBRARY_REQUEST,
     MAX_ANSWER,
     PROMISES_REQUEST,
+    AlarmsAnswer,
+    AlarmsRequest,
     BodiesAnswer,
     HeadersAnswer,
     HeadersRequest,
@@ -74,6 +77,12 @@ class Asker:
         core = self._core
         request = HeadersRequest(core.genesis.hash, core.key.public, of.key, tip, self._time())
         return self._ask("headers", HEADERS_REQUEST, request, HeadersAnswer)
+
+    def alarms(self, of: Member, hashes: tuple[bytes, ...]) -> AlarmsAnswer:
+        """Ask for alarms by their transitions' hashes."""
+        core = self._core
+        request = AlarmsRequest(core.genesis.hash, core.key.public, of.key, hashes, self._time())
+        return self._ask("alarms", ALARMS_REQUEST, request, AlarmsAnswer)
 
     def possession(self, of: Member, promise: Promise, nonce: bytes) -> Signed:
         """Ask for a proof that a promise is kept, or a signed word that it is not."""

@@ -25,7 +25,7 @@ from hub.bodies import HEADERS_MARK
 from hub.consensus.base import FinalBlock, FinalEvent
 from hub.core import Core
 from hub.errors import HubError
-from hub.peers_history import GAP
+from hub.peers_history import GAP, PAST_ALARMS
 from hub.store import NewBlock
 from hub.view import View
 from hub.worker import Worker
@@ -97,9 +97,9 @@ class HeaderFollower:
             if block.height > committed:
                 return
             if not is_next and block.height != reached + 1:
-                core.store.bodies.set_mark(
-                    GAP, 1
-                )  # this hub began with a snapshot: what lies below is others' to tell
+                # This hub began with a snapshot: what lies below is others' to tell.
+                for mark in (GAP, PAST_ALARMS):
+                    core.store.bodies.set_mark(mark, 1)
             is_next = True
             self.follow(block)
 

@@ -22,6 +22,7 @@ from hub.core import Core
 from hub.store import NewBlock
 
 GAP: Final = "gap"
+PAST_ALARMS: Final = "past alarms"
 _GATEWAYS: Final = 1
 _NOT_THERE_SECONDS: Final = 600.0
 
@@ -85,15 +86,14 @@ class History:
     def _load(self) -> None:
         """Look once, where there is a gap, how far down each gateway's chain is known."""
         core = self._core
-        if self._loaded or core.ledger.committed.height == 0:
+        if self._loaded or not core.store.bodies.mark(GAP):
             return
         self._loaded = True
-        if core.store.bodies.mark(GAP):
-            for key, value in core.store.chain.entries_of(_GATEWAYS):
-                _, gateway = decode(key)  # type: ignore[misc]
-                self._tips[gateway] = GatewayEntry.decode(value).head.hash
-            for gateway, tip in list(self._tips.items()):
-                self._go_on(gateway, tip)
+        for key, value in core.store.chain.entries_of(_GATEWAYS):
+            _, gateway = decode(key)  # type: ignore[misc]
+            self._tips[gateway] = GatewayEntry.decode(value).head.hash
+        for gateway, tip in list(self._tips.items()):
+            self._go_on(gateway, tip)
 
     def _go_on(self, gateway: bytes, tip: bytes) -> None:
         """Go down from a header, over what is here, to the next one that is not."""

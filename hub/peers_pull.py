@@ -36,6 +36,7 @@ from hub.peers_ask import Asker
 from hub.peers_claims import Claims
 from hub.peers_history import History
 from hub.peers_link import Bucket, PeerRefusal
+from hub.peers_past import PastAlarms
 from hub.peers_policy import Policy
 from hub.peers_roots import Roots
 from hub.peers_state import PeerState
@@ -63,6 +64,7 @@ class Shared:
     slots: threading.Semaphore
     roots: Roots
     history: History
+    past: PastAlarms
     is_up: Callable[[bytes], bool]
     promised: Callable[[int, Sequence[Promise]], None]
     """Is told of promises of other hubs that are new here, and when they were signed (Unix ms)."""
@@ -123,6 +125,7 @@ class Puller:
         more = self._pull_promises(member)
         self._pull_library(member)
         more = self._pull_headers(member) or more
+        more = self._pull_alarms(member) or more
         more = self._pull_bodies(member) or more
         self._state.well()
         return more
@@ -180,7 +183,20 @@ class Puller:
                 core.store.library.add_contracts(found.documents)
                 self._shared.roots.found(root)
 
-    # headers from before this hub's time
+    # what is from before this hub's time
+
+    def _pull_alarms(self, member: Member) -> bool:
+        past = self._shared.past
+        if not (wanted := past.take(member.key)):
+            return False
+        try:
+            alarms = self._asker.alarms(member, tuple(wanted)).alarms
+            past.keep(wanted, alarms)
+            if len(alarms) < len(wanted):
+                past.defer(member.key)
+        finally:
+            past.release()
+        return True
 
     def _pull_headers(self, member: Member) -> bool:
         history = self._shared.history

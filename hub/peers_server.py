@@ -36,6 +36,7 @@ from hub.errors import HubError
 from hub.peers_link import Bucket
 from hub.peers_policy import Policy
 from hub.peers_wire import (
+    ALARMS_REQUEST,
     ENOUGH,
     GIVEN,
     HEADERS_REQUEST,
@@ -46,6 +47,8 @@ from hub.peers_wire import (
     PROMISES_REQUEST,
     SHED,
     WITHHELD,
+    AlarmsAnswer,
+    AlarmsRequest,
     BodiesAnswer,
     Body,
     BodySegment,
@@ -239,6 +242,15 @@ class PeerServer:
                 found.append(signed)
                 tip = Header.decode(signed.body).previous
         answer = HeadersAnswer(tuple(found)).encode()
+        self._door.charge(member, len(answer))
+        return answer
+
+    def alarms(self, payload: bytes) -> bytes:
+        """Answer a signed `AlarmsRequest` with an `AlarmsAnswer`. Raises as `Doorkeeper.admit`."""
+        request, member = self._door.admit(payload, ALARMS_REQUEST, AlarmsRequest)
+        store = self._core.store
+        found = [store.alarms(transition=identity, flaw="", limit=1) for identity in request.wanted]
+        answer = AlarmsAnswer(tuple(stored.alarm for each in found for stored in each)).encode()
         self._door.charge(member, len(answer))
         return answer
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from gateway.chain.alarm import MAX_CONTRACT
+from gateway.chain.alarm import MAX_CONTRACT, Alarm
 from gateway.chain.custody import Promise
 from gateway.chain.keys import Signed
 from gateway.chain.reading import MAX_SEGMENT, Class
@@ -18,6 +18,7 @@ from gateway.chain.record import Hash, Many, Millis, Octets, PublicKey, Range, R
 PROMISES_REQUEST: Final = "tocsin/promises-request/v1"
 LIBRARY_REQUEST: Final = "tocsin/library-request/v1"
 HEADERS_REQUEST: Final = "tocsin/headers-request/v1"
+ALARMS_REQUEST: Final = "tocsin/alarms-request/v1"
 
 MAX_REQUEST: Final = 16 * 1024
 MAX_ANSWER: Final = 4 << 20
@@ -31,6 +32,7 @@ WITHHELD: Final = 3
 
 MAX_ROOTS: Final = 16
 MAX_HEADERS: Final = 128
+MAX_ALARMS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +132,21 @@ class HeadersAnswer(Record):
     """Signed headers, each the predecessor of the one before it."""
 
     headers: Annotated[tuple[Signed, ...], Many(0, MAX_HEADERS)]
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmsRequest(Record):
+    """Alarms by their transitions' hashes."""
+
+    genesis: Hash
+    hub: PublicKey
+    of: PublicKey
+    wanted: Annotated[tuple[Hash, ...], Many(1, MAX_ALARMS)]
+    time: Millis
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmsAnswer(Record):
+    """Those that are known."""
+
+    alarms: Annotated[tuple[Alarm, ...], Many(0, MAX_ALARMS)]

@@ -1,4 +1,4 @@
-"""The part of the REST interface that other hubs of the federation use: five questions, each signed by its asker.
+"""The part of the REST interface that other hubs of the federation use: six questions, each signed by its asker.
 
 Bodies are the format's bytes both ways. Nobody is known here by address or certificate: the signature inside is all.
 """
@@ -49,6 +49,11 @@ def add_peers(app: FastAPI, server: PeerServer) -> None:
     async def headers(request: Request) -> Response:
         """Give a gateway's headers from one downwards: a Signed HeadersRequest in, a HeadersAnswer out."""
         return await _answer(request, server.headers)
+
+    @app.post(f"{PREFIX}/alarms", openapi_extra=takes)
+    async def alarms(request: Request) -> Response:
+        """Give final alarms: a Signed AlarmsRequest in, an AlarmsAnswer out."""
+        return await _answer(request, server.alarms)
 
     @app.post(f"{PREFIX}/possession", openapi_extra=takes)
     async def possession(request: Request) -> Response:

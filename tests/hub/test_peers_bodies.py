@@ -15,7 +15,7 @@ from peerkit import Order
 from gateway.chain.custody import CustodyBatch
 from gateway.chain.ordered import Headers, encode_transaction
 from hub.peers_server import PeerServer
-from hub.peers_wire import GIVEN, LACKING, BodiesAnswer, BodySegment, HeadersAnswer
+from hub.peers_wire import GIVEN, LACKING, AlarmsAnswer, BodiesAnswer, BodySegment, HeadersAnswer
 
 
 @pytest.fixture
@@ -274,6 +274,7 @@ def forget_headers(order: Order, index: int) -> None:
         db.execute(f"DROP TRIGGER {name}")
     db.execute("DELETE FROM blocks")
     db.execute("DELETE FROM missing")
+    db.execute("DELETE FROM alarms")
     db.execute("DELETE FROM marks")
     db.execute("DELETE FROM final_blocks WHERE height < (SELECT max(height) FROM final_blocks)")
     for _, sql in triggers:
@@ -353,3 +354,44 @@ def test_what_nobody_has_holds_up_nothing(two: Order) -> None:
         other.puller("hub-1").round()
     assert other.holds(block)
     assert other.peers.missing() == 300
+
+
+def test_alarms_from_before_a_snapshot_are_had_from_others(two: Order) -> None:
+    (a,) = two.enrol("a")
+    one, other = two.nodes
+    alarms = [a.alarm() for _ in range(70)]
+    one.store.add_alarms([(a.id, each, "") for each in alarms], two.fleet.now)
+    for at in range(0, 70, 10):
+        two.make(two.fleet.order_alarms(*alarms[at : at + 10]))
+    two.make()
+    forget_headers(two, 1)
+    other.pull()
+    assert [each.alarm for each in other.store.alarms(gateway=a.id)] == alarms
+    before = other.peers.views()[0].bytes
+    other.pull()
+    assert other.peers.views()[0].bytes - before < 200, "there is nothing left to ask for"
+
+
+def test_an_alarm_that_its_gateway_did_not_sign_is_not_taken_from_another_hub(tmp_path: Path) -> None:
+    order = Order(tmp_path)
+    order.liars[0] = Forging
+    with order:
+        (a,) = order.enrol("a")
+        one, other = order.nodes
+        alarm = a.alarm()
+        one.store.add_alarms([(a.id, alarm, "")], order.fleet.now)
+        order.make(order.fleet.order_alarms(alarm))
+        order.make()
+        forget_headers(order, 1)
+        other.peers.headers.catch_up()
+        assert other.puller("hub-1")._try() > 0
+        assert "alarm is not of gateway" in other.peers.views()[0].trouble
+        assert other.store.alarms() == []
+
+
+class Forging(PeerServer):
+    """Gives alarms under a signature of its own making."""
+
+    def alarms(self, payload: bytes) -> bytes:
+        answer = AlarmsAnswer.decode(super().alarms(payload))
+        return AlarmsAnswer(tuple(replace(each, signature=bytes(64)) for each in answer.alarms)).encode()
