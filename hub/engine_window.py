@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hub.consensus.comet_rpc import RpcClient
-from hub.errors import ConsensusError, EngineRefusal
+from hub.errors import ConsensusError, EngineRefusal, HubError
 from hub.peers_link import Bucket
 from hub.snapshots import Snapshots
 
@@ -23,6 +23,10 @@ METHODS: Final = frozenset({"commit", "validators", "consensus_params"})
 _PARAMETERS: Final = frozenset({"height", "page", "per_page"})
 _SECONDS: Final = 5.0
 _BYTES_PER_SECOND: Final = 1 << 20
+
+
+class BadQuestion(HubError):
+    """What is asked is no question of a light client."""
 
 
 class EngineWindow:
@@ -42,15 +46,8 @@ class EngineWindow:
         return [{"height": each.height, "chunks": each.chunks, "hash": each.hash.hex()} for each in found]
 
     def answer(self, question: bytes) -> dict[str, Any]:
-        """Return the answer to a JSON-RPC question, an error among them. Raises ConsensusError."""
-        try:
-            asked = json.loads(question)
-            identity, method = asked["id"], asked["method"]
-            params = {name: value for name, value in asked["params"].items() if name in _PARAMETERS}
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise EngineRefusal(f"no question of a light client: {error!r}") from error
-        if method not in METHODS or not all(isinstance(each, str | int) for each in params.values()):
-            raise EngineRefusal(f"{method!r:.40} is not answered here: {', '.join(sorted(METHODS))} are")
+        """Return the answer to a JSON-RPC question, an error among them. Raises BadQuestion, ConsensusError."""
+        identity, method, params = _read(question)
         if self._bucket.wait():
             raise ConsensusError("too much is asked just now; ask again")
         answer = {"jsonrpc": "2.0", "id": identity}
@@ -60,3 +57,16 @@ class EngineWindow:
             return answer | {"error": {"code": -32603, "message": str(error)}}
         self._bucket.spend(len(json.dumps(result)))
         return answer | {"result": result}
+
+
+def _read(question: bytes) -> tuple[Any, str, dict[str, Any]]:
+    """Return a question's id, method and parameters. Raises BadQuestion."""
+    try:
+        asked = json.loads(question)
+        identity, method = asked["id"], str(asked["method"])
+        params = {name: value for name, value in asked["params"].items() if name in _PARAMETERS}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise BadQuestion(f"no question of a light client: {error!r}") from error
+    if method not in METHODS or not all(isinstance(each, str | int) for each in (identity, *params.values())):
+        raise BadQuestion(f"{method!r:.40} is not answered here: {', '.join(sorted(METHODS))} are")
+    return identity, method, params

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from gateway.chain.errors import TooLarge
-from hub.engine_window import MAX_QUESTION, EngineWindow
+from hub.engine_window import MAX_QUESTION, BadQuestion, EngineWindow
 
 
 def add_engine(app: FastAPI, window: EngineWindow) -> None:
@@ -19,12 +20,15 @@ def add_engine(app: FastAPI, window: EngineWindow) -> None:
         """Return the snapshots that may be had here: height, chunks and hash."""
         return window.snapshots()
 
-    @app.post("/v1/engine")
-    async def engine(request: Request) -> dict[str, Any]:
+    @app.post("/v1/engine", response_model=None)
+    async def engine(request: Request) -> dict[str, Any] | JSONResponse:
         """Answer a light client's JSON-RPC: commit, validators, consensus_params."""
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > MAX_QUESTION:
                 raise TooLarge(f"a question has at most {MAX_QUESTION} bytes")
-        return await run_in_threadpool(window.answer, bytes(body))
+        try:
+            return await run_in_threadpool(window.answer, bytes(body))
+        except BadQuestion as error:
+            return JSONResponse({"error": type(error).__name__, "detail": str(error)}, 400)

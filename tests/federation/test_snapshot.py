@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from agencies import Agency, Federation, wait_for
-from test_four_hubs import Line
+from test_four_hubs import Line, check_all, final_height
 from test_membership import carry, members
 
-EVERY = 8
+EVERY = 4
 
 
-def with_snapshots(federation: Federation, hubs: list[Agency], *lines: str) -> None:
+def with_snapshots(hubs: list[Agency], *lines: str) -> None:
     """Have hubs make snapshots often, and whatever else `lines` says."""
     for hub in hubs:
-        add(hub, f"snapshot_every = {EVERY}", "idle_seconds = 2", *lines)
+        change(hub, "[federation]\n", f"snapshot_every = {EVERY}", "idle_seconds = 2", *lines)
 
 
-def add(hub: Agency, *lines: str) -> None:
-    """Add lines to the table of the federation in a hub's configuration."""
+def change(hub: Agency, after: str, *lines: str) -> None:
+    """Add lines to a hub's configuration, below another one."""
     path = hub.directory / "hub.toml"
     text = path.read_text()
-    path.write_text(text.replace("[federation]\n", "\n".join(("[federation]", *lines, ""))))
+    assert after in text
+    path.write_text(text.replace(after, after + "".join(f"{line}\n" for line in lines)))
 
 
 def shown(hub: Agency) -> set[tuple[int, str]]:
@@ -63,12 +65,12 @@ def await_begun(hub: Agency) -> None:
 
 
 def test_a_fifth_hub_begins_by_a_snapshot_and_votes(founding: Federation) -> None:
-    with_snapshots(founding, founding.hubs)
+    with_snapshots(founding.hubs)
     with founding as federation:
         line = Line(federation, "flat", federation.hubs[0])
         line.await_final(line.send(3))
         fifth = newcomer(federation)
-        with_snapshots(federation, [fifth])
+        with_snapshots([fifth])
         height = alike(federation.hubs[:4])
         federation.start([fifth])
         await_begun(fifth)
@@ -83,4 +85,71 @@ def test_a_fifth_hub_begins_by_a_snapshot_and_votes(founding: Federation) -> Non
             assert json.dumps(hub.ask(f"/v1/checkpoint?height={after}"))
         found = federation.audit(fifth)
         assert found["verdict"] == "ok"
-        assert found["begins"] > EVERY // 2
+        assert found["begins"] >= height
+
+
+def engine(hub: Agency, method: object, **params: object) -> dict[str, Any]:
+    """What a hub's engine answers to a light client."""
+    question = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+    _, answer = hub.rest.post("/v1/engine", json.dumps(question).encode())
+    return dict(answer)
+
+
+def lowest(hub: Agency) -> int:
+    """The first block that a hub's engine still has."""
+    found = engine(hub, "commit", height="1")
+    if "result" in found:
+        return 1
+    return int(found["error"]["message"].rpartition("lowest height is ")[2])
+
+
+def test_a_hub_away_for_longer_than_blocks_are_kept_comes_back_by_a_snapshot(founding: Federation) -> None:
+    *others, away = founding.hubs
+    with_snapshots(founding.hubs)
+    for hub in others:
+        change(hub, "[federation]\n", "archive = false", "prune_after = 4")
+        change(hub, f'name = "{away.name}"\n', "archive = true")
+    with founding as federation:
+        line = Line(federation, "flat", others[0])
+        line.await_final(line.send())
+        evidence = final_height(away)
+        away.stop()
+        stood = final_height(others[0])
+        while any(lowest(hub) <= stood + 1 for hub in others):
+            line.await_final(line.send(1), *others)
+        assert all(hub.ask(f"/v1/checkpoint?height={evidence}") for hub in others), "what it proves is kept"
+
+        federation.start([away])
+        wait_for(lambda: away.status.get("final_height"), "its height")
+        assert away.height <= stood + 1, "what it misses nobody has any more"
+        away.stop()
+        done = away.command("federation", "resync", away.directory)
+        assert done.returncode == 0, done.stderr
+        change(away, "[federation]\n", f"snapshot_from = {json.dumps([hub.name for hub in others])}")
+        federation.start([away])
+        await_begun(away)
+        line.await_final(line.send())
+        others[0].kill()  # its vote is needed now
+        line = Line(federation, "cellar", away)
+        line.await_final(line.send(), away, *others[1:])
+        federation.start([others[0]])
+        check_all(federation)
+
+
+def test_a_light_client_is_answered_and_nobody_else(federation: Federation) -> None:
+    hub = federation.hubs[0]
+    assert engine(hub, "commit", height="1")["result"]["signed_header"]["header"]["height"] == "1"
+    assert len(engine(hub, "validators", height="1", page="1", per_page="100")["result"]["validators"]) == 4
+    assert "error" in engine(hub, "commit", height="-1")
+    for method in (
+        "status",
+        "net_info",
+        "dial_peers",
+        "unsafe_flush_mempool",
+        "broadcast_tx_sync",
+        ["commit"],
+    ):
+        assert engine(hub, method)["error"] == "BadQuestion"
+    for body in (b"", b"[]", b"{}", b'{"id": 1, "method": "commit", "params": []}', b"\xff", b"[" * 4000):
+        assert hub.rest.post("/v1/engine", body)[0] == 400
+    assert hub.rest.post("/v1/engine", b" " * 5000)[0] == 413
