@@ -133,11 +133,11 @@ class Finality:
             for index, error in result.refused:
                 _log.info("final block %d refuses item %d: %s", event.block.height, index, error)
             try:
-                transaction, _ = self._core.ledger.facts.read(tx)
+                transaction, items = self._core.ledger.facts.read(tx)
             except ChainError:
                 continue  # a proposer's junk, refused above
             if isinstance(transaction, Headers):
-                touched |= {self._core.ledger.headers.read(each)[0].gateway for each in transaction.headers}
+                touched |= {gateway for _, gateway in (item.source for item in items)}
             elif isinstance(transaction, Alarms):
                 self._alarms_final(transaction, result, at)
             elif result.accepted:
