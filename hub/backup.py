@@ -13,15 +13,12 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import shutil
-import sqlite3
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,7 +28,8 @@ from gateway.chain.keys import SigningKey
 from hub import quarantine
 from hub.config import load_config, load_genesis, read_key
 from hub.consensus.comet_home import read_validator_key
-from hub.errors import ConfigError, StoreError
+from hub.database import copy_database, empty_tables
+from hub.errors import ConfigError
 from hub.federation_keys import HUB_KEY, key_file, write_secret
 
 CONFIG: Final = "hub.toml"
@@ -69,7 +67,7 @@ def backup(directory: Path, output: Path, *, with_keys: bool) -> int:
             tempfile.TemporaryDirectory(dir=output.parent) as place,
         ):
             copy = Path(place) / LEDGER
-            _copy_ledger(config.ledger, copy)
+            copy_database(config.ledger, copy)
             _add(tar, CONFIG, (directory / CONFIG).read_bytes())
             _add(tar, GENESIS, (config.directory / config.hub.genesis).read_bytes())
             if with_keys:
@@ -122,41 +120,9 @@ def _unpack(file: Path, directory: Path, now_ms: int) -> Restored:
     return Restored(bool(key), follows and bool(validator), follows)
 
 
-def _copy_ledger(source: Path, target: Path) -> None:
-    with _sqlite(source) as connection, _sqlite(target, "rwc") as copy:
-        connection.backup(copy)  # at one go: in pieces it would begin again at each write of the running hub
-        # The copy is one file, whole without a log beside it.
-        copy.execute("PRAGMA journal_mode = DELETE")
-
-
 def forget_chain(ledger: Path) -> None:
-    """Empty the tables that the others' engines fill again, and nothing else."""
-    marks = ", ".join("?" * len(CHAIN))
-    with _sqlite(ledger, "rw") as connection:
-        connection.isolation_level = None
-        connection.execute("BEGIN")
-        triggers = connection.execute(
-            f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ({marks})", CHAIN
-        ).fetchall()
-        for name, _ in triggers:
-            connection.execute(f"DROP TRIGGER {name}")
-        for table in CHAIN:
-            connection.execute(f"DELETE FROM {table}")
-        for _, sql in triggers:
-            connection.execute(sql)
-        connection.execute("COMMIT")
-
-
-@contextlib.contextmanager
-def _sqlite(path: Path, mode: str = "ro") -> Iterator[sqlite3.Connection]:
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)
-        try:
-            yield connection
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}; is this a hub's ledger?") from error
+    """Empty the tables that the others' engines fill again, and nothing else. Raises StoreError."""
+    empty_tables(ledger, CHAIN)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -139,6 +139,45 @@ class Database:
             ) from error
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database as it stands at one moment, also while it is written to, into one file. Raises StoreError."""
+    with _opened(source, "ro") as connection, _opened(target, "rwc") as copy:
+        connection.backup(copy)  # at one go: in pieces it would begin again at each write of the running hub
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+
+
+def empty_tables(path: Path, tables: Sequence[str]) -> None:
+    """Empty such of these tables as are there, in spite of triggers that forbid it, all or none. Raises StoreError."""
+    marks = ", ".join("?" * len(tables))
+    with _opened(path, "rw") as connection:
+        connection.execute("BEGIN")
+        there = connection.execute(
+            f"SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ({marks})", tables
+        ).fetchall()
+        triggers = connection.execute(
+            f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ({marks})", tables
+        ).fetchall()
+        for name, _ in triggers:
+            connection.execute(f"DROP TRIGGER {name}")
+        for (table,) in there:
+            connection.execute(f"DELETE FROM {table}")
+        for _, sql in triggers:
+            connection.execute(sql)
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def _opened(path: Path, mode: str) -> Iterator[Connection]:
+    try:
+        connection = sqlite3.connect(f"file:{_quoted(path)}?mode={mode}", uri=True, isolation_level=None)
+        try:
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}; is this a hub's ledger?") from error
+
+
 @contextmanager
 def _closed_on_failure(connection: Connection) -> Iterator[Connection]:
     try:
