@@ -146,13 +146,14 @@ class Embedded:
             if not self._running:
                 return None
             waiting = tuple(self._waiting.values())
-            txs = self._machine.prepare(waiting, MAX_BYTES)
-            taken = set(txs)
-            has_room = sum(map(len, waiting)) <= MAX_BYTES
-            left = tuple(tx for tx in waiting if has_room and tx not in taken)
+        txs = self._machine.prepare(waiting, MAX_BYTES)  # unlocked: whoever submits must not wait for it
+        taken = set(txs)
+        has_room = sum(map(len, waiting)) <= MAX_BYTES
+        left = tuple(tx for tx in waiting if has_room and tx not in taken)
+        with self._changed:
             for tx in (*txs, *left):
                 del self._waiting[tx_id(tx)]
-            return txs, left
+        return txs, left
 
     def _judge(self, left: tuple[bytes, ...]) -> None:
         """Tell why transactions were left out; those that only came too early are dropped, to be offered again."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fedkit import Federation, SealingHub
 from fleet import CONTRACT_DOCUMENT, Fleet, seeded
 from hubkit import Hub, lived
 from hypothesis import given
@@ -21,6 +22,7 @@ from gateway.chain.leaf import CHANGE_EPOCH, ENROL, GRANT_CONTRACTS, HEADERS, Lo
 from gateway.chain.ordered import NOWHERE, Enrol, Position, decode_transaction
 from gateway.chain.reading import Segment
 from gateway.chain.trees import leaf_hash
+from hub.consensus.base import DUPLICATE_VOTE, FinalBlock, Misbehaviour
 from hub.errors import ConsensusError, StoreError
 from hub.ledger import Ledger
 from hub.schema import expected_objects
@@ -359,3 +361,19 @@ def test_a_whole_block_of_the_largest_size_fits(hub: Hub) -> None:
     block = gateway.block(4096)
     assert hub.keep(block) == [True]
     assert isinstance(hub.store.block(gateway.id, gateway.head), Block)
+
+
+def test_a_final_blocks_row_comes_with_its_effects_unless_it_was_there_before(tmp_path: Path) -> None:
+    hub = SealingHub(tmp_path / "hub", Federation())
+    caught = (Misbehaviour(hub.federation.address(2), 1, DUPLICATE_VOTE),)
+    block = FinalBlock(1, hub.federation.fleet.now, seeded("hash"), (), caught)
+    hub.ledger.finalize(block)
+    assert hub.store.chain.last_final() is None
+    hub.ledger.commit()
+    assert list(hub.store.chain.final_blocks()) == [block]
+    early = FinalBlock(2, block.time + 1, seeded("next"), ())
+    hub.store.chain.append_final(early)
+    hub.ledger.finalize(early)
+    hub.ledger.commit()
+    assert hub.store.chain.last_final() == early
+    hub.close()
