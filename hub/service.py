@@ -16,12 +16,10 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.chain.genesis import EMBEDDED, Genesis
-from gateway.chain.governance import Roster
+from gateway.chain.genesis import EMBEDDED
 from gateway.chain.verify import CLOCK_TOLERANCE
 from hub.alarms import AlarmLane
 from hub.api.app import create_app
@@ -31,35 +29,23 @@ from hub.blocks import BlockLane
 from hub.broker import EmbeddedBroker
 from hub.clock import HeldClock, wall_ms
 from hub.commands import Commands
-from hub.config import Config, Identity, load_genesis, load_identity
+from hub.config import Config, load_genesis, load_identity
 from hub.consensus.base import Consensus
-from hub.consensus.comet import Comet
 from hub.consensus.embedded import Embedded
 from hub.core import Core, Refusals
 from hub.endpoints import announced
-from hub.engine_window import EngineWindow
 from hub.enrolment import Registry
 from hub.evidence import Archive
-from hub.federation_desk import FederationDesk
-from hub.federation_engine import comet_settings, make_comet, make_snapshots
-from hub.federation_keys import adopt_keys
 from hub.finality import Finality
 from hub.hails import HailLane
 from hub.intake import Intake
-from hub.joining import begin as begin_by_snapshot
 from hub.ledger import Ledger
 from hub.loading import load_view
 from hub.lock import only_one
-from hub.mover import Mover
+from hub.membership import Membership
 from hub.outbox import Outbox
-from hub.peers import Peers
-from hub.peers_policy import Policy
 from hub.publisher import Publisher, asked_by
-from hub.quarantine import end as end_quarantine
 from hub.reached import Reached
-from hub.snapshot_taking import Beginning
-from hub.snapshots import Snapshots
-from hub.steward import Steward
 from hub.store import Store, ease_collector
 from hub.takeover import check_open
 from hub.view import View
@@ -76,7 +62,8 @@ class Service:
         self._config, self._now_ms = config, HeldClock(now_ms)
         self._stack = contextlib.ExitStack()
         self._started_ms = self._now_ms()
-        self._snapshots: Snapshots | None = None
+        self._engine: Consensus
+        self._member: Membership | None = None
         self._over = threading.Event()
         self.again = ""
         """Why it has to be started anew, once it was stopped; empty where it need not be."""
@@ -122,13 +109,11 @@ class Service:
         check_open(config.directory)
         self._core = self._open_core(stack)
         view, outbox, refusals = View(), Outbox(self._core), Refusals(self._core)
-        self._steward = self._make_steward()
-        parts = (self._core, outbox, refusals, view)
-        policy = self._policy()
+        parts, member = (self._core, outbox, refusals, view), self._member
         alarms, hails = AlarmLane(*parts), HailLane(*parts)
-        blocks = BlockLane(*parts, policy.keep_ms if policy else ())
-        shown, tables = (self._core, outbox, view), config.federation.peers
-        self._peers = Peers(*shown, policy, tables, alarms.keep) if policy else None
+        blocks = BlockLane(*parts, member.policy.keep_ms if member else ())
+        if member is not None:
+            member.attach(self._core, outbox, view, alarms)
         finality = Finality(self._core, outbox, alarms, hails, view)
         self._start_engine(stack)
         load_view(self._core, view)
@@ -138,20 +123,13 @@ class Service:
             lane.start()
             stack.callback(lane.worker.stop)
         self._workers = [lane.worker for lane in (finality, alarms, hails, blocks, outbox)]
-        if self._steward is not None:
-            self._steward.start()
-            stack.callback(self._steward.worker.stop)
-            self._workers.append(self._steward.worker)
         self._start_links(stack, outbox)
-        self._start_mover(stack, outbox)
         self._view, self._refusals, self._outbox = view, refusals, outbox
         registry = Registry(self._core, finality, refusals, self._advertised)
         commands = Commands(self._core, outbox, refusals, lambda: self._intake.connected)
         self._start_api(stack, registry, commands)
-        if self._peers is not None:
-            stack.callback(self._peers.stop)
-            self._peers.start()
-            self._workers += self._peers.workers
+        if member is not None:
+            self._workers += member.start(stack)
 
     def _open_core(self, stack: contextlib.ExitStack) -> Core:
         config = self._config
@@ -160,66 +138,13 @@ class Service:
         identity = load_identity(config) if alone else None  # before anything is written
         store = Store(config.ledger)
         stack.callback(store.close)
-        begin = begin_by_snapshot(config, genesis, store, stack)
-        ledger = Ledger(genesis, store.chain)
         if identity is None:
-            identity = self._identity(genesis, ledger)
-        self._engine = self._make_engine(identity, ledger, store, begin)
+            self._member = member = Membership(config, genesis, store, self._restart, stack)
+            identity, ledger, self._engine = member.identity, member.ledger, member.engine
+        else:
+            ledger = Ledger(genesis, store.chain)
+            self._engine = Embedded(ledger, store.chain, genesis, identity.key, wall_ms=self._now_ms)
         return Core(identity, config.hub.region, store, ledger, self._engine, config.keep_ms, self._now_ms)
-
-    def _identity(self, genesis: Genesis, ledger: Ledger) -> Identity:
-        """Return who this member is, after taking up such keys as are in force by now."""
-        adopt_keys(self._config, ledger.committed.roster(genesis))
-        end_quarantine(self._config)
-        return load_identity(self._config)
-
-    def _make_engine(
-        self, identity: Identity, ledger: Ledger, store: Store, begin: Beginning | None
-    ) -> Consensus:
-        genesis, config = identity.genesis, self._config
-        if genesis.engine == EMBEDDED:
-            return Embedded(ledger, store.chain, genesis, identity.key, wall_ms=self._now_ms)
-
-        def followed() -> None:
-            self._restart("the chain goes on here from a snapshot")
-
-        self._snapshots = make_snapshots(config, ledger, store, begin, followed)
-        return make_comet(config, identity, ledger, store, self._snapshots, begin)
-
-    def _make_steward(self) -> Steward | None:
-        engine, config = self._engine, self._config
-        if not isinstance(engine, Comet):
-            return None
-
-        def meet(roster: Roster) -> None:
-            engine.meet(comet_settings(config, roster).peers)
-
-        return Steward(self._core, config, self._restart, meet)
-
-    def _start_mover(self, stack: contextlib.ExitStack, outbox: Outbox) -> None:
-        if not self._config.federation.predecessor or not isinstance(self._engine, Comet):
-            return
-        mover = Mover(self._core, self._config, outbox)
-        mover.start()
-        stack.callback(mover.worker.stop)
-        self._workers.append(mover.worker)
-
-    def _make_desk(self) -> FederationDesk | None:
-        if not isinstance(self._engine, Comet) or self._steward is None:
-            return None
-        return FederationDesk(self._core, self._config, self._engine, self._steward, self._peers)
-
-    def _make_window(self, stack: contextlib.ExitStack) -> EngineWindow | None:
-        if self._snapshots is None:
-            return None
-        window = EngineWindow(Path(self._config.federation.engine_home), self._snapshots)
-        stack.callback(window.close)
-        return window
-
-    def _policy(self) -> Policy | None:
-        """Return what bodies are shared with other hubs, None where there are none."""
-        alone = self._core.genesis.engine == EMBEDDED
-        return None if alone else Policy.of(self._config.hub.region, self._config.bodies)
 
     def _start_engine(self, stack: contextlib.ExitStack) -> None:
         """Start the engine, unless it would seal anew what it has sealed before.
@@ -233,9 +158,8 @@ class Service:
             reached.check(core.ledger.committed.height)
             self._engine.subscribe(lambda event: reached.note(event.block.height))
             stack.callback(lambda: reached.note(core.ledger.committed.height, at_once=True))
-        if self._snapshots is not None:
-            stack.callback(self._snapshots.worker.stop)
-            self._snapshots.start()
+        if self._member is not None:
+            self._member.start_snapshots(stack)
         self._engine.start()
         stack.callback(self._engine.stop)
 
@@ -256,20 +180,10 @@ class Service:
         core, version = self._core, importlib.metadata.version("tocsin")
         archive = Archive(core.genesis, core.store, core.ledger)
         said = self.health, self.status
-        log = self._start_publisher(stack)
+        log, member = self._start_publisher(stack), self._member
         shown = self._view, self._refusals
-        backend = Backend(
-            core,
-            archive,
-            registry,
-            commands,
-            *shown,
-            *log,
-            *said,
-            self._make_desk(),
-            self._peers,
-            self._make_window(stack),
-        )
+        federal = (member.desk(), member.peers, member.window(stack)) if member else ()
+        backend = Backend(core, archive, registry, commands, *shown, *log, *said, *federal)
         self._api = ApiServer(create_app(backend, version), self._config.api)
         stack.callback(self._api.stop)
         self._api.start()
