@@ -11,7 +11,7 @@ from fedkit import Federation, SealingHub
 from fleet import DAY_MS, Fleet, FleetGateway, flip, seeded
 from hubkit import Hub, lived
 
-from gateway.chain.block import NOTHING_SEEN
+from gateway.chain.block import NOTHING_SEEN, Header
 from gateway.chain.entries import (
     GOOD,
     ContractsEntry,
@@ -28,11 +28,13 @@ from gateway.chain.genesis import Genesis, Takeover
 from gateway.chain.leaf import EQUIVOCATE, IMPORT, REVOKE, ROTATE, LogLeaf
 from gateway.chain.ordered import NOWHERE, Import, decode_transaction, encode_transaction
 from gateway.chain.takeover import verify_takeover
+from gateway.chain.verify import open_block
 from hub.audit import audit
 from hub.consensus.base import FinalBlock, TxResult
 from hub.errors import ConfigError, TakeoverError
 from hub.evidence import Archive, alarm_evidence
 from hub.lock import only_one
+from hub.store import NewBlock
 from hub.takeover import FILE, check_open, close, imports
 
 
@@ -232,6 +234,27 @@ def test_heights_and_epochs_go_on_after_the_move_and_not_before(old: Hub, new: S
     assert new.order(federation.fleet.order_headers(block)).tx_results == (TxResult(0, "", 1),)
     assert a.position(block) == new.ledger.committed.entry(a.id).head  # type: ignore[union-attr]
     assert (a.head.epoch, a.head.height) == (epoch + 1, height + 1)
+
+
+def test_the_new_chain_audits_as_ok_with_blocks_of_gateways_that_moved(old: Hub, new: SealingHub) -> None:
+    federation, d = new.federation, old.fleet.gateway("d")
+    new.order(*brought(old, new).values())
+    d.alarm()  # under the old chain, to be published in a block of the new one
+    new.order(move(d, federation))
+    d.see(new.checkpoint)
+    block = d.block()
+    header = Header.decode(block.header)
+    new.store.library.add_catalogue(d.catalogue)
+    new.store.library.add_contracts(d.documents)
+    opened = open_block(block, header, d.classes, new.genesis)
+    new.store.add_blocks([NewBlock(block, header, opened, federation.fleet.now)])
+    result = new.order(federation.fleet.order_alarms(d.alarms[-1]), federation.fleet.order_headers(block))
+    assert all(each == TxResult(0, "", 1) for each in result.tx_results)
+    new.store.add_alarms([(d.id, d.alarms[-1], "")], federation.fleet.now)
+    new.close()
+    report = audit(new.directory)
+    assert report.faults == []
+    assert (report.blocks, report.alarms, report.records) == (1, 1, 5)
 
 
 def test_a_gateway_alarms_before_it_has_moved(old: Hub, new: SealingHub) -> None:
