@@ -101,11 +101,6 @@ class Hearing:
         self._trouble = ""
 
     @property
-    def is_member(self) -> bool:
-        """Whether the roster names the hub, so that its word can be told from others'."""
-        return self._federation.member(self._name) is not None
-
-    @property
     def is_trusted(self) -> bool:
         """Whether the hub is a member in good standing."""
         member = self._federation.member(self._name)
@@ -216,7 +211,7 @@ class Hearing:
         return stored.number if stored and stored.position == at else None
 
     def _alarm_receipt(self, signed: Signed) -> Heard:
-        receipt = AlarmReceipt.decode(signed.verify(ALARM_RECEIPT, self._member().key))
+        receipt = AlarmReceipt.decode(signed.verify(ALARM_RECEIPT, self._speaker().key))
         self._require(receipt.genesis, receipt.gateway, "the alarm receipt")
         try:
             self._store.acknowledge(self._name, receipt.alarms)
@@ -233,7 +228,7 @@ class Hearing:
             self._keeper.see(state.checkpoint, self._federation.learn(state.checkpoint, state.roster))
         except ChainError as error:
             _log.warning("checkpoint in the state of hub %s is refused: %s", self._name, error)
-        key = self._member().key
+        key = self._speaker().key
         signed.verify(HUB_STATE, key)
         if self._state_version > (key, state.version) and self._state_version[0] == key:
             return Heard()
@@ -270,14 +265,12 @@ class Hearing:
             _log.error("%s", trouble)
         self._trouble = trouble
 
-    def _member(self) -> Member:
+    def _speaker(self) -> Member:
+        """Return the hub as the roster has it, once its word counts. Raises UnknownSigner, RevokedKey."""
         member = self._federation.member(self._name)
         if member is None:
             raise UnknownSigner(f"hub {self._name} is in no roster that this gateway has verified")
-        return member
-
-    def _speaker(self) -> Member:
-        return self._federation.speaker(self._member().key)
+        return self._federation.speaker(member.key)
 
     def _require(self, genesis: bytes, gateway: bytes, what: str) -> None:
         self._genesis.require(genesis, what)

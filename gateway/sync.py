@@ -38,7 +38,7 @@ __all__ = ["HubSync"]
 _log = logging.getLogger(__name__)
 
 _ALARM_AGAIN_S: Final = 5.0
-_STRANGER_AGAIN_S: Final = 60.0  # one whose acknowledgements cannot be told from forgeries
+_STRANGER_AGAIN_S: Final = 60.0  # one whose acknowledgements do not count
 _NEWEST: Final = 32
 _BIRTH_AGAIN_S: Final = (5.0, 10.0, 30.0)  # without an answer, or without one that lets blocks go
 _CHANGE_AGAIN_S: Final = 5.0
@@ -64,7 +64,7 @@ class HubSync:
         self._stopping = self._up = self._stirred = self._announced = False
         self._online: bool | None = None
         self._birth, self._birth_at, self._births, self._birth_due = 0, 0.0, 0, True
-        self._answered = False
+        self._answered, self._refused = False, ""
         self._born: tuple[bytes, bytes] | None = None
         self._birth_for: tuple[bytes, bytes] | None = None
         self._basis = self._present_basis()
@@ -142,7 +142,9 @@ class HubSync:
         try:
             heard = self._hearing.hear(self._topics.kind(topic), payload, self._birth)
         except ChainError as error:
-            _log.warning("message on %s is refused: %s: %s", topic, type(error).__name__, error)
+            text = f"message on {topic} is refused: {type(error).__name__}: {error}"
+            _log.log(logging.DEBUG if text == self._refused else logging.WARNING, text)
+            self._refused = text  # a suspended hub goes on to say its state, every few seconds
         except StoreError as error:
             # Acknowledged all the same: the hub says it again when it is sent again what it signed for.
             _log.error("message on %s cannot be kept: %s", topic, error)
@@ -253,7 +255,7 @@ class HubSync:
 
     @property
     def _alarm_again_s(self) -> float:
-        return _ALARM_AGAIN_S if self._hearing.is_member else _STRANGER_AGAIN_S
+        return _ALARM_AGAIN_S if self._hearing.is_trusted else _STRANGER_AGAIN_S
 
     def _send_birth(self, catalogue: bytes, contracts: bytes, now: float) -> None:
         version, signed = self._mouth.herald.birth(catalogue, contracts)

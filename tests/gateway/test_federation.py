@@ -16,6 +16,7 @@ from gateway.federation import Federation
 from gateway.holdings import Holdings, Receipt
 from gateway.store import Store
 from gateway.window import Window
+from hub.outbox import compact
 
 
 @pytest.fixture
@@ -51,6 +52,19 @@ def test_changes_of_the_voters_are_shown_once(store: Store, chain: TestChain) ->
     federation.verify(latest)
     Federation(chain.genesis, store).verify(latest)  # after a restart
     federation.verify(chain.checkpoint(early))  # of a hub that lags behind two changes
+
+
+def test_a_hub_leaves_out_what_a_gateway_has_seen_and_nothing_else(store: Store, chain: TestChain) -> None:
+    federation = Federation(chain.genesis, store)
+    chain.vote(VOTERS[1:5])
+    seen = federation.verify(chain.checkpoint()).height
+    chain.vote(VOTERS[2:6])
+    whole = chain.checkpoint()
+    assert len(compact(whole, seen).encode()) < len(whole.encode())
+    assert compact(whole, 0) == whole
+    assert federation.verify(compact(whole, seen)) == federation.verify(whole)
+    with pytest.raises(BadProof):
+        compact(whole, seen).verify(chain.genesis)
 
 
 def test_with_a_lost_store_the_whole_form_is_needed(tmp_path: Path, store: Store, chain: TestChain) -> None:
