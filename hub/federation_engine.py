@@ -37,6 +37,7 @@ def comet_settings(config: Config, roster: Roster, begin: Beginning | None = Non
         interval=float(table.idle_seconds),
         timeouts=table.waits,
         state_sync=begin.sync if begin else None,
+        prunes=not table.archive,
     )
 
 

@@ -26,6 +26,7 @@ from hub.consensus.base import (
     StateMachine,
     TxResult,
 )
+from hub.consensus.comet_compact import compact
 from hub.consensus.comet_home import CometSettings, Peer, address, write_home
 from hub.consensus.comet_node import Node
 from hub.consensus.comet_rpc import RpcClient
@@ -87,6 +88,8 @@ class Comet:
         """
         self._machine.genesis(self._chain.encode())
         self.validator = write_home(self._settings, self._chain, self._key)
+        if self._settings.prunes:
+            compact(self._settings.home, self._settings.program)
         with contextlib.ExitStack() as stack:
             stack.callback(self.rpc.close)
             stack.callback(self._watch.stop)

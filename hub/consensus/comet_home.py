@@ -34,6 +34,7 @@ from hub.consensus.application import app_state
 from hub.errors import ConsensusError
 
 RPC_SOCKET: Final = "rpc.sock"
+DATA: Final = "data"
 MAX_BLOCK: Final = 1 << 20
 EVIDENCE_SECONDS: Final = 30 * 86_400
 EVIDENCE_BLOCKS: Final = 100_000
@@ -84,6 +85,7 @@ class CometSettings:
         timeouts: how long a round waits.
         double_sign_check: after a restore, refuse to vote where one of so many last final blocks has our vote.
         state_sync: begin by a snapshot, where the home is new.
+        prunes: blocks are dropped, so that space has to be given back.
     """
 
     home: Path
@@ -95,6 +97,7 @@ class CometSettings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     double_sign_check: int = 0
     state_sync: StateSync | None = None
+    prunes: bool = False
 
 
 def address(public: bytes) -> bytes:
