@@ -97,6 +97,9 @@ class Finality:
         ledger = self._core.ledger
         stood = ledger.committed_as(event.result.app) or ledger.committed
         self._queue.put((event, stood, self._core.now_ms()))
+
+    def _tell(self, event: FinalEvent) -> None:
+        """Answer whoever waits for a final block's transactions; by now what they did is shown."""
         if self._futures:
             for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
                 self._answer(tx_id(tx), result)
@@ -113,7 +116,10 @@ class Finality:
             try:
                 if (item := self._queue.get(timeout=_TICK_SECONDS)) is None:
                     return
-                self.follow(*item)
+                try:
+                    self.follow(*item)
+                finally:
+                    self._tell(item[0])
             except queue.Empty:
                 pass
             except HubError as error:
