@@ -23,10 +23,11 @@ from hub.peers_ask import Asker
 from hub.peers_claims import Claims
 from hub.peers_headers import HeaderFollower
 from hub.peers_history import History
+from hub.peers_learn import Shared
 from hub.peers_link import Bucket, PeerLink
 from hub.peers_past import PastAlarms
 from hub.peers_policy import Policy
-from hub.peers_pull import Puller, Shared
+from hub.peers_pull import Puller
 from hub.peers_roots import Roots
 from hub.peers_server import PeerServer
 from hub.peers_state import PeerState, PeerView

@@ -1,7 +1,7 @@
-"""Bodies, promises and catalogues had from one other hub, in a thread of its own.
+"""Bodies had from one other hub, in a thread of its own.
 
-Owned: the questions, and holding each answer against what the chain says. Not owned: who is asked for what
-(`hub.peers_claims`), what is kept (`hub.keeping`).
+Owned: the thread, and holding each body against its header. Not owned: who is asked for what (`hub.peers_claims`), what
+is kept (`hub.keeping`), whatever else is learned of that hub (`hub.peers_learn`).
 
 Invariants:
 - A body is stored only if it is what its final header commits to; bytes that are not are a finding against the hub
@@ -14,33 +14,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
-from gateway.chain.block import Block, listing
-from gateway.chain.custody import CustodyBatch, Promise
+from gateway.chain.block import Block
 from gateway.chain.errors import BadProof, BadSegment, ChainError
 from gateway.chain.governance import Member
-from gateway.chain.keys import CUSTODY
 from gateway.chain.leaf import NO_GATEWAY
 from gateway.chain.possession import MAX_WANTED
 from gateway.chain.reading import segment_hash
-from gateway.chain.trees import leaf_hash, root_of
 from hub.bodies import Kept, Lacking
-from hub.core import Core
 from hub.errors import HubError
 from hub.keeping import Keeping
-from hub.library import read_catalogue
 from hub.peers_ask import Asker
-from hub.peers_claims import Claims
-from hub.peers_history import History
-from hub.peers_link import Bucket, PeerRefusal
-from hub.peers_past import PastAlarms
-from hub.peers_policy import Policy
-from hub.peers_roots import Roots
+from hub.peers_learn import Learner, Shared
+from hub.peers_link import PeerRefusal
 from hub.peers_state import PeerState
-from hub.peers_wire import GIVEN, LACKING, SHED, WITHHELD, Body, PromiseBatch
+from hub.peers_wire import GIVEN, LACKING, SHED, WITHHELD, Body
 from hub.store import NewBlock
 from hub.worker import Worker
 
@@ -50,34 +40,15 @@ _AGAIN_SECONDS: Final = {LACKING: 30.0, SHED: 86_400.0, WITHHELD: 3600.0}
 _PATIENCE: Final = 10
 _SELDOM_SECONDS: Final = 6 * 3600.0
 _FALSE_SECONDS: Final = 3600.0
-_BATCHES_AT_ONCE: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What all of a hub's pullers share."""
-
-    core: Core
-    policy: Policy
-    claims: Claims
-    bucket: Bucket
-    slots: threading.Semaphore
-    roots: Roots
-    history: History
-    past: PastAlarms
-    is_up: Callable[[bytes], bool]
-    promised: Callable[[int, Sequence[Promise]], None]
-    """Is told of promises of other hubs that are new here, and when they were signed (Unix ms)."""
-    suspected: Callable[[bytes, bytes], None]
-    """Is told hub key and block hash where a hub does not give what it promised to hold."""
+_MAX_ACCUSED: Final = 256  # findings of one kind against one hub, for one start: more would tell nothing more
 
 
 class Puller:
-    """Asks one hub. `rounds` is for its own thread, or a test's."""
+    """Asks one hub. `round` is for its own thread, or a test's."""
 
     def __init__(self, shared: Shared, state: PeerState, asker: Asker, keeping: Keeping) -> None:
         self._shared, self._state, self._asker, self._keeping = shared, state, asker, keeping
-        self._core = shared.core
+        self._core, self._learner = shared.core, Learner(shared, asker)
         self._over = threading.Event()
         self._wake = threading.Event()
         self._accused: set[bytes] = set()
@@ -122,97 +93,10 @@ class Puller:
         if member is None or member.key == self._core.key.public:
             self._state.fail("is no other member of the federation")
             return False
-        more = self._pull_promises(member)
-        self._pull_library(member)
-        more = self._pull_headers(member) or more
-        more = self._pull_alarms(member) or more
+        more = self._learner.learn(member)
         more = self._pull_bodies(member) or more
         self._state.well()
         return more
-
-    # promises
-
-    def _pull_promises(self, member: Member) -> bool:
-        core, mark = self._core, f"promises of {member.key.hex()}"
-        after = core.store.bodies.mark(mark)
-        for _ in range(_BATCHES_AT_ONCE):
-            answer = self._asker.promises(member, after)
-            if answer.last < after:  # it numbers anew, after a restoration perhaps
-                after = 0
-                core.store.bodies.set_mark(mark, after)
-                continue
-            for each in answer.batches:
-                self._take_promises(member, each)
-                after = max(after, each.number)
-            if not answer.batches:
-                return False
-            core.store.bodies.set_mark(mark, after)
-            if after >= answer.last:
-                return False
-        return True
-
-    def _take_promises(self, member: Member, given: PromiseBatch) -> None:
-        """Keep a batch of promises once it is the hub's own. Raises ChainError."""
-        body = CustodyBatch.decode(given.batch.body)
-        self._core.genesis.require(body.genesis, "the custody batch")
-        if body.hub != member.key:
-            raise BadProof(f"{member.name} gives the promises of another hub for its own")
-        given.batch.verify(CUSTODY, member.key)
-        leaves = [leaf_hash(promise.encode()) for promise in given.promises]
-        if (len(leaves), root_of(leaves)) != (body.count, body.root):
-            raise BadProof(f"{member.name} signed other promises than those it shows")
-        if self._core.store.peer_custody.add(member.key, given.batch, given.promises):
-            self._shared.promised(body.time, given.promises)
-
-    # what explains headers
-
-    def _pull_library(self, member: Member) -> None:
-        core = self._core
-        catalogues, contracts = self._shared.roots.first()
-        if not catalogues and not contracts:
-            return
-        answer = self._asker.library(member, catalogues, contracts)
-        for data in answer.catalogues:
-            catalogue = read_catalogue(data)
-            root = listing([each.encode() for each in catalogue]).root
-            if root in catalogues:
-                core.store.library.add_catalogue(catalogue)
-                self._shared.roots.found(root)
-        for found in answer.contracts:
-            if (root := listing(found.documents).root) in contracts:
-                core.store.library.add_contracts(found.documents)
-                self._shared.roots.found(root)
-
-    # what is from before this hub's time
-
-    def _pull_alarms(self, member: Member) -> bool:
-        past = self._shared.past
-        if not (wanted := past.take(member.key)):
-            return False
-        try:
-            alarms = self._asker.alarms(member, tuple(wanted)).alarms
-            past.keep(wanted, alarms)
-            if len(alarms) < len(wanted):
-                past.defer(member.key)
-        finally:
-            past.release()
-        return True
-
-    def _pull_headers(self, member: Member) -> bool:
-        history = self._shared.history
-        taken = history.take(member.key)
-        if taken is None:
-            return False
-        gateway, tip = taken
-        try:
-            headers = self._asker.headers(member, tip).headers
-            if not headers:
-                history.defer(member.key, gateway)
-            for row in history.keep(gateway, tip, headers):
-                self._shared.roots.want(self._core, row)
-        finally:
-            history.release(gateway)
-        return True
 
     # bodies
 
@@ -233,30 +117,31 @@ class Puller:
     def _fetch(self, member: Member, classes: int, claimed: Sequence[Lacking]) -> bool:
         wanted = {each.position.hash: each for each in claimed}
         answer = self._asker.bodies(member, tuple(wanted), classes)
-        taken = []
+        taken, false = [], 0
         for body in answer.bodies:
             lacking = wanted.pop(body.hash, None)
-            if lacking is None:
+            held = None if lacking is None else self._core.store.bodies.find(body.hash)
+            if lacking is None or held is None:
                 raise BadProof(f"{member.name} gives a body that it was not asked for")
-            if (new := self._judge(member, lacking, body, classes)) is not None:
+            block = given_block(held, body)
+            if block is None:
+                self._accuse(member, lacking)
+                false += 1
+                continue
+            self._defer_rest(member, lacking, body, classes)
+            if (new := self._complete(lacking, held, block, classes)) is not None:
                 taken.append(new)
         if taken:
             self._keeping.keep(taken)
             self._state.count(had=len(taken))
+        if false:
+            raise BadProof(f"{member.name} gave {false} bodies that are not what their headers say")
         return True
 
-    def _judge(self, member: Member, lacking: Lacking, body: Body, classes: int) -> NewBlock | None:
-        """Return what is to be kept of a body; what it is not is noted. Raises StoreError."""
-        held = self._core.store.bodies.find(body.hash)
-        assert held is not None, "only headers that are kept lack bodies"
-        block = given_block(held, body)
-        if block is None:
-            self._accuse(member, lacking)
-            return None
-        self._defer_rest(member, lacking, body, classes)
-        region = self._region(lacking)
+    def _complete(self, lacking: Lacking, held: Kept, block: Block, classes: int) -> NewBlock | None:
+        """Return what is to be kept of a body. Raises StoreError."""
         try:
-            return self._keeping.completed(held, block, held.header, region, is_final=True)
+            return self._keeping.completed(held, block, held.header, self._region(lacking), is_final=True)
         except BadSegment:
             # The gateway's own bytes do not yield what it signed: no hub has others, and its finding is noted.
             self._core.store.bodies.give_up(lacking.id, classes)
@@ -287,8 +172,7 @@ class Puller:
         """Note that a hub gave other bytes than a header's, and ask elsewhere."""
         core, at = self._core, lacking.position
         self._shared.claims.defer(member.key, lacking.id, _FALSE_SECONDS)
-        self._state.count(failures=1)
-        if at.hash not in self._accused:
+        if at.hash not in self._accused and len(self._accused) < _MAX_ACCUSED:
             self._accused.add(at.hash)
             detail = (
                 f"{member.name} gave bytes for block {at.epoch}/{at.height} of gateway"

@@ -13,13 +13,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from gateway.chain.block import Header
 from gateway.chain.canonical import encode
 from gateway.chain.custody import Promise
-from gateway.chain.errors import ChainError
-from gateway.chain.governance import MEMBER_GOOD, Member
 from gateway.chain.keys import BODY_REQUEST, CHALLENGE, NO_HASH, POSSESSION, Signed
 from gateway.chain.possession import (
     HELD,
@@ -29,11 +27,9 @@ from gateway.chain.possession import (
     Possession,
     possession_proof,
 )
-from gateway.chain.record import Record
 from hub.bodies import Kept
 from hub.core import Core
-from hub.errors import HubError
-from hub.peers_link import Bucket
+from hub.peers_door import Doorkeeper, TooFast
 from hub.peers_policy import Policy
 from hub.peers_wire import (
     ALARMS_REQUEST,
@@ -43,7 +39,6 @@ from hub.peers_wire import (
     LACKING,
     LIBRARY_REQUEST,
     MAX_HEADERS,
-    MAX_REQUEST,
     PROMISES_REQUEST,
     SHED,
     WITHHELD,
@@ -62,106 +57,10 @@ from hub.peers_wire import (
     PromisesRequest,
 )
 
-FRESH_MS: Final = 120_000
-"""How far a request's time may lie from this hub's clock."""
-
 _AT_ONCE: Final = 8
-_LEAST_COST: Final = 2048  # bytes that any request is charged, so that small ones are bounded too
 _RECOVERY_SECONDS: Final = 300.0
 _BATCHES: Final = 64
 _PROMISES: Final = 4096
-
-
-class NotWelcome(HubError):
-    """Whoever asks is no member in good standing, or asks another hub than this one."""
-
-
-class NotFresh(HubError):
-    """A request is too old, too new, or was made before."""
-
-
-class TooFast(HubError):
-    """Ask again after `seconds`."""
-
-    def __init__(self, text: str, seconds: float) -> None:
-        super().__init__(text)
-        self.seconds = seconds
-
-
-class _Request(Protocol):
-    """What all requests have."""
-
-    @property
-    def genesis(self) -> bytes: ...
-    @property
-    def hub(self) -> bytes: ...
-    @property
-    def of(self) -> bytes: ...
-    @property
-    def time(self) -> int: ...
-
-
-R = TypeVar("R", bound=Record)
-
-
-class Doorkeeper:
-    """Decides whose requests are answered. Safe for several threads."""
-
-    def __init__(self, core: Core, policy: Policy, heard: Callable[[bytes], None]) -> None:
-        """`heard` is told the key of each member whose request is let in."""
-        self._core, self._policy, self._heard = core, policy, heard
-        self._lock = threading.Lock()
-        self._seen: dict[
-            bytes, int
-        ] = {}  # signatures by the time at which they are stale anyway, oldest first
-        self._buckets: dict[bytes, Bucket] = {}
-
-    def admit(self, payload: bytes, domain: str, kind: type[R]) -> tuple[R, Member]:
-        """Return a request and its member. Raises ChainError, NotWelcome, NotFresh or TooFast."""
-        signed = Signed.decode(payload, max_size=MAX_REQUEST)
-        request = kind.decode(signed.body, max_size=MAX_REQUEST)
-        member = self._check(request, signed, domain)  # type: ignore[arg-type]
-        self._heard(member.key)
-        return request, member
-
-    def _check(self, request: _Request, signed: Signed, domain: str) -> Member:
-        core, now = self._core, self._core.now_ms()
-        core.genesis.require(request.genesis, "the request")
-        member = core.ledger.committed.roster(core.genesis).hub(request.hub)
-        if request.of != core.key.public:
-            raise NotWelcome(
-                f"{member.name} asks hub {request.of.hex()[:16]}, this is {core.key.public.hex()[:16]}"
-            )
-        if wait := self._bucket(member.key).wait():
-            raise TooFast(f"{member.name} has had its share for now", wait)
-        signed.verify(domain, member.key)
-        if member.standing != MEMBER_GOOD:
-            raise NotWelcome(f"{member.name} is not in good standing: the federation took its vote")
-        if abs(request.time - now) > FRESH_MS:
-            raise NotFresh(
-                f"the request of {member.name} is of {request.time}, it is {now}: compare the clocks"
-            )
-        self._once(signed.signature, now, member)
-        self.charge(member, _LEAST_COST)
-        return member
-
-    def charge(self, member: Member, count: int) -> None:
-        """Note bytes that a member had."""
-        self._bucket(member.key).spend(count)
-
-    def _once(self, signature: bytes, now: int, member: Member) -> None:
-        with self._lock:
-            while self._seen and (oldest := next(iter(self._seen))) and self._seen[oldest] < now:
-                del self._seen[oldest]
-            if signature in self._seen:
-                raise NotFresh(f"the request of {member.name} was answered before")
-            self._seen[signature] = now + 2 * FRESH_MS
-
-    def _bucket(self, key: bytes) -> Bucket:
-        with self._lock:
-            if key not in self._buckets:
-                self._buckets[key] = Bucket(self._policy.bytes_per_second)
-            return self._buckets[key]
 
 
 class PeerServer:
@@ -291,21 +190,6 @@ def promised_segments(kept: Kept | None, classes: int) -> tuple[bytes, ...] | No
 def remembers(core: Core, promise: Promise) -> bool:
     """Tell whether this hub gave a promise, as far as its disk goes back."""
     return promise in core.store.custody.promises(promise.gateway, promise.epoch, promise.height)
-
-
-def refusal(error: HubError | ChainError) -> tuple[int, float]:
-    """Return the HTTP status of a refused request, and after how many seconds to ask again."""
-    match error:
-        case TooFast():
-            return 429, error.seconds
-        case NotFresh():
-            return 409, 1.0
-        case NotWelcome():
-            return 403, 60.0
-        case ChainError():
-            return 403 if not isinstance(error, ValueError) else 400, 60.0
-        case _:
-            return 503, 5.0
 
 
 def _segment(klass: int, data: bytes | None, *, is_allowed: bool) -> BodySegment:

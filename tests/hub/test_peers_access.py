@@ -24,8 +24,8 @@ from gateway.chain.ordered import Suspend, encode_transaction
 from gateway.chain.possession import BodyRequest
 from hub.api.server import ApiServer
 from hub.config import ApiTable
+from hub.peers_door import FRESH_MS, NotFresh, NotWelcome, TooFast
 from hub.peers_link import Bucket, PeerLink, PeerRefusal, PeerSilent
-from hub.peers_server import FRESH_MS, NotFresh, NotWelcome, TooFast
 from hub.peers_wire import GIVEN, LACKING, MAX_ANSWER, MAX_REQUEST, SHED, WITHHELD, BodiesAnswer
 
 

@@ -17,7 +17,8 @@ from gateway.chain.governance import Member
 from gateway.chain.keys import POSSESSION, Signed
 from gateway.chain.ordered import Breach, Respond, Summon, decode_transaction
 from gateway.chain.possession import SUMMONS_MS, Possession
-from hub.peers_server import PeerServer, TooFast
+from hub.peers_door import TooFast
+from hub.peers_server import PeerServer
 
 
 @pytest.fixture
