@@ -45,10 +45,13 @@ class Answers:
         """Whether every hub has answered, or had its time: what one knows of us another may not."""
         return len(self._by_hub) >= self._hubs() or self._now() - self._first_at >= _PATIENCE_S
 
-    def take(self, answer: Answer, height: int, epoch: int, final: int) -> Answer | None:
+    def take(
+        self, answer: Answer, height: int, epoch: int, final: int, *, alone: bool = False
+    ) -> Answer | None:
         """Return the common answer, None while there is none that is not behind.
 
         Args:
+            alone: the chain has this one hub: whatever it says, there is nobody to wait for.
             height: of the final block that the answer is sealed with.
             epoch: that this gateway knows to be in force.
             final: the highest of its blocks whose finality it has verified.
@@ -58,7 +61,7 @@ class Answers:
         self._by_hub[answer.hub] = answer
         in_standing = answer.standing in (GOOD, IMPORT)
         behind = in_standing and (answer.epoch < epoch or answer.head.height < final)
-        if height >= self._height and not behind:
+        if alone or (height >= self._height and not behind):
             self._latest, self._height = answer, height
         return None if self._latest is None else self._together(self._latest)
 

@@ -162,7 +162,7 @@ class Hearing:
         self._check_entry(answer)
         self._watch(answer.standing, sealed.height)
         self._keeper.see(answer.checkpoint, sealed)
-        self._keeper.consider(answer, sealed.height)
+        self._keeper.consider(answer, sealed.height, alone=self._genesis.engine == EMBEDDED)
         return Heard(answered=True)
 
     def _check_entry(self, answer: Answer) -> None:

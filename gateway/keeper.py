@@ -134,8 +134,11 @@ class Keeper:
         with self._lock:
             self._closed, self._confirmed = True, False
 
-    def consider(self, answer: Answer, height: int = 0) -> EpochChange | None:
+    def consider(self, answer: Answer, height: int = 0, *, alone: bool = False) -> EpochChange | None:
         """Act on a verified answer to this boot's birth, whose checkpoint, of this height, was `see`n.
+
+        Args:
+            alone: it is of the only hub that the chain has.
 
         Returns:
             The epoch change to send, and to send again until an answer names its epoch; None when the epoch
@@ -143,7 +146,8 @@ class Keeper:
             gateway is not in good standing.
         """
         with self._lock:
-            taken = self._answers.take(answer, height, self._epoch, self._store.final_height())
+            final = self._store.final_height()
+            taken = self._answers.take(answer, height, self._epoch, final, alone=alone)
             return self._change if taken is None else self._heed(taken)
 
     def _heed(self, answer: Answer) -> EpochChange | None:

@@ -51,6 +51,14 @@ def test_a_hub_that_is_behind_what_is_verified_here_takes_nothing_back(said: Ans
     assert taken.head == at(2, 6)
 
 
+def test_the_only_hub_of_a_chain_is_heard_even_where_its_chain_went_back(said: Answer) -> None:
+    answers = Answers(lambda: 1)
+    answers.take(replace(said, head=at(1, 7)), 100, 1, 7, alone=True)
+    taken = answers.take(said, 90, 1, 7, alone=True)
+    assert taken is not None
+    assert taken.head == at(1, 5)
+
+
 def test_blocks_and_alarms_that_any_hub_knows_are_known(said: Answer) -> None:
     answers = Answers(lambda: 2)
     behind = replace(said, known=(at(1, 6), at(1, 7), at(1, 8)), alarms=(b"a" * 32, b"b" * 32))
