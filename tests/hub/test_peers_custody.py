@@ -289,16 +289,27 @@ def test_long_silence_takes_long(tmp_path: Path) -> None:
         assert waiting(order) == [Summon]
 
 
-def test_promises_that_another_hub_gives_for_its_own_are_not_taken(two: Order) -> None:
+def test_promises_of_another_key_than_the_hubs_own_are_passed_by(two: Order) -> None:
     gateway, _ = held_by_both(two)
     one, other = two.nodes
     foreign = issue_receipts(
         one.key, two.fleet.genesis.hash, [one.store.custody.promises(gateway.id, 1, 1)[0]], 1
     )
     other.store.custody.add(foreign)
-    puller = one.puller("hub-2")
-    assert puller._try() > 0
-    assert "promises of another hub" in one.peers.views()[0].trouble
+    kept = one.store.database.value("SELECT count(*) FROM peer_batches")
+    one.pull()
+    assert one.store.database.value("SELECT count(*) FROM peer_batches") == kept
+    assert one.store.bodies.mark(f"promises of {other.key.public.hex()}") == other.store.custody.last()
+
+
+def test_promises_other_than_those_that_were_signed_are_not_taken(two: Order) -> None:
+    gateway, _ = held_by_both(two)
+    one, other = two.nodes
+    (promise,) = other.store.custody.promises(gateway.id, 1, 1)
+    (receipt,) = issue_receipts(other.key, two.fleet.genesis.hash, [promise], 1)
+    other.store.custody.add([replace(receipt, promise=replace(promise, keep_until=promise.keep_until + 1))])
+    assert one.puller("hub-2")._try() > 0
+    assert "signed other promises" in one.peers.views()[0].trouble
 
 
 def test_promises_are_taken_once_even_when_their_numbers_begin_anew(two: Order) -> None:
