@@ -105,6 +105,17 @@ class Joiner:
         self.ledger.load()
         return Applied.ACCEPTED
 
+    def follow(self, giver: Giver) -> None:
+        """Go on as the engine has it, with the steps and seals of the giver."""
+        chain, given = self.store.chain, giver.hub.store.chain
+        for block in given.final_blocks(self.ledger.committed.height + 1):
+            self.ledger.finalize(block)
+            self.ledger.commit()
+            for step in given.steps(block.height + 2)[len(chain.steps()) :]:
+                chain.add_step(step)
+            if found := given.checkpoint(block.height):
+                chain.add_seal(block.height, found.seal)
+
     @property
     def is_empty(self) -> bool:
         tables = ("log", "state", "origin", "records", "commits", "seals", "steps")
@@ -153,11 +164,7 @@ def test_a_hub_goes_on_from_a_snapshot_as_if_it_had_seen_everything(
     joiner = join(begin)
     assert joiner.take(info, giver.chunks(info), begin.checkpoint.app.hash) is Applied.ACCEPTED
     giver.order(giver.federation.fleet.order_headers(giver.a.block()))
-    for block in giver.hub.store.chain.final_blocks(info.height + 1):
-        joiner.ledger.finalize(block)
-        joiner.ledger.commit()
-        if seal := giver.hub.store.chain.checkpoint(block.height):
-            joiner.store.chain.add_seal(block.height, seal.seal)
+    joiner.follow(giver)
     assert joiner.ledger.committed.app == giver.hub.ledger.committed.app
     assert joiner.store.chain.records(giver.a.id) == giver.hub.store.chain.records(giver.a.id)
     checkpoint = joiner.store.chain.checkpoint()
@@ -172,6 +179,25 @@ def test_a_hub_goes_on_from_a_snapshot_as_if_it_had_seen_everything(
     report = audit(joiner.directory)
     assert report.verdict == "ok"
     assert report.begins == info.height + 1
+
+
+def test_voters_that_change_at_the_very_snapshot_are_known_to_whoever_begins_with_it(
+    giver: Giver, join: Callable[[Beginning], Joiner]
+) -> None:
+    four = giver.federation
+    giver.order()
+    giver.hub.decide(agreed(four, four.admit(0, 4)))
+    info = giver.make()
+    giver.order()
+    begin = giver.beginning(info)
+    assert begin.seal.header.next_validators != begin.seal.header.validators
+    joiner = join(begin)
+    assert joiner.take(info, giver.chunks(info), begin.checkpoint.app.hash) is Applied.ACCEPTED
+    giver.order()
+    joiner.follow(giver)
+    last = joiner.store.chain.checkpoint()
+    assert last is not None
+    assert last.verify(four.genesis).height == giver.hub.height - 1
 
 
 def test_a_chunk_that_was_altered_on_its_way_is_had_again(
