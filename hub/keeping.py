@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.chain.block import Block, Header
-from gateway.chain.custody import Promise, issue_receipts
+from gateway.chain.custody import CustodyBatch, Promise, issue_receipts
 from gateway.chain.errors import BadSegment
 from gateway.chain.reading import Segment, segment_hash
 from gateway.chain.verify import open_block
@@ -78,12 +78,11 @@ class Keeping:
     ) -> NewBlock | None:
         """Return a stored block to be kept again, None where there is no need.
 
-        There is where it brings segments that never came before, or where a crash came before its promise. Raises
-        BadSegment.
+        There is where it brings segments that never came before, or where its promise is missing: a crash came
+        before it, or the hub has another key since. Raises BadSegment.
         """
-        at, custody = held.position, self._core.store.custody
         brings = any(data and here == b"" for data, here in zip(block.segments, held.segments, strict=False))
-        if not brings and custody.receipts(header.gateway, at.epoch, at.height, at.height):
+        if not brings and self._is_promised(held):
             return None
         # What was shed is left out, so that it is not promised again.
         pairs = zip(block.segments, held.segments, strict=False)
@@ -94,6 +93,12 @@ class Keeping:
             return None
         opened = self.open_final(whole, header) if is_final else self.open(whole, header)
         return NewBlock(whole, header, opened, self._core.now_ms(), region)
+
+    def _is_promised(self, held: Kept) -> bool:
+        """Tell whether this hub promised a block under the key it has now."""
+        at, core = held.position, self._core
+        receipts = core.store.custody.receipts(held.gateway, at.epoch, at.height, at.height)
+        return any(CustodyBatch.decode(each.batch.body).hub == core.key.public for each in receipts)
 
     def keep(self, taken: Sequence[NewBlock]) -> list[bool]:
         """Store blocks and the promises to keep them; tell of each whether it is new. Raises StoreError."""

@@ -8,15 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fleet import DAY_MS, FleetGateway
+from fleet import DAY_MS, FleetGateway, seeded
 from peerkit import QUICK, Node, Order
 
 from gateway.chain.block import Block
-from gateway.chain.custody import issue_receipts
+from gateway.chain.custody import CustodyBatch, issue_receipts
 from gateway.chain.governance import Member
-from gateway.chain.keys import POSSESSION, Signed
+from gateway.chain.keys import POSSESSION, Signed, SigningKey
 from gateway.chain.ordered import Breach, Respond, Summon, decode_transaction
 from gateway.chain.possession import SUMMONS_MS, Possession
+from hub.blocks import BlockLane
 from hub.peers_door import TooFast
 from hub.peers_server import PeerServer
 
@@ -354,3 +355,16 @@ def test_a_hub_restored_from_before_its_promise_gets_the_body_instead_of_signing
     assert member(one, "hub-2").breaches == 0
     assert receipt.promise not in other.store.custody.promises(gateway.id, 1, 1)
     assert other.holds(block)
+
+
+def test_a_hub_with_a_new_key_promises_anew_what_it_is_brought_again(two: Order) -> None:
+    gateway, block = held_by_both(two)
+    one = two.nodes[0]
+    one.bring(gateway, block)
+    assert len(one.store.custody.promises(gateway.id, 1, 1)) == 1
+    key = SigningKey(seeded("the next key"))
+    core = replace(one.core, identity=replace(one.core.identity, key=key))
+    BlockLane(core, one.outbox, one.refusals, one.view).take_in([(gateway.id, block.encode())])
+    _, latest = one.store.custody.receipts(gateway.id, 1, 1, 1)
+    assert CustodyBatch.decode(latest.batch.body).hub == key.public
+    assert latest.promise.classes == 0b11
