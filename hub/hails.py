@@ -120,7 +120,7 @@ class HailLane:
         core.store.library.add_contracts(birth.contracts)
         core.store.library.set_birth(gateway, signed, received, self._boots[gateway].earlier)
         self._view.born(gateway, birth, received)
-        self._outbox.greeted(gateway, birth.seen.height)
+        self._outbox.greeted(gateway, birth)
         self._outbox.say_answer(gateway, birth.boot, birth.version)
         if (grant := self._granted(gateway)) is not None:
             self._outbox.say_grant(gateway, grant)  # the broker may have lost it

@@ -75,7 +75,7 @@ class Outbox:
         self._version = self._started = 0
         self._unanswered: dict[bytes, tuple[bytes, int]] = {}
         self._asked: dict[tuple[bytes, bool], float] = {}
-        self._seen: dict[bytes, int] = {}
+        self._seen: dict[bytes, tuple[bytes, int]] = {}
         self.dropped = 0
 
     def start(self, link: Publisher) -> None:
@@ -152,15 +152,20 @@ class Outbox:
                 return HeaderFinality(at, replace(proof, checkpoint=shown))
         return None
 
-    def greeted(self, gateway: bytes, seen: int) -> None:
+    def greeted(self, gateway: bytes, birth: Birth) -> None:
         """Take note of the final block that a gateway had verified when it was born."""
-        self._seen[gateway] = seen
+        self._seen[gateway] = birth.boot, birth.seen.height
 
     def _known_to(self, gateway: bytes) -> int:
+        """Return the final block that a gateway has verified: at its birth, or as its head says since."""
         if gateway not in self._seen:
             found = self._core.store.library.birth(gateway)
-            self._seen[gateway] = Birth.decode(found[0].body).seen.height if found else 0
-        return self._seen[gateway]
+            if found is None:
+                return 0
+            self.greeted(gateway, Birth.decode(found[0].body))
+        boot, seen = self._seen[gateway]
+        entry = self._core.entry(gateway)
+        return max(seen, entry.seen) if entry and entry.boot == boot else seen
 
     def say_alarm_receipt(self, gateway: bytes, alarms: Sequence[bytes]) -> None:
         """Say that alarms (by transition hash) are on disk."""
