@@ -38,6 +38,7 @@ def print_status(found: dict[str, Any], console: Console) -> None:
     disk = found["disk"]
     console.print(
         f"disk: ledger {_mib(disk['ledger'])}, engine {_mib(disk['engine'])}, free {_mib(disk['free'])}"
+        f"; version {found['version']}"
         + ("" if running else "; the hub does not run: this is what its ledger says"),
         soft_wrap=True,
         highlight=False,

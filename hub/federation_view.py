@@ -6,6 +6,7 @@ be drawn from a stopped hub's ledger too, without what only an engine knows.
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ def describe(
     height, final_ms = committed[:2] if committed else (0, genesis.created)
     return {
         "hub": config.hub.name,
+        "version": importlib.metadata.version("tocsin"),
         "chain": genesis.name,
         "genesis": genesis.hash.hex(),
         "roster_version": roster.version,

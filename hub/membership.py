@@ -58,7 +58,7 @@ class Membership:
 
     def attach(self, core: Core, outbox: Outbox, view: View, alarms: AlarmLane) -> None:
         """Make what follows the engine, before that starts. Raises ConfigError."""
-        self._core, self._outbox = core, outbox
+        self._core, self._outbox, self._view = core, outbox, view
         self._steward = Steward(core, self._config, self._restart, self._meet)
         tables = self._config.federation.peers
         self.peers = Peers(core, outbox, view, self.policy, tables, alarms.keep)
@@ -74,7 +74,7 @@ class Membership:
         stack.callback(self._steward.worker.stop)
         workers = [self._steward.worker]
         if self._config.federation.predecessor:
-            mover = Mover(self._core, self._config, self._outbox)
+            mover = Mover(self._core, self._config, self._outbox, self._view)
             mover.start()
             stack.callback(mover.worker.stop)
             workers.append(mover.worker)

@@ -10,15 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from gateway.chain.ordered import Import, decode_transaction
+from gateway.chain.leaf import ENROL
+from gateway.chain.ordered import Enrol, EnrolmentBody, Import, decode_transaction
 from hub.config import Config, load_config
 from hub.core import Core
 from hub.errors import ConfigError, HubError
 from hub.outbox import Outbox
+from hub.store import Store
 from hub.takeover import imports
+from hub.view import View
 from hub.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -31,7 +35,7 @@ _SAY_SECONDS: Final = 300.0
 class Mover:
     """Works while the hub runs."""
 
-    def __init__(self, core: Core, config: Config, outbox: Outbox) -> None:
+    def __init__(self, core: Core, config: Config, outbox: Outbox, view: View) -> None:
         """Read the directory that was closed. Raises ConfigError, StoreError, TakeoverError."""
         old = load_config(Path(config.federation.predecessor) / "hub.toml")
         if old.hub.region != core.region:
@@ -39,8 +43,9 @@ class Mover:
                 f"the hub taken over serves region {old.hub.region}, this one {core.region}: its gateways would"
                 " not find it"
             )
-        self._core, self._outbox, self._old = core, outbox, old.hub.name
+        self._core, self._outbox, self._view, self._old = core, outbox, view, old.hub.name
         self._waiting = {_gateway(tx): tx for tx in imports(old.ledger, core.genesis)}
+        self._names = _names(old.ledger, self._waiting)
         self._offered = self._said = -_SAY_SECONDS
         self._stopping = threading.Event()
         self.worker = Worker("mover", self._run, self._stopping.set)
@@ -69,6 +74,10 @@ class Mover:
             self._waiting = {gateway: self._waiting[gateway] for gateway in missing}
             if not self._waiting:
                 _log.info("every gateway of the chain taken over is here")
+        if not self._waiting and self._names:
+            for gateway, name in self._names.items():  # the chain knows no names but from enrolments
+                self._view.enrolled(gateway, name)
+            self._names = {}
         if self._waiting and now - self._offered >= _AGAIN_SECONDS:
             self._offered = now
             for tx in self._waiting.values():
@@ -76,6 +85,20 @@ class Mover:
         if not self._waiting and now - self._said >= _SAY_SECONDS:
             self._said = now
             self._outbox.say_successor(self._old, self._core.genesis)
+
+
+def _names(ledger: Path, gateways: Iterable[bytes]) -> dict[bytes, str]:
+    """Return what installers called these gateways in the chain taken over. Raises StoreError."""
+    store, found = Store(ledger, read_only=True), {}
+    try:
+        for gateway in gateways:
+            for record in store.chain.records(gateway):
+                transaction = decode_transaction(record.tx) if record.kind == ENROL else None
+                if isinstance(transaction, Enrol):
+                    found[gateway] = EnrolmentBody.decode(transaction.enrolment.body).name
+    finally:
+        store.close()
+    return found
 
 
 def _gateway(tx: bytes) -> bytes:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from gateway.chain.governance import Roster
+from gateway.chain.governance import MEMBER_GOOD, Roster
 from hub.config import Config
 from hub.consensus.base import FinalEvent
 from hub.core import Core
@@ -48,7 +48,14 @@ class Steward:
 
     @property
     def waits(self) -> str:
-        """Why this hub does not vote although it could; empty where it does."""
+        """Why this hub does not vote although it could; empty where it does, or is there to read."""
+        core = self._core
+        roster = core.ledger.committed.roster(core.genesis)
+        own = next((each for each in roster.members if each.key == core.key.public), None)
+        if own is None:
+            return "it is no member, or no more, or not yet, as far as its ledger knows"
+        if own.standing != MEMBER_GOOD and not own.power:
+            return "its vote was taken: a proposal gives it back, see tocsin-hub help federation"
         return (
             "restored from a backup: votes again a few final blocks from now"
             if self._quarantine.waits
