@@ -245,5 +245,24 @@ def test_whoever_asks_to_be_admitted_is_shown_and_not_more_than_a_few(tmp_path: 
         assert rest.post("/v1/federation/requests", other.read_bytes())[0] == 422
 
 
+def test_a_hub_that_is_not_admitted_yet_is_told_so(tmp_path: Path) -> None:
+    program = tmp_path / "cometbft"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o700)
+    founded = founder(tmp_path, program)
+    new = tmp_path / "harbour"
+    init(new, Place("harbour", "port", "north", api=0, broker=0))
+    genesis, spoken = founded.parent / "genesis.cbor", genesis_of(founded).hash.hex()
+    words = ("--genesis", genesis, "--agency", "port", "--hash", spoken)
+    assert call("federation", "join", new, *words).exit_code == 0
+    config = new / "hub.toml"
+    config.write_text(config.read_text().replace("[federation]", f'[federation]\nbinary = "{program}"'))
+    with Service(load_config(config)) as service:
+        shown = Rest(service.api_url).json("/v1/federation")
+        assert "no member" in shown["waits"]
+        assert not any(each["self"] for each in shown["members"])
+        assert call("federation", "rekey", "--hub", "--config", config).exit_code == 1
+
+
 def genesis_of(config: Path) -> Genesis:
     return load_genesis(config.parent / "genesis.cbor")
