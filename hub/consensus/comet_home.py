@@ -137,7 +137,7 @@ def make_validator_key(home: Path) -> bytes:
             _create(key_file, validator_document(secrets.token_bytes(32)))
         if not state_file.exists():
             raise ConsensusError(
-                f"{state_file} is lost: the key beside it could sign twice; replace the key in the federation"
+                f"{state_file} is lost: the key beside it could sign twice; tocsin-hub backup and restore give it back"
             )
         return read_validator_key(key_file).public
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -104,6 +105,12 @@ def test_a_backup_is_taken_beside_a_running_hub(tmp_path: Path) -> None:
     audit = CliRunner().invoke(main, ["audit", "--dir", str(tmp_path / "new"), "--json"])
     assert audit.exit_code == 0, audit.output
     assert json.loads(audit.stdout)["blocks"] == 1
+
+
+def test_a_member_that_lost_what_it_signed_last_is_restored_from_itself(tmp_path: Path, member: Path) -> None:
+    shutil.rmtree(member / "engine/data")
+    backup(member, tmp_path / "backup", with_keys=True)
+    assert restore(tmp_path / "backup", tmp_path / "new").waits
 
 
 def test_nothing_is_restored_over_what_is_there(tmp_path: Path, member: Path) -> None:
