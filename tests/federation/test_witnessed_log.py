@@ -22,7 +22,9 @@ def configure(hub: Agency, outside: str = "") -> None:
     file = hub.directory / "hub.toml"
     text = file.read_text()
     assert text.count("[federation]\n") == 1
-    file.write_text(text.replace("[federation]\n", "[federation]\ncheckpoint_seconds = 1\nidle_seconds = 2\n") + outside)
+    file.write_text(
+        text.replace("[federation]\n", "[federation]\ncheckpoint_seconds = 1\nidle_seconds = 2\n") + outside
+    )
 
 
 def note_of(hub: Agency) -> bytes:
