@@ -64,6 +64,11 @@ def state_next(
     return write_statement(config.directory, place, genesis, key, vote)
 
 
+def has_next(config: Config) -> bool:
+    """Tell whether next keys were made that were not taken up yet."""
+    return any((config.directory / (file + NEXT)).exists() for file in (HUB_KEY, "validator.key"))
+
+
 def adopt_keys(config: Config, roster: Roster) -> list[str]:
     """Take up next keys that are in force by now; the engine must be down. Return what was taken up.
 

@@ -21,7 +21,8 @@ from hub.core import Core
 from hub.engine_window import EngineWindow
 from hub.federation_desk import FederationDesk
 from hub.federation_engine import comet_settings, make_comet, make_snapshots
-from hub.federation_keys import adopt_keys
+from hub.federation_keys import adopt_keys, has_next
+from hub.federation_roster import latest_roster
 from hub.joining import begin as begin_by_snapshot
 from hub.ledger import Ledger
 from hub.mover import Mover
@@ -94,7 +95,10 @@ class Membership:
 
     def _take_up_keys(self, genesis: Genesis) -> Identity:
         """Return who this member is, after taking up such keys as are in force by now."""
-        adopt_keys(self._config, self.ledger.committed.roster(genesis))
+        roster = self.ledger.committed.roster(genesis)
+        if has_next(self._config):
+            roster = latest_roster(self._config, genesis, roster)
+        adopt_keys(self._config, roster)
         end_quarantine(self._config)
         return load_identity(self._config)
 

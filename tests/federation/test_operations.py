@@ -29,6 +29,14 @@ def member(hub: Agency, name: str) -> dict[str, object]:
     return next((dict(each) for each in shown["members"] if each["name"] == name), {})
 
 
+def replace_keys(changed: Agency, others: list[Agency]) -> None:
+    """Make a member's next keys, and have three others put them in force."""
+    statement = at(changed, "rekey", "--hub", "--validator")["statement"]
+    proposal = at(others[0], "propose", "change", statement, "--reason", "copied")["proposal"]
+    for hub in others[1:]:
+        at(hub, "approve", proposal[:16])
+
+
 def test_a_member_takes_up_new_keys_by_itself_once_the_others_agree(federation: Federation) -> None:
     changed, *others = federation.hubs
     line = Line(federation, "flat", others[0])
@@ -36,13 +44,7 @@ def test_a_member_takes_up_new_keys_by_itself_once_the_others_agree(federation: 
     config = load_config(changed.directory / "hub.toml")
     before = read_key(changed.directory / "hub.key").public, present_validator_key(config).public
 
-    statement = at(changed, "rekey", "--hub", "--validator")["statement"]
-    proposal = at(others[0], "propose", "change", statement, "--reason", "the old ones were copied")[
-        "proposal"
-    ]
-    for hub in others[1:]:
-        at(hub, "approve", proposal[:16])
-
+    replace_keys(changed, others)
     wait_for(lambda: present_validator_key(config).public != before[1], "the new validator key")
     after = read_key(changed.directory / "hub.key").public, present_validator_key(config).public
     assert not set(before) & set(after)
@@ -52,6 +54,27 @@ def test_a_member_takes_up_new_keys_by_itself_once_the_others_agree(federation: 
         "the others' way to its new key",
     )
     others[2].kill()  # of the four votes the new one is needed now
+    line = Line(federation, "house", others[0])
+    line.await_final(line.send(), changed, others[0], others[1])
+    federation.start([others[2]])
+    line.await_final(line.send())
+    check_all(federation)
+
+
+def test_a_member_that_was_down_while_its_keys_were_replaced_comes_back_under_the_new_ones(
+    federation: Federation,
+) -> None:
+    changed, *others = federation.hubs
+    line = Line(federation, "flat", others[0])
+    line.await_final(line.send())
+    config = load_config(changed.directory / "hub.toml")
+    before = present_validator_key(config).public
+    changed.stop()  # as one would whose keys were copied
+    replace_keys(changed, others)
+    federation.start([changed])
+    assert present_validator_key(config).public != before
+    line.await_final(line.send())
+    others[2].kill()  # the new vote is needed now
     line = Line(federation, "house", others[0])
     line.await_final(line.send(), changed, others[0], others[1])
     federation.start([others[2]])
