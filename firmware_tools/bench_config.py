@@ -5,12 +5,13 @@ Owns the configurations. It starts nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from firmware_tools.authority import Desk, write_ticket
 from firmware_tools.bench_process import SIREN_PIN
-from firmware_tools.demo_site import HUB, REGION
+from firmware_tools.demo_site import REGION
 
 __all__ = ["DHT_BUSY_MS", "PERIOD_MS", "RATE", "write_gateway"]
 
@@ -55,9 +56,10 @@ _SYNC: Final = """
 [enrolment]
 url = "{api}"
 ticket = "ticket"
-
+"""
+_HUB: Final = """
 [[hubs]]
-name = "{hub}"
+name = "{name}"
 url = "{broker}"
 """
 _GAS: Final = """
@@ -98,7 +100,14 @@ alarm = ["siren"]
 
 
 def write_gateway(
-    folder: Path, desk: Desk, *, gas: int, dht_ms: int, seal: int = 600, hub: tuple[str, str] | None = None
+    folder: Path,
+    desk: Desk,
+    *,
+    gas: int,
+    dht_ms: int,
+    seal: int = 600,
+    api: str = "",
+    hubs: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Write a gateway's folder and return its configuration's path.
 
@@ -106,7 +115,8 @@ def write_gateway(
         gas: how many MQ-4 there are, four to a converter. With one, its contract follows it at once, both ways;
             with more, each has the packaged contract.
         dht_ms: the DHT22's period.
-        hub: URLs of its API and its broker; None for a gateway by itself.
+        api: URL at which it enrols.
+        hubs: names of its hubs and the URLs of their brokers; none for a gateway by itself.
     """
     folder.mkdir(parents=True)
     (folder / "trust").write_bytes(desk.genesis.encode())
@@ -117,9 +127,11 @@ def write_gateway(
             index=index, period=PERIOD_MS, input=index % 4, address=0x48 + index // 4, rate=RATE
         )
         text += _TEMPLATE.format(index=index) if gas > 1 else ""
-    if hub is not None:
+    if hubs:
         write_ticket(desk, REGION, 1, folder / "ticket")
-        text += _SYNC.format(api=hub[0], hub=HUB, broker=hub[1])
+        text += _SYNC.format(api=api)
+    for name, broker in hubs:
+        text += _HUB.format(name=name, broker=broker)
     (folder / "contract.toml").write_text(_CONTRACT, encoding="utf-8")
     path = folder / "gateway.toml"
     path.write_text(text, encoding="utf-8")

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         "loop": run_loop,
         "idle": run_idle,
         "load": run_load,
+        "crowd": run_crowd,
     }
     programs[name](*rest)
     return 0
@@ -146,6 +147,16 @@ def run_load() -> None:
             with contextlib.suppress(ImportError), contextlib.redirect_stdout(sys.stderr):
                 importlib.import_module(name)
         _say("ready")
+
+
+def run_crowd(authority: str, hubs: str) -> None:
+    """Be the made-up gateways of `bench_federation_load`: each request is one of its verbs, with what follows it."""
+    from firmware_tools.bench_federation_load import Load
+
+    load = Load(Path(authority), json.loads(hubs))
+    _say("ready")
+    for verb, *rest in _requests():
+        _say(getattr(load, verb)(*rest))
 
 
 def toggle(hold: Hold, changes: Changes, count: int, period_ms: int, seed: int) -> list[float]:

@@ -24,6 +24,7 @@ from typing import Any, Final, Self
 from firmware_tools.authority import open_desk
 from firmware_tools.bench_config import write_gateway
 from firmware_tools.demo_region import Region
+from firmware_tools.demo_site import HUB
 from firmware_tools.errors import ProcessFailed
 
 __all__ = [
@@ -139,7 +140,8 @@ class RunningRegion:
 
     def write_gateway(self, name: str, **options: Any) -> Path:
         """Write the folder of a gateway of this region; see the function of that name."""
-        return write_gateway(self.directory / name, self.desk, hub=(self.api, self.broker), **options)
+        reached = [(HUB, self.broker)]
+        return write_gateway(self.directory / name, self.desk, api=self.api, hubs=reached, **options)
 
     def ask(self, path: str) -> Any:
         """Return what the hub answers. Raises ProcessFailed where it has ended."""

@@ -82,18 +82,9 @@ class Region:
     def start(self, note: Callable[[str], None]) -> None:
         """Found the chain and start everything. Raises ProcessFailed."""
         note("founding the chain")
-        desk = _found_alone(self) if len(self.hubs) == 1 else _found_federation(self)
+        desk = self.found()
         note("starting the hub and its broker" if len(self.hubs) == 1 else "starting the hubs")
-        for hub in self.hubs:
-            config = hub.directory / "hub.toml"
-            hub.process = spawn(
-                self._stack, hub.directory.name, hub.directory, "tocsin-hub", "run", "--config", config
-            )
-        for hub in self.hubs:
-            reached = self._endpoints(hub)
-            hub.api, hub.broker = reached["api"], reached["broker"]
-        for hub in self.hubs:
-            self._wait(lambda hub=hub: hub.ask("/healthz") is not None, f"{hub.name} does not become healthy")  # type: ignore[misc]
+        self.start_hubs(self.hubs)
         for index, post in enumerate(self.plan):
             note(f"starting {post.name}")
             reached_at = [(hub.name, hub.broker) for hub in self.hubs]
@@ -102,6 +93,23 @@ class Region:
             )
             gateway = spawn(self._stack, post.folder, path.parent, "tocsin-gateway", "run", "--config", path)
             self._gateways.append(gateway)
+
+    def found(self) -> Desk:
+        """Found the chain, so that every hub has its directory, and return its authority's desk. Raises ToolError."""
+        return _found_alone(self) if len(self.hubs) == 1 else _found_federation(self)
+
+    def start_hubs(self, hubs: Sequence[HubPost]) -> None:
+        """Start hubs and wait until each is healthy. Raises ProcessFailed."""
+        for hub in hubs:
+            config = hub.directory / "hub.toml"
+            hub.process = spawn(
+                self._stack, hub.directory.name, hub.directory, "tocsin-hub", "run", "--config", config
+            )
+        for hub in hubs:
+            reached = self._endpoints(hub)
+            hub.api, hub.broker = reached["api"], reached["broker"]
+        for hub in hubs:
+            self._wait(lambda hub=hub: hub.ask("/healthz") is not None, f"{hub.name} does not become healthy")  # type: ignore[misc]
 
     def ask(self, path: str) -> Any:
         """Return what the first hub that answers says, None where none does (yet)."""

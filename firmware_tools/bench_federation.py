@@ -1,0 +1,170 @@
+"""A federation's figures: four agencies' hubs on two cores, beside one hub alone on the same in the same run.
+
+- `fed-alarm`: from an alarm at a gateway that speaks to all four hubs to its finality on the last of them.
+- `fed-anchors`: headers final per second at saturation on all four, one to a transaction and as many together as a
+  hub takes from its queue at once. They go to the engines themselves, without broker and bodies (see
+  `bench_federation_load`); beside it the embedded engine in a process of its own, on the same state machine.
+  CometBFT's own published saturation is 400 transactions of 1 KiB a second, at 175 validators.
+- `fed-readings`: readings final per second, whole blocks of 600 brought to all brokers as gateways bring them.
+- `fed-block-interval`: ms between final blocks while anchors come in at saturation.
+- `fed-memory`, `fed-disk`: of each node. On disk, an idle federation's growth is scaled from its heartbeats, one in
+  30 s as in use; the engine's own write-ahead log is in it, which ends growing at 1 GB.
+- `fed-catch-up`: final blocks per second of a hub that was away while anchors came in.
+- `fed-verify`: one evidence file, in process and as the command.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from firmware_tools.bench_federation_site import Site, site
+from firmware_tools.bench_figure import Figure, percentile
+from firmware_tools.bench_site import Child
+from firmware_tools.demo_process import run
+from firmware_tools.verify import verify_file
+
+__all__ = ["Sizes", "measure_federation"]
+
+_HUBS: Final = 4
+_ALARM_MS: Final = 1500.0
+_VERIFY_MS: Final = 10.0
+_COMMAND_MS: Final = 500.0
+_BATCH: Final = 64
+_WINDOW_SINGLE: Final = 512  # headers in the air
+_WINDOW_BATCHED: Final = 2048
+_WINDOW_BLOCKS: Final = 128
+_PER_BLOCK: Final = 60
+_PER_FULL_BLOCK: Final = 600
+_HEARTBEATS_A_DAY: Final = 86_400 / 30
+_RAMP: Final = 0.2  # of the time under load
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        onsets: of alarms; each is two transitions.
+        seconds: under each load.
+        idle: seconds without any.
+        gateways, heights: made up for anchors, and how many blocks each has.
+        full_gateways, full_heights: the same for readings.
+        alone: anchors of the hub alone.
+        repeats: of verification; the command is tried a quarter as often.
+    """
+
+    onsets: int = 20
+    seconds: float = 10.0
+    idle: float = 60.0
+    gateways: int = 32
+    heights: int = 1600
+    full_gateways: int = 16
+    full_heights: int = 160
+    alone: int = 8000
+    repeats: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """What one hub with the embedded engine does: ms of alarms, rates per second, MB, ms of verification."""
+
+    alarms: list[float]
+    anchors: Mapping[str, Mapping[str, float]]
+    readings: float
+    memory: float
+    verified: tuple[float, float]
+
+
+def measure_federation(sizes: Sizes = Sizes()) -> Iterator[Figure]:
+    """Measure; about three minutes. Raises ToolError.
+
+    The hub alone is measured while the federation idles, which is little work: ten seconds of a core in a minute.
+    """
+    with site(_HUBS) as four, four.load() as load:
+        load.tell("crowd", "anchors", _PER_BLOCK, sizes.gateways, sizes.heights)
+        begun, before, height = time.monotonic(), four.disk(), four.height(four.hubs[0])
+        with site(1) as one, one.load() as lesser:
+            alone = _measure_alone(one, lesser, sizes)
+        time.sleep(max(0.0, begun + sizes.idle - time.monotonic()))
+        grown, beats = four.disk() - before, four.height(four.hubs[0]) - height
+        load.answer()
+        yield Figure("fed-disk-idle", grown / max(beats, 1) * _HEARTBEATS_A_DAY / 1e6, "MB/day")
+        took, alarm = four.alarms(sizes.onsets)
+        for share, limit in ((50, None), (95, _ALARM_MS)):
+            beside = percentile(alone.alarms, share)
+            yield Figure(f"fed-alarm-p{share}", percentile(took, share), "ms", limit, beside)
+        yield from _anchors(four, load, sizes, alone)
+        yield Figure("fed-readings", _readings(four, load, sizes), "readings/s", peer=alone.readings)
+        engine, hub = four.weigh()
+        yield Figure("fed-memory-engine", engine, "MB")
+        yield Figure("fed-memory-hub", hub, "MB", peer=alone.memory)
+        yield Figure("fed-catch-up", _catch_up(four, load, sizes), "blocks/s")
+        inside, command = _verify(four, alarm, sizes.repeats)
+    yield Figure("fed-verify", inside, "ms", _VERIFY_MS, alone.verified[0])
+    yield Figure("fed-verify-command", command, "ms", _COMMAND_MS, alone.verified[1])
+
+
+def _measure_alone(one: Site, load: Child, sizes: Sizes) -> _Alone:
+    done = one.beside("hub.bench_anchors", sizes.alone)
+    took, alarm = one.alarms(sizes.onsets)
+    readings = _readings(one, load, sizes)
+    return _Alone(took, json.loads(done), readings, one.weigh()[1], _verify(one, alarm, sizes.repeats))
+
+
+def _anchors(four: Site, load: Child, sizes: Sizes, alone: _Alone) -> Iterator[Figure]:
+    load.ask("enrol", "anchors")
+    intervals: list[float] = []
+    for name, batch, window in (("single", 1, _WINDOW_SINGLE), ("batched", _BATCH, _WINDOW_BATCHED)):
+        before = four.disk()
+        told = load.ask("anchors", sizes.seconds, batch, window, four.all)
+        intervals += load.ask("intervals", told["first"], told["last"])
+        beside = alone.anchors[name]
+        yield Figure(f"fed-anchors-{name}", _rate(told, sizes), "anchors/s", peer=beside["per_second"])
+        grown = (four.disk() - before) / told["final"]
+        yield Figure(f"fed-disk-{name}", grown / 1e3, "MB/1000 anchors", peer=beside["bytes"] / 1e3)
+    yield Figure("fed-block-interval", percentile(intervals, 50), "ms")
+
+
+def _readings(where: Site, load: Child, sizes: Sizes) -> float:
+    load.ask("crowd", "readings", _PER_FULL_BLOCK, sizes.full_gateways, sizes.full_heights)
+    load.ask("enrol", "readings")
+    told = load.ask("readings", sizes.seconds, _WINDOW_BLOCKS, where.all)
+    return _rate(told, sizes) * _PER_FULL_BLOCK
+
+
+def _rate(told: Mapping[str, Any], sizes: Sizes) -> float:
+    """Return what became final per second once the load had come up, from one final block to another."""
+    steady = [each for each in told["samples"] if each[0] >= _RAMP * sizes.seconds]
+    if len(steady) < 2:
+        return float(told["final"] / told["seconds"])
+    (begun, before), (ended, after) = steady[0], steady[-1]
+    return float((after - before) / (ended - begun))
+
+
+def _catch_up(four: Site, load: Child, sizes: Sizes) -> float:
+    *others, away = four.hubs
+    four.end(away)
+    load.ask("anchors", sizes.seconds, 1, _WINDOW_SINGLE, four.all[: len(others)])
+    return four.catch_up(away)
+
+
+def _verify(where: Site, alarm: str, repeats: int) -> tuple[float, float]:
+    """Return the ms that verifying an alarm's evidence takes, in this process and as a command."""
+    evidence = where.evidence(alarm, where.directory / "alarm.evidence")
+    trust = where.directory / "authority" / "genesis.cbor"
+    inside = _median(lambda: verify_file(evidence, trust), repeats)
+    command = _median(lambda: run("tocsin-tools", "verify", evidence, "--trust", trust), max(1, repeats // 4))
+    return inside, command
+
+
+def _median(work: Callable[[], object], repeats: int) -> float:
+    took = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        took.append((time.perf_counter() - begun) * 1000)
+    return percentile(took, 50)
