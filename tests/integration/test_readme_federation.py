@@ -61,9 +61,9 @@ def test_four_hubs_made_from_one_by_the_readmes_commands_print_one_checkpoint(
     for there in ("2665$", "808$", "188$"):
         assert there in script
         script = script.replace(there, f"{free_decade(taken)}$")
-    ended = "\ntocsin-hub status --config hub-4/hub.toml; kill $(jobs -p); wait\n"
+    begun = "set -eu\ntrap 'kill $(jobs -p); wait' EXIT\n"
     done = subprocess.run(
-        ["bash", "-c", "set -eu\n" + script + ended],
+        ["bash", "-c", begun + script],
         cwd=tmp_path,
         capture_output=True,
         text=True,
