@@ -11,13 +11,12 @@ import json
 import ssl
 import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from hub.errors import HubError
+from hub.timed_http import exchange
 
 _CHUNK: Final = 64 * 1024
 _SECONDS: Final = 10.0
@@ -70,57 +69,52 @@ class PeerLink:
     def __init__(self, url: str, ca_file: str = "") -> None:
         """Prepare; connects to nothing. Raises OSError where the certificates cannot be read."""
         self.url = url.rstrip("/")
-        is_tls = urllib.parse.urlsplit(url).scheme == "https"
-        context = ssl.create_default_context(cafile=ca_file or None) if is_tls else None
-        handlers = [urllib.request.HTTPSHandler(context=context)] if context else []
-        # No proxies of the environment, no redirects to elsewhere: this address or none.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect, *handlers)
+        parts = urlsplit(self.url)
+        self._base = parts.path
+        self._context = (
+            ssl.create_default_context(cafile=ca_file or None) if parts.scheme == "https" else None
+        )
         self.received = 0
 
     def post(self, path: str, body: bytes, limit: int) -> bytes:
         """Return the answer, of at most `limit` bytes. Raises PeerSilent or PeerRefusal."""
-        return self._ask(urllib.request.Request(self.url + path, body, {"Content-Type": _TYPE}), limit)
+        return self._ask("POST", path, body, {"Content-Type": _TYPE}, limit)
 
     def get(self, path: str, limit: int) -> bytes:
         """Return what stands at a path, of at most `limit` bytes; the format's own bytes where it has both.
 
         Raises PeerSilent or PeerRefusal.
         """
-        return self._ask(urllib.request.Request(self.url + path, headers={"Accept": _TYPE}), limit)
+        return self._ask("GET", path, None, {"Accept": _TYPE}, limit)
 
-    def _ask(self, request: urllib.request.Request, limit: int) -> bytes:
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str], limit: int) -> bytes:
         try:
-            with self._opener.open(request, timeout=_SECONDS) as answer:
+            with exchange(self.url, self._context, _SECONDS, _WHOLE_SECONDS) as connection:
+                # No proxy of the environment, no redirect to elsewhere: this address or none.
+                connection.request(method, self._base + path, body, headers | {"Connection": "close"})
+                answer = connection.getresponse()
+                if not 200 <= answer.status < 300:
+                    raise self._refusal(answer)
                 return self._read(answer, limit)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refusal(error) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise PeerSilent(f"{self.url}: {error}") from error
 
     def _read(self, answer: http.client.HTTPResponse, limit: int) -> bytes:
-        """Read to the end, however slowly it drips: a whole answer has its time, and no more."""
-        end = time.monotonic() + _WHOLE_SECONDS
         found = bytearray()
         while chunk := answer.read1(_CHUNK):
             found += chunk
             self.received += len(chunk)
-            if len(found) > limit or time.monotonic() > end:
-                raise PeerSilent(f"{self.url}: an answer of more than {limit} bytes or {_WHOLE_SECONDS:g} s")
+            if len(found) > limit:
+                raise PeerSilent(f"{self.url}: an answer of more than {limit} bytes")
         return bytes(found)
 
-    def _refusal(self, error: urllib.error.HTTPError) -> HubError:
+    def _refusal(self, answer: http.client.HTTPResponse) -> HubError:
         try:
-            said = json.loads(error.read(_MAX_ERROR))
+            said = json.loads(answer.read(_MAX_ERROR))
             text, seconds = (
                 f"{said['error']}: {said['detail']}",
-                float(error.headers.get("Retry-After", "30")),
+                float(answer.headers.get("Retry-After", "30")),
             )
         except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
-            return PeerSilent(f"{self.url}: HTTP {error.code}")
+            return PeerSilent(f"{self.url}: HTTP {answer.status}")
         return PeerRefusal(f"{self.url}: {text:.300}", min(max(seconds, 0.1), 300.0))
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        """Follow nothing: a redirect is an HTTPError then."""

@@ -255,7 +255,10 @@ def test_a_hub_that_is_away_is_left_alone_for_ever_longer(two: Order) -> None:
     assert url in view.trouble
 
 
-def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b""]
+)
+def test_an_answer_that_drips_is_given_up(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.peers_link._WHOLE_SECONDS", 0.3)
     over = threading.Event()
 
@@ -263,7 +266,7 @@ def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
         connection, _ = server.accept()
         with connection:
             connection.recv(4096)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            connection.sendall(head)
             with contextlib.suppress(OSError):
                 while not over.wait(0.05):
                     connection.sendall(b"x")
@@ -272,7 +275,7 @@ def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
         thread = threading.Thread(target=drip, args=(server,))
         thread.start()
         try:
-            with pytest.raises(PeerSilent, match=r"or 0\.3 s"):
+            with pytest.raises(PeerSilent, match=r"0\.3 s"):
                 PeerLink(f"http://127.0.0.1:{server.getsockname()[1]}").post("/v1/peers/bodies", b"", 2000)
         finally:
             over.set()
