@@ -91,6 +91,7 @@ class History:
         self._loaded = True
         for key, value in core.store.chain.entries_of(_GATEWAYS):
             _, gateway = decode(key)  # type: ignore[misc]
+            assert isinstance(gateway, bytes)
             self._tips[gateway] = GatewayEntry.decode(value).head.hash
         for gateway, tip in list(self._tips.items()):
             self._go_on(gateway, tip)
