@@ -72,11 +72,11 @@ def make_comet(
 
 
 def make_snapshots(
-    config: Config, ledger: Ledger, store: Store, begin: Beginning | None, followed: Callable[[], None]
+    config: Config, ledger: Ledger, store: Store, begin: Beginning | None, anew: Callable[[str], None]
 ) -> Snapshots:
     """Return what makes snapshots here and takes one in, to be started.
 
-    `followed` is called when a final block stands on the one that was taken in.
+    `anew` is told why the hub has to start anew: a final block stands on the one that was taken in, or none comes.
     """
     table, database, directory = config.federation, store.database, config.directory
     taking = Taking(directory, database, ledger.chain, begin) if begin else None
@@ -87,7 +87,7 @@ def make_snapshots(
         keep=table.keep_blocks,
         taking=taking,
         begun=ledger.load,
-        followed=followed,
+        anew=anew,
     )
 
 

@@ -53,7 +53,7 @@ class Membership:
         begin = begin_by_snapshot(config, genesis, store, stack)
         self.ledger = Ledger(genesis, store.chain)
         self.identity = self._take_up_keys(genesis)
-        self._snapshots: Snapshots = make_snapshots(config, self.ledger, store, begin, self._followed)
+        self._snapshots: Snapshots = make_snapshots(config, self.ledger, store, begin, restart)
         self.engine: Comet = make_comet(config, self.identity, self.ledger, store, self._snapshots, begin)
         self.policy = Policy.of(config.hub.region, config.bodies)
 
@@ -101,9 +101,6 @@ class Membership:
         adopt_keys(self._config, roster)
         end_quarantine(self._config)
         return load_identity(self._config)
-
-    def _followed(self) -> None:
-        self._restart("the chain goes on here from a snapshot")
 
     def _meet(self, roster: Roster) -> None:
         self.engine.meet(comet_settings(self._config, roster).peers)

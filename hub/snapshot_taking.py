@@ -12,7 +12,9 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import math
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -82,6 +84,12 @@ class Taking:
         self._hashes: list[bytes] = []
         self.is_done = False
         """Whether the ledger is what the snapshot says."""
+        self._moved = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long nothing of the snapshot has come; 0 while a ledger is made of it, and from then on."""
+        return 0.0 if self.is_done else max(0.0, time.monotonic() - self._moved)
 
     def offer(self, info: SnapshotInfo, app_hash: bytes) -> bool:
         """Tell whether this is the snapshot; what came of an earlier try is dropped. Raises StoreError."""
@@ -100,15 +108,18 @@ class Taking:
             return False
         except OSError as error:
             raise StoreError(f"{self._directory} cannot be written: {error}") from error
+        self._moved = time.monotonic()
         return True
 
     def apply(self, index: int, chunk: bytes) -> Applied:
         """Take in a chunk; with the last one, put the ledger in force. Raises StoreError."""
         if not index < len(self._hashes) or sha256(chunk).digest() != self._hashes[index]:
             return Applied.AGAIN
+        is_last = index == len(self._hashes) - 1
+        self._moved = math.inf if is_last else time.monotonic()
         try:
             (self._directory / str(index)).write_bytes(chunk)
-            if index < len(self._hashes) - 1:
+            if not is_last:
                 return Applied.ACCEPTED
             self._enforce()
             self.is_done = True
@@ -118,6 +129,8 @@ class Taking:
         except ChainError as error:
             _log.error("the snapshot of final block %d does not hold: %s", self._beginning.height, error)
             return Applied.REFUSED
+        finally:
+            self._moved = time.monotonic()
         return Applied.ACCEPTED
 
     def _enforce(self) -> None:

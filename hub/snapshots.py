@@ -41,6 +41,8 @@ DIRECTORY: Final = "snapshots"
 _INFO: Final = "info"
 _ABOVE: Final = 2
 _SEAL_SECONDS: Final = 60.0
+_TICK_SECONDS: Final = 1.0
+PATIENCE_SECONDS: Final = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -57,17 +59,19 @@ class Snapshots:
         keep: int = 0,
         taking: Taking | None = None,
         begun: Callable[[], None] = lambda: None,
-        followed: Callable[[], None] = lambda: None,
+        anew: Callable[[str], None] = lambda why: None,
         size: int = CHUNK,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         """Make one every `every` final blocks, below the hub's `directory`, in chunks of about `size` bytes.
 
         The engine keeps its latest `keep` blocks; 0 means all. `taking` is how this hub begins, if it does so by a
-        snapshot: `begun` is called when that is in force, `followed` when the first final block stands on it.
+        snapshot: `begun` is called when that is in force, `anew` once the hub has to start anew, with the reason: the
+        first final block stands on it, or nothing of it has come for `patience` seconds.
         """
         self._directory, self._db = directory / DIRECTORY, database
-        self._every, self._keep, self._size = every, keep, size
-        self._taking, self._begun, self._followed = taking, begun, followed
+        self._every, self._keep, self._size, self._patience = every, keep, size, patience
+        self._taking, self._begun, self._anew = taking, begun, anew
         self._queue: queue.SimpleQueue[tuple[int, Connection, contextlib.ExitStack] | None] = (
             queue.SimpleQueue()
         )
@@ -114,7 +118,7 @@ class Snapshots:
         self._height = height
         if self._taking is not None:
             self._taking = None
-            self._followed()
+            self._anew("the chain goes on here from a snapshot")
         if height % self._every == 0:
             stack = contextlib.ExitStack()
             db = stack.enter_context(self._db.read())
@@ -135,7 +139,14 @@ class Snapshots:
         self._queue.put(None)
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
+        while True:
+            try:
+                item = self._queue.get(timeout=_TICK_SECONDS)
+            except queue.Empty:
+                self._look()
+                continue
+            if item is None:
+                return
             height, db, stack = item
             with stack:
                 try:
@@ -147,6 +158,13 @@ class Snapshots:
                     _log.error("no snapshot of final block %d: %s", height, error)
                 except Exception:
                     _log.exception("a defect in making a snapshot")
+
+    def _look(self) -> None:
+        """Have the hub ask for another snapshot where the one that it wants does not come."""
+        taking = self._taking
+        if taking is not None and taking.idle_seconds > self._patience:
+            self._taking = None
+            self._anew("the snapshot that it was to begin with does not come: the others may have newer ones")
 
     def make(self, height: int, db: Connection) -> SnapshotInfo:
         """Write the snapshot of the last final block that a connection sees. Raises HubError, ChainError, OSError."""

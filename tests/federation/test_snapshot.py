@@ -11,13 +11,13 @@ from proving import check_evidence, reading_evidence
 from test_four_hubs import Line, check_all, final_height
 from test_membership import carry, members
 
-EVERY = 4
+EVERY = 8
 
 
 def with_snapshots(hubs: list[Agency], *lines: str) -> None:
     """Have hubs make snapshots often, and whatever else `lines` says."""
     for hub in hubs:
-        change(hub, "[federation]\n", f"snapshot_every = {EVERY}", "idle_seconds = 1", *lines)
+        change(hub, "[federation]\n", f"snapshot_every = {EVERY}", "idle_seconds = 5", *lines)
 
 
 def change(hub: Agency, after: str, *lines: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fedkit import Federation, SealingHub, agreed
 from fleet import flip
+from hubs import eventually
 
 from gateway.chain.canonical import encode
 from gateway.chain.cometbft import CometSeal
@@ -303,6 +304,34 @@ def test_a_ledger_that_has_begun_is_never_replaced(giver: Giver, join: Callable[
     assert joiner.take(info, chunks, begin.checkpoint.app.hash) is Applied.REFUSED
     joiner.ledger.load()
     assert joiner.ledger.committed.app == before.app
+
+
+def test_a_hub_starts_anew_where_its_snapshot_does_not_come_and_once_it_stands_on_it(
+    giver: Giver, join: Callable[[Beginning], Joiner]
+) -> None:
+    info = giver.live()
+    begin, chunks = giver.beginning(info), giver.chunks(info)
+    joiner = join(begin)
+    told: list[str] = []
+    place = joiner.directory, joiner.store.database, 4
+    waiting = Snapshots(*place, taking=joiner.taking, anew=told.append, patience=0.1)
+    waiting.start()
+    eventually(lambda: told, "the word that none comes")
+    waiting.worker.stop()
+    assert waiting.apply(0, chunks[0]) is Applied.ABORTED
+    assert "newer ones" in told.pop()
+
+    taking = Taking(joiner.directory, joiner.store.database, giver.federation.genesis, begin)
+    provider = Snapshots(*place, taking=taking, begun=joiner.ledger.load, anew=told.append)
+    assert provider.offer(info, begin.checkpoint.app.hash)
+    for index, chunk in enumerate(chunks):
+        assert provider.apply(index, chunk) is Applied.ACCEPTED
+    assert joiner.ledger.committed.height == info.height
+    assert not told, "the engine has yet to take it up"
+    provider.committed(info.height + 1)
+    provider.committed(info.height + 2)
+    assert len(told) == 1
+    assert "from a snapshot" in told[0]
 
 
 def follow(giver: Giver, count: int) -> int:
