@@ -85,7 +85,8 @@ def _read_genesis(path: Path) -> tuple[Genesis, bytes]:
         document = path.read_bytes()
         genesis = Genesis.decode(document)
     except (OSError, FormatError) as error:
-        raise AuditError(f"{path}: {error}; give the directory of a hub") from error
+        said = error.strerror if isinstance(error, OSError) else error
+        raise AuditError(f"{path}: {said}; give the directory of a hub") from error
     return genesis, document
 
 

@@ -207,8 +207,13 @@ def load_config(path: Path) -> Config:
     """Read `hub.toml`. Raises ConfigError naming file, key and remedy."""
     try:
         config = read_table(Config, loads_toml(path.read_text(encoding="utf-8"), str(path)), where=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}; make one with tocsin-hub init") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}; name the hub's hub.toml, or make one with tocsin-hub init or"
+            " tocsin-hub federation init"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no TOML file: {error}") from error
     except TableError as error:
         raise ConfigError(str(error)) from error
     return _from_directory(config, path.absolute().parent)
@@ -219,7 +224,10 @@ def load_genesis(path: Path) -> Genesis:
     try:
         return Genesis.decode(path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; put the authority's genesis.cbor there") from error
+        raise ConfigError(
+            f"{path}: {error.strerror}; put the authority's genesis.cbor there, or a federation's by tocsin-hub"
+            " federation join"
+        ) from error
     except ChainError as error:
         raise ConfigError(f"{path} is no genesis: {error}") from error
 

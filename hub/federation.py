@@ -27,7 +27,7 @@ from gateway.chain.keys import NO_HASH, Signed, SigningKey
 from hub.config import Config, HubTable, load_config, load_genesis, make_key, read_key
 from hub.consensus.comet_home import make_validator_key, read_validator_key
 from hub.errors import ConfigError
-from hub.federation_config import PeerTable
+from hub.federation_config import FederationTable, PeerTable
 from hub.takeover import close
 
 GENESIS: Final = "genesis.cbor"
@@ -83,6 +83,7 @@ def init(directory: Path, place: Place, now_ms: int | None = None) -> Path:
     try:
         HubTable(place.name, place.region)
         HubTable(place.agency, place.region)
+        FederationTable(p2p=place.p2p, peers=place.peers)
         key = make_key(directory)
         config_file = directory / "hub.toml"
         if not config_file.exists():
@@ -95,7 +96,20 @@ def init(directory: Path, place: Place, now_ms: int | None = None) -> Path:
     if config.hub.name != place.name:
         raise ConfigError(f"{config_file} names this hub {config.hub.name!r}: take another directory")
     validator = own_validator(config) if place.power else None
+    if _is_stated(directory, place, key, validator):
+        return directory / f"{place.name}{MEMBER}"
     return write_statement(directory, place, NO_HASH, key, validator, now_ms)
+
+
+def _is_stated(directory: Path, place: Place, key: SigningKey, validator: SigningKey | None) -> bool:
+    """Tell whether the statement is there: another one of the same, with its own time, would found another chain."""
+    try:
+        body = JoinBody.decode(Joining.decode((directory / f"{place.name}{MEMBER}").read_bytes()).body)
+    except (OSError, ChainError):
+        return False
+    keys = (key.public, validator.public if validator else b"")
+    said = (body.genesis, body.name, body.agency, body.power, body.key, body.validator)
+    return said == (NO_HASH, place.name, place.agency, place.power, *keys)
 
 
 def write_statement(
@@ -137,9 +151,16 @@ class Statements:
     def founded(self, name: str, custodians: int) -> Genesis:
         """Return the genesis they come to. Raises ConfigError saying what is wrong with them."""
         try:
-            return with_takeovers(assemble(name, custodians, self.members, self.authorities), self.closed)
+            genesis = assemble(name, custodians, self.members, self.authorities)
         except ChainError as error:
             raise ConfigError(f"these statements found no federation: {error}") from error
+        try:
+            return with_takeovers(genesis, self.closed)
+        except ChainError as error:
+            raise ConfigError(
+                f"the chain was not closed for this federation: give the statements, --chain and --custodians with"
+                f" which the draft was made that it was closed for ({error})"
+            ) from error
 
 
 def read_statements(paths: Iterable[Path]) -> Statements:
@@ -197,10 +218,19 @@ def close_chain(directory: Path, successor: Genesis, output: Path) -> int:
     return takeover.height
 
 
+def joined(path: Path) -> Genesis:
+    """Read the genesis of a federation that exists. Raises ConfigError."""
+    try:
+        genesis = Genesis.decode(read(path))
+    except ChainError as error:
+        raise ConfigError(f"{path} is no genesis: {error}") from error
+    if genesis.engine != COMETBFT:
+        raise ConfigError(f"{path} is the genesis of a hub alone: its chain can be taken over, not joined")
+    return genesis
+
+
 def ask_to_join(directory: Path, genesis: Genesis, agency: str, power: int) -> Path:
     """Write this hub's statement for a federation that exists, and return the file. Raises ConfigError."""
-    if genesis.engine != COMETBFT:
-        raise ConfigError("this genesis is of a hub alone: it can be taken over, not joined")
     config = load_config(directory / "hub.toml")
     place = Place(config.hub.name, agency, config.hub.region, power)
     key = read_key(directory / "hub.key")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hub.federation_config import PeerTable
 
 PATH: Final = click.Path(path_type=Path)
+DIRECTORY: Final = click.Path(path_type=Path, exists=True, file_okay=False)
 PORT: Final = click.IntRange(0, 65535)
 HOME: Final = click.argument("directory", metavar="DIR", type=PATH)
 
@@ -63,7 +64,9 @@ for _command in (status, propose, approve, leave, rekey):
 @click.option("--api", default=8080, show_default=True, type=PORT, help="Port of its REST interface.")
 @click.option("--broker", default=1883, show_default=True, type=PORT, help="Port of its embedded broker.")
 @click.option("--peer", "peers", multiple=True, type=Peer(), help="Another hub; once for each.")
-@click.option("--predecessor", type=PATH, help="Directory of the hub alone whose chain is to go on here.")
+@click.option(
+    "--predecessor", type=DIRECTORY, help="Directory of the hub alone whose chain is to go on here."
+)
 @click.option("--snapshot", is_flag=True, help="To join by a snapshot from those peers that have a URL.")
 @JSON
 def init(
@@ -89,6 +92,10 @@ def init(
     """
     from hub import federation
 
+    if snapshot and sum(bool(peer.url) for peer in peers) < 2:
+        raise click.UsageError(
+            "--snapshot needs two --peer with a URL: a snapshot is taken that two show alike"
+        )
     before = "" if predecessor is None else str(predecessor.absolute())
     place = federation.Place(
         name, agency, region, 0 if reader else power, p2p, api, broker, peers, before, snapshot
@@ -139,7 +146,6 @@ def join(
     Example: tocsin-hub federation join hub *.member *.authority --chain "North federation"
     """
     from hub import federation
-    from hub.config import load_genesis
 
     if bool(statements) == bool(genesis) or bool(statements) != bool(chain):
         raise click.UsageError("give statements and --chain to found a federation, or --genesis to join one")
@@ -148,7 +154,7 @@ def join(
     if genesis is None:
         found = federation.found(directory, federation.read_statements(statements), chain, custodians)
     else:
-        found = load_genesis(genesis)
+        found = federation.joined(genesis)
     if not spoken:
         _show_genesis(found, as_json)
         return

@@ -225,7 +225,7 @@ def _picture(config: Config) -> dict[str, Any]:
 
     genesis = load_genesis(config.directory / config.hub.genesis)
     if genesis.engine != COMETBFT:
-        raise HubError("this hub is alone: its chain has no federation")
+        raise HubError("this hub is alone: it has no federation; tocsin-hub status shows how it is")
     store = Store(config.ledger, read_only=True)
     try:
         return describe(config, genesis, store.chain, None, time.time_ns() // 1_000_000)

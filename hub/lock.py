@@ -25,5 +25,9 @@ def only_one(directory: Path) -> Iterator[None]:
 def _open_lock(path: Path) -> IO[bytes]:
     try:
         return path.open("ab")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path.parent}: there is no such directory; give the directory of a hub"
+        ) from error
     except OSError as error:
-        raise ConfigError(f"{path.parent} cannot be written: {error}") from error
+        raise ConfigError(f"{path.parent} cannot be written: {error.strerror}") from error

@@ -129,7 +129,7 @@ class Genesis(Record):
             if len(set(names)) != len(names):
                 raise WrongShape(f"{where}: a name stands twice among its {len(names)} peers")
         if all(each.role != REGULATOR for each in self.authorities):
-            raise WrongShape(f"{where}.authorities: one of them is the regulator")
+            raise WrongShape(f"{where}.authorities: one of them has to be the regulator")
         if self.custodians > len({hub.agency for hub in self.hubs}):
             raise WrongShape(f"{where}.custodians: more than there are agencies with a hub")
         if len({each.genesis for each in self.takeovers}) != len(self.takeovers):

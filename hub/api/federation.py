@@ -19,7 +19,7 @@ def add_federation(app: FastAPI, backend: Backend, read_body: Callable[[Request]
 
     def desk() -> FederationDesk:
         if backend.federation is None:
-            raise NotFound("this hub is alone: its chain has no federation")
+            raise NotFound("this hub is alone: it has no federation; tocsin-hub status shows how it is")
         return backend.federation
 
     @app.get("/v1/federation")

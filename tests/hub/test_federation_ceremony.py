@@ -204,6 +204,46 @@ def test_a_chain_of_a_hub_alone_is_closed_and_taken_over(tmp_path: Path, stateme
     assert "closed at final block" in again.stderr
     other = join(tmp_path, "fire", files, "--custodians", 3)
     assert other.exit_code == 1, "a chain closed for one federation is not another's"
+    assert "give the statements, --chain and --custodians with which the draft was made" in other.stderr
+
+
+def test_a_statement_that_is_made_again_is_the_same_one(tmp_path: Path, statements: list[Path]) -> None:
+    before = statements[0].read_bytes()
+    make(tmp_path, "fire")
+    assert statements[0].read_bytes() == before, "with another one, all would have another genesis"
+    make(tmp_path, "fire", "city-brigade")
+    assert statements[0].read_bytes() != before
+
+
+def test_the_genesis_of_a_hub_alone_is_not_joined(tmp_path: Path) -> None:
+    with RunningHub(tmp_path / "alone"):
+        pass
+    make(tmp_path, "harbour")
+    result = call(
+        "join", tmp_path / "harbour", "--genesis", tmp_path / "alone/genesis.cbor", "--agency", "port"
+    )
+    assert result.exit_code == 1
+    assert "can be taken over, not joined" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--p2p", "nowhere"), "'nowhere' is not host:port"),
+        (
+            ("--snapshot", "--peer", "rail=127.0.0.1:1,http://127.0.0.1:2"),
+            "--snapshot needs two --peer with a URL",
+        ),
+        (("--predecessor", "nowhere"), "does not exist"),
+    ],
+)
+def test_options_that_cannot_work_leave_nothing_behind(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    result = call("init", tmp_path / "fire", "--name", "fire", "--agency", "city-fire", *options)
+    assert result.exit_code in {1, 2}
+    assert said in result.stderr
+    assert not (tmp_path / "fire").exists()
 
 
 def test_statements_and_genesis_do_not_go_together(tmp_path: Path, statements: list[Path]) -> None:
