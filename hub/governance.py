@@ -128,7 +128,10 @@ def summon(draft: Draft, transaction: Summon, time: int) -> None:
     roster = draft.roster
     body = SummonsBody.decode(transaction.summons.body)
     draft.genesis.require(body.genesis, "the summons")
-    transaction.summons.verify(SUMMONS, roster.hub(body.hub).key)
+    asker = roster.hub(body.hub)
+    transaction.summons.verify(SUMMONS, asker.key)
+    if not asker.has_voice:
+        raise BadRecord(f"member {asker.name!r} has lost its vote and summons nobody")
     check_ordered_time(transaction.time, time)
     if transaction.time < time - SUMMONS_LATE_MS:
         raise BadRecord(f"too late: the summons says {transaction.time}, the final block {time}")

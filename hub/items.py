@@ -154,7 +154,7 @@ def _record_item(transaction: Transaction, read: ReadHeader) -> Item:
 
 
 def _author(transaction: Transaction) -> bytes:
-    """Return the key whose holder could make any number of such records; empty where it is the gateway's."""
+    """Return whose such records are: a key whose holder can make any number of them; empty for the gateway's."""
     match transaction:
         case Enrol(enrolment):
             return Ticket.decode(EnrolmentBody.decode(enrolment.body).ticket.body).key
@@ -167,7 +167,8 @@ def _author(transaction: Transaction) -> bytes:
         case Summon(signed):
             return SummonsBody.decode(signed.body).hub
         case Respond(signed):
-            return ResponseBody.decode(signed.body).hub
+            # One is good for each summons alone: whoever is summoned in a flood can answer all of it.
+            return ResponseBody.decode(signed.body).summons
         case Breach(receipt):
             return CustodyBatch.decode(receipt.batch.body).hub
         case _:

@@ -334,6 +334,15 @@ def test_one_summons_breaks_no_other_promise(hub: SealingHub, four: Federation) 
     assert "no summons" in refused(hub.order(four.unanswered(other, four.summon(0, other))))
 
 
+def test_a_member_that_has_lost_its_vote_summons_nobody(tmp_path: Path) -> None:
+    five = Federation(5)
+    hub = SealingHub(tmp_path / "hub", five)
+    hub.order(five.suspend(4))
+    assert "lost its vote" in refused(hub.order(five.summon(4, five.receipt(1))))
+    assert accepted(hub.order(five.summon(3, five.receipt(1))))
+    hub.close()
+
+
 def test_a_promise_about_to_run_out_is_not_summoned(hub: SealingHub, four: Federation) -> None:
     assert "ran out" in refused(hub.order(four.summon(0, four.receipt(1, keep_ms=SUMMONS_MS // 2))))
 

@@ -148,6 +148,14 @@ def test_a_member_that_floods_with_proposals_leaves_the_others_room(hub: Sealing
     assert txs[-1] in packed
 
 
+def test_who_is_summoned_in_a_flood_can_answer_all_of_it(hub: SealingHub) -> None:
+    federation, count = hub.federation, 2 * TRANSACTIONS
+    summonses = [federation.summon(0, federation.receipt(1, height)) for height in range(1, count + 1)]
+    for at in range(0, count, TRANSACTIONS):
+        assert not any(each.error for each in hub.order(*summonses[at : at + TRANSACTIONS]).tx_results)
+    assert codes(hub, *(federation.respond(1, each) for each in summonses)) == [ACCEPTED] * count
+
+
 def test_one_ticket_makes_no_flood(hub: SealingHub) -> None:
     fleet = hub.federation.fleet
     ticket, key = fleet.ticket("t"), fleet.ticket_key("t")
