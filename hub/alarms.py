@@ -33,7 +33,7 @@ from hub.core import Core, Misdirected, Refusals
 from hub.errors import StoreError
 from hub.fairqueue import FairQueue
 from hub.outbox import Outbox
-from hub.store import BAD_SIGNATURE, UNKNOWN_GATEWAY, UNPROVEN, StoredAlarm
+from hub.storage.store import BAD_SIGNATURE, UNKNOWN_GATEWAY, UNPROVEN, StoredAlarm
 from hub.view import View
 from hub.worker import Worker
 

@@ -1,7 +1,7 @@
 """A hub's backup as one file, and a directory made from it.
 
 Owned: the file, a tar of the configuration, the genesis, the ledger as it stood at one moment, and, if asked for,
-the keys. Not owned: when a restored key may vote again (`hub.quarantine`).
+the keys. Not owned: when a restored key may vote again (`hub.federation.quarantine`).
 
 Invariants:
 - A backup is taken beside a running hub and never disturbs it.
@@ -25,12 +25,12 @@ from typing import Final
 
 from gateway.chain.genesis import COMETBFT
 from gateway.chain.keys import SigningKey
-from hub import quarantine
 from hub.config import load_config, load_genesis, read_key
 from hub.consensus.comet_home import read_validator_key
-from hub.database import copy_database, empty_tables
 from hub.errors import ConfigError
-from hub.federation_keys import HUB_KEY, key_file, write_secret
+from hub.federation import quarantine
+from hub.federation.keys import HUB_KEY, key_file, write_secret
+from hub.storage.database import copy_database, empty_tables
 
 CONFIG: Final = "hub.toml"
 GENESIS: Final = "genesis.cbor"

@@ -36,13 +36,13 @@ from gateway.chain.reading import (
 )
 from gateway.chain.trees import root_of
 from gateway.chain.verify import open_block
-from hub.audit import DATABASE, GENESIS, audit
+from hub.auditing.audit import DATABASE, GENESIS, audit
 from hub.consensus.base import FinalBlock
 from hub.consensus.embedded import with_hash
 from hub.errors import AuditError
-from hub.facts import HeaderCache
-from hub.ledger import Ledger
-from hub.store import NewBlock, Store, ease_collector
+from hub.ledger.facts import HeaderCache
+from hub.ledger.ledger import Ledger
+from hub.storage.store import NewBlock, Store, ease_collector
 
 BATCH: Final = 64
 SERIES: Final = 10

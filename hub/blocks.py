@@ -1,7 +1,7 @@
 """The lane of blocks: verified, stored, promised, offered to consensus; many at a time.
 
 Owned: one bounded queue and its thread; the highest stored block of each gateway. Not owned: the rules
-(`gateway.chain.verify`), the rows (`hub.store`), what becomes of an offer (`hub.finality`).
+(`gateway.chain.verify`), the rows (`hub.storage.store`), what becomes of an offer (`hub.finality`).
 
 Invariants:
 - A block is stored only as successor of its gateway's highest stored one, so what waits is a chain too; or as
@@ -41,10 +41,10 @@ from gateway.chain.ordered import (
 from gateway.chain.verify import check_standing, check_successor
 from hub.core import Core, Misdirected, Refusals, check_region
 from hub.errors import StoreError
-from hub.keeping import Keeping
-from hub.ledger import Committed
+from hub.ledger.ledger import Committed
 from hub.outbox import Outbox
-from hub.store import NewBlock, StoredHeader
+from hub.peers.keeping import Keeping
+from hub.storage.store import NewBlock, StoredHeader
 from hub.view import View
 from hub.worker import Worker
 

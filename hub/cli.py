@@ -19,10 +19,10 @@ from gateway.contracts.errors import ContractError
 from hub.backup_cli import backup, help_, restore
 from hub.cli_kit import CONFIG, DIRECTORY, JSON, NUMBER, ask, hexadecimal, read, show, write
 from hub.errors import HubError
-from hub.federation_cli import federation
+from hub.federation.cli import federation
 
 if TYPE_CHECKING:
-    from hub.report import Report
+    from hub.auditing.report import Report
 
 
 class Hub(click.Group):
@@ -120,7 +120,7 @@ def audit(directory: Path, against: Path | None, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from hub.audit import audit as audit_directory
+    from hub.auditing.audit import audit as audit_directory
 
     kept = None if against is None else read(against)
     with _progress(as_json) as progress:
@@ -142,7 +142,7 @@ def checkpoint(directory: Path, output: Path) -> None:
 
     Example: tocsin-hub checkpoint --dir hub -o checkpoint.cbor
     """
-    from hub.store import Store
+    from hub.storage.store import Store
 
     store = Store(directory / "ledger.db", read_only=True)
     try:

@@ -26,7 +26,7 @@ from gateway.contracts.tables import TableError, loads_toml, read_table
 from gateway.mqtt import LinkConfig, Will
 from hub.broker_config import BrokerConfig
 from hub.errors import ConfigError
-from hub.federation_config import BodiesTable, FederationTable, KeepTable, PeerTable, WitnessTable
+from hub.federation.config import BodiesTable, FederationTable, KeepTable, PeerTable, WitnessTable
 
 __all__ = [
     "ApiTable",

@@ -25,8 +25,8 @@ from hub.clock import wall_ms
 from hub.config import Identity
 from hub.consensus.base import Consensus
 from hub.errors import ConsensusError, StoreError
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 _log = logging.getLogger(__name__)
 

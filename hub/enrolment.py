@@ -1,12 +1,13 @@
 """Enrolment, and whatever else comes with its own authority: checked, ordered, answered.
 
-Owned: what the REST interface accepts for ordering. Not owned: the rules (`hub.transactions`), the way in.
+Owned: what the REST interface accepts for ordering. Not owned: the rules (`hub.ledger.transactions`), the way in.
 Invariant: nothing is accepted for where it came from: each of these records carries every signature it needs, so
 that whoever brings it adds nothing.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +36,8 @@ from hub.finality import Finality, subject
 
 RECORDS: Final = (EpochOrder, Rotate, Revoke, Grant, Propose, Approve, Suspend)
 FINALITY_SECONDS: Final = 10.0
+AT_ONCE: Final = 24
+"""How many may wait for finality: each holds one of the REST interface's threads, and others have questions, too."""
 _NOBODY: Final = bytes(16)
 
 
@@ -66,6 +69,7 @@ class Registry:
 
     def __init__(self, core: Core, finality: Finality, refusals: Refusals, broker: Callable[[], str]) -> None:
         self._core, self._finality, self._refusals, self._broker = core, finality, refusals, broker
+        self._places = threading.BoundedSemaphore(AT_ONCE)
 
     def enrol(self, payload: bytes) -> Enrolled:
         """Order an enrolment (its bytes) and return what its gateway needs.
@@ -118,6 +122,8 @@ class Registry:
         self._require(gateway, tx, verdict)
         if verdict.code == ALREADY_FINAL:
             return
+        if not self._places.acquire(blocking=False):
+            raise ConsensusFull(f"{AT_ONCE} records wait for finality here already: offer it again later")
         try:
             result = self._finality.order(tx, FINALITY_SECONDS)
         except TimeoutError as error:
@@ -126,6 +132,8 @@ class Registry:
             ) from error
         except ChainError as error:
             raise self._refused(gateway, error, tx) from error
+        finally:
+            self._places.release()
         self._require(gateway, tx, result)
 
     def _require(self, gateway: bytes, tx: bytes, result: TxResult) -> None:

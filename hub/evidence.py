@@ -35,8 +35,8 @@ from gateway.chain.standing import Standing
 from gateway.chain.trees import LogTree, leaf_hash
 from gateway.chain.verify import check_header_signature, read_enrolment
 from hub.errors import ConsensusError, HubError
-from hub.ledger import Committed, Ledger
-from hub.store import Store
+from hub.ledger.ledger import Committed, Ledger
+from hub.storage.store import Store
 
 _MAX_DOCUMENTS: Final = 16
 _TRIES: Final = 20

@@ -1,7 +1,7 @@
 """What follows when items become final: receipts, answers, findings, the read model.
 
 Owned: the queue of final events and its thread, who waits for which transaction, up to where each gateway has
-had its receipts. Not owned: what is final (`hub.ledger`), what is said (`hub.outbox`).
+had its receipts. Not owned: what is final (`hub.ledger.ledger`), what is said (`hub.outbox`).
 
 Invariants:
 - The engine's thread is only held up for a moment; time of finality is taken there.
@@ -47,7 +47,7 @@ from hub.core import Core
 from hub.errors import HubError
 from hub.findings import Teller
 from hub.hails import HailLane
-from hub.ledger import Committed
+from hub.ledger.ledger import Committed
 from hub.outbox import Outbox
 from hub.view import View
 from hub.worker import Worker

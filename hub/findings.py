@@ -41,10 +41,10 @@ from gateway.chain.ordered import (
 )
 from gateway.chain.possession import HELD, ResponseBody, SummonsBody
 from gateway.chain.verify import MOVED
+from hub.auditing.report import short
 from hub.consensus.base import DUPLICATE_VOTE, Misbehaviour
-from hub.governance import voter_at
-from hub.ledger import Committed
-from hub.report import short
+from hub.ledger.governance import voter_at
+from hub.ledger.ledger import Committed
 
 _VERBS: Final = {
     ADMIT: "admit",

@@ -8,7 +8,7 @@ from gateway.chain.messages import Birth
 from gateway.chain.ordered import Enrol, EnrolmentBody, decode_transaction
 from hub.alarms import alarm_index
 from hub.core import Core
-from hub.store import StoredAlarm
+from hub.storage.store import StoredAlarm
 from hub.view import KEPT_ALARMS, KEPT_UNPROVEN, View
 
 

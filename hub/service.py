@@ -36,21 +36,21 @@ from hub.core import Core, Refusals
 from hub.endpoints import announced
 from hub.enrolment import Registry
 from hub.evidence import Archive
+from hub.federation.membership import Membership
+from hub.federation.takeover import check_open
 from hub.finality import Finality
 from hub.hails import HailLane
 from hub.intake import Intake
-from hub.ledger import Ledger
+from hub.ledger.ledger import Ledger
 from hub.loading import load_view
 from hub.lock import only_one
-from hub.membership import Membership
 from hub.outbox import Outbox
-from hub.publisher import Publisher, asked_by
 from hub.reached import Reached
-from hub.store import Store, ease_collector
-from hub.takeover import check_open
+from hub.storage.store import Store, ease_collector
+from hub.storage.witness_store import WitnessStore
 from hub.view import View
-from hub.witness import Witness
-from hub.witness_store import WitnessStore
+from hub.witnessing.publisher import Publisher, asked_by
+from hub.witnessing.witness import Witness
 
 _log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from hub.shown import (
     show_alarm,
     show_gateway,
 )
-from hub.store import UNPROVEN
+from hub.storage.store import UNPROVEN
 
 KEPT_ALARMS: Final = 1000
 KEPT_UNPROVEN: Final = 100

@@ -28,7 +28,7 @@ from hub.api.witness import add_log
 from hub.enrolment import NotFinalYet, Refused
 from hub.errors import ConsensusError, HubError
 from hub.evidence import NoEvidence
-from hub.notes import Note
+from hub.storage.notes import Note
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 

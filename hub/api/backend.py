@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from hub.commands import Commands
 from hub.core import Core, Refusals
-from hub.engine_window import EngineWindow
 from hub.enrolment import Registry
 from hub.errors import HubError
 from hub.evidence import Archive
-from hub.federation_desk import FederationDesk
-from hub.peers import Peers
-from hub.publisher import Publisher
+from hub.federation.desk import FederationDesk
+from hub.federation.engine_window import EngineWindow
+from hub.peers.peers import Peers
 from hub.view import View
-from hub.witness import Witness
+from hub.witnessing.publisher import Publisher
+from hub.witnessing.witness import Witness
 
 CBOR: Final = "application/cbor"
 

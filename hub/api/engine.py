@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from gateway.chain.errors import TooLarge
-from hub.engine_window import MAX_QUESTION, BadQuestion, EngineWindow
+from hub.federation.engine_window import MAX_QUESTION, BadQuestion, EngineWindow
 
 
 def add_engine(app: FastAPI, window: EngineWindow) -> None:

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from gateway.chain.errors import ChainError
 from hub.api.backend import Backend, NotFound
 from hub.enrolment import Refused
-from hub.federation_desk import FederationDesk
+from hub.federation.desk import FederationDesk
 
 
 def add_federation(app: FastAPI, backend: Backend, read_body: Callable[[Request], Awaitable[bytes]]) -> None:

@@ -15,9 +15,9 @@ from starlette.concurrency import run_in_threadpool
 from gateway.chain.errors import ChainError, TooLarge
 from hub.api.backend import CBOR
 from hub.errors import HubError
-from hub.peers_door import refusal
-from hub.peers_server import PeerServer
-from hub.peers_wire import MAX_REQUEST
+from hub.peers.door import refusal
+from hub.peers.server import PeerServer
+from hub.peers.wire import MAX_REQUEST
 
 PREFIX: Final = "/v1/peers"
 

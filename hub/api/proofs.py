@@ -18,7 +18,7 @@ from gateway.chain.messages import HeaderFinality
 from gateway.chain.reading import PUBLIC
 from hub.api.backend import CBOR, Backend, NotFound, identity
 from hub.evidence import alarm_evidence, reading_evidence
-from hub.store import StoredHeader
+from hub.storage.store import StoredHeader
 
 Accept = Annotated[str, Header()]
 _MOST: Final = 1 << 48

@@ -26,8 +26,8 @@ from gateway.chain.members import members_file
 from gateway.chain.notes import MAX_SUBMISSION, Submission, hub_key, log_key, proof_text
 from hub.api.backend import CBOR, NotFound
 from hub.core import Core
-from hub.publisher import Publisher
-from hub.witness import NotYet, Witness
+from hub.witnessing.publisher import Publisher
+from hub.witnessing.witness import NotYet, Witness
 
 TEXT: Final = "text/plain; charset=utf-8"
 _MOST: Final = 1 << 48

@@ -29,8 +29,8 @@ from gateway.chain.keys import SigningKey
 from gateway.chain.ordered import Transaction, encode_transaction
 from hub.config import load_config
 from hub.endpoints import read_endpoints
-from hub.federation import Place, agree, found, init, read_statements, write
-from hub.federation_config import PeerTable
+from hub.federation.config import PeerTable
+from hub.federation.founding import Place, agree, found, init, read_statements, write
 
 T = TypeVar("T")
 PATIENCE = 90.0

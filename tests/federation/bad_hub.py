@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.chain.finality import AppState
-from hub import peers_server
 from hub.cli import main
 from hub.consensus.base import FinalBlock, Result
-from hub.ledger import Ledger
-from hub.peers_server import PeerServer
-from hub.peers_wire import Body
+from hub.ledger.ledger import Ledger
+from hub.peers import server
+from hub.peers.server import PeerServer
+from hub.peers.wire import Body
 
 
 def die() -> None:
@@ -87,7 +87,7 @@ def bad_proposer(_: int) -> None:
 
 def withholding(_: int) -> None:
     """Says to other hubs that it lacks every body, whatever it promised."""
-    peers_server.promised_segments = lambda kept, classes: None
+    server.promised_segments = lambda kept, classes: None
     PeerServer._body = lambda self, identity, classes, allowed: Body(identity, ())  # type: ignore[method-assign]
 
 

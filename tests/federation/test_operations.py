@@ -11,8 +11,8 @@ from test_four_hubs import Line, check_all
 
 from hub.backup import backup, restore
 from hub.config import load_config, read_key
-from hub.federation_keys import last_signed, present_validator_key
-from hub.quarantine import CLOCKS_MS
+from hub.federation.keys import last_signed, present_validator_key
+from hub.federation.quarantine import CLOCKS_MS
 
 
 def at(hub: Agency, *words: object) -> dict[str, str]:

@@ -14,7 +14,7 @@ from firmware_tools.trusted_log import TrustedLog
 from firmware_tools.witness import Server, Witness
 from gateway.chain.cometbft import chain_id
 from gateway.chain.notes import LogHead, Note, Submission, sign_note
-from hub.plainhttp import post
+from hub.witnessing.plainhttp import post
 
 
 def configure(hub: Agency, outside: str = "") -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from firmware_tools.bench import NAMES
 from firmware_tools.bench_alarm import measure_alarm
 from firmware_tools.bench_e2e import measure_e2e
+from firmware_tools.bench_federation import Sizes, measure_federation
 from firmware_tools.bench_figure import Figure, percentile, words
 from firmware_tools.bench_gateway import measure_gateway
 from firmware_tools.bench_site import Child
@@ -47,7 +48,10 @@ def test_a_figure_is_worded_beside_what_it_is_compared_with() -> None:
 def test_a_figure_of_an_unknown_name_is_refused_with_the_names_there_are() -> None:
     result = CliRunner().invoke(main, ["bench", "alram"])
     assert result.exit_code == 2
-    assert "no figure is called 'alram'; there are ingest, alarm, gateway, e2e, audit" in result.output
+    assert (
+        "no figure is called 'alram'; there are ingest, alarm, gateway, e2e, audit, federation"
+        in result.output
+    )
 
 
 def test_a_program_that_ends_is_reported_with_its_last_words(tmp_path: Path) -> None:
@@ -84,13 +88,60 @@ def test_e2e_counts_alarms_that_are_final_at_a_real_hub(require: Require) -> Non
     assert all((figure.peer or 0) > 0 for figure in figures.values())
 
 
+TINY = Sizes(
+    onsets=1,
+    seconds=1.0,
+    idle=0.0,
+    gateways=8,
+    heights=400,
+    full_gateways=2,
+    full_heights=20,
+    alone=100,
+    repeats=1,
+)
+
+
+def test_federation_counts_what_is_final_on_four_real_hubs_and_on_one(require: Require) -> None:
+    require("nats-server")
+    require("cometbft")
+    found = list(measure_federation(TINY))
+    figures = by_name(found)
+    assert [figure.name for figure in found] == [
+        *("fed-disk-idle", "fed-alarm-p50", "fed-alarm-p95"),
+        *("fed-anchors-single", "fed-disk-single", "fed-anchors-batched", "fed-disk-batched"),
+        *("fed-block-interval", "fed-readings", "fed-memory-engine", "fed-memory-hub", "fed-catch-up"),
+        *("fed-verify", "fed-verify-command"),
+    ]
+    assert all(figure.value > 0 for figure in found)
+    assert {figure.name for figure in found if figure.peer is None} == {"fed-memory-engine", "fed-catch-up"}
+    assert figures["fed-alarm-p50"].value > 200, "no final block comes sooner than the engine's pause"
+    assert figures["fed-verify"].value < figures["fed-verify-command"].value
+
+
+def test_a_federation_without_its_engine_is_skipped_but_not_where_it_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("firmware_tools.bench.NAMES", ("federation",))
+    result = CliRunner().invoke(main, ["bench"])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "federation: skipped, because CometBFT is not on PATH" in result.stderr
+    named = CliRunner().invoke(main, ["bench", "federation"])
+    assert named.exit_code == 1
+    assert "a federation needs CometBFT on PATH" in named.stderr
+
+
 @pytest.mark.soak
 def test_bench_prints_every_figure_as_json(require: Require) -> None:
     require("nats-server")
+    require("cometbft")
     result = CliRunner().invoke(main, ["bench", "--json"])
     assert result.exit_code == 0, result.output
     figures = json.loads(result.output)
-    assert {figure["name"].split("-")[0] for figure in figures} == set(NAMES)
+    kinds = {
+        "federation" if name == "fed" else name for name in (each["name"].split("-")[0] for each in figures)
+    }
+    assert kinds == set(NAMES)
     for figure in figures:
         assert {"name", "value", "unit"} <= set(figure) <= {"name", "value", "unit", "limit", "peer", "ratio"}
         assert ("ratio" in figure) == bool({"limit", "peer"} & set(figure))

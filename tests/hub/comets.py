@@ -15,8 +15,8 @@ from gateway.chain.keys import SigningKey
 from hub.consensus.base import FinalBlock, FinalEvent, Result, TxResult, ValidatorUpdate, tx_id
 from hub.consensus.comet import Comet
 from hub.consensus.comet_home import CometSettings, Peer, Timeouts, make_validator_key
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 DEADLINE = 60.0
 QUICK = Timeouts(propose=1000, prevote=300, precommit=300, delta=200, commit=50)

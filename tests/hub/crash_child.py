@@ -20,8 +20,8 @@ from fleet import Fleet
 
 from hub.consensus.base import FinalEvent
 from hub.consensus.embedded import Embedded
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 METHODS = {"append": "append_final", "commit": "commit", "seal": "add_seal"}
 

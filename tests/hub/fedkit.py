@@ -63,8 +63,8 @@ from gateway.chain.ordered import (
 from gateway.chain.possession import HELD, LACKED, Possession, ResponseBody, SummonsBody
 from gateway.chain.trees import EMPTY_ROOT, leaf_hash, root_of
 from hub.consensus.base import FinalBlock, Misbehaviour, Result, tx_id
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 POWER = 10
 

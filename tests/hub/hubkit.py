@@ -15,8 +15,8 @@ from gateway.chain.keys import NO_HASH
 from gateway.chain.verify import open_block, read_transition
 from hub.consensus.base import FinalBlock, Result
 from hub.consensus.embedded import with_hash
-from hub.ledger import Commit, Ledger
-from hub.store import NewBlock, Store
+from hub.ledger.ledger import Commit, Ledger
+from hub.storage.store import NewBlock, Store
 
 DAY_MS = 86_400_000
 

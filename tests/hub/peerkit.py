@@ -27,14 +27,14 @@ from hub.config import ApiTable, Identity
 from hub.consensus.base import EngineStatus, FinalBlock, FinalEvent, Result, TxResult, tx_id
 from hub.consensus.embedded import with_hash
 from hub.core import Core, Refusals
-from hub.federation_config import PeerTable
-from hub.ledger import Ledger
+from hub.federation.config import PeerTable
+from hub.ledger.ledger import Ledger
 from hub.outbox import Outbox
-from hub.peers import Peers
-from hub.peers_policy import Policy
-from hub.peers_pull import Puller
-from hub.peers_server import PeerServer
-from hub.store import Store
+from hub.peers.peers import Peers
+from hub.peers.policy import Policy
+from hub.peers.pull import Puller
+from hub.peers.server import PeerServer
+from hub.storage.store import Store
 from hub.view import View
 
 QUICK = Policy(("*",), patience_ms=0, challenge_ms=10, tries=2, silent_ms=0, idle_seconds=0.02)

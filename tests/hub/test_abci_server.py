@@ -35,7 +35,7 @@ from hub.consensus.base import (
 )
 from hub.consensus.comet_home import address
 from hub.errors import StoreError
-from hub.ledger import Commit, Ledger
+from hub.ledger.ledger import Commit, Ledger
 
 PATIENCE = 20.0
 

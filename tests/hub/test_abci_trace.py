@@ -22,8 +22,8 @@ from hub.consensus.abci import AbciServer
 from hub.consensus.application import Application
 from hub.consensus.base import FinalBlock, Result, TxResult
 from hub.consensus.comet_home import address
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 TRACE: dict[str, Any] = json.loads((Path(__file__).parent.parent / "vectors/abci-trace.json").read_text())
 GENESIS = Genesis.decode(base64.b64decode(TRACE["genesis"]))

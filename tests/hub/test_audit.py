@@ -22,14 +22,14 @@ from gateway.chain.messages import AlarmReceipt, HeaderFinality, Receipts
 from gateway.chain.ordered import Position
 from gateway.chain.reading import reading_leaf
 from gateway.chain.verify import open_block
-from hub.audit import audit
-from hub.chainstore import split_txs
+from hub.auditing.audit import audit
+from hub.auditing.report import AGAINST, LEDGER, STORAGE, Report
 from hub.consensus.base import FinalBlock
 from hub.consensus.embedded import with_hash
 from hub.errors import AuditError
-from hub.library import claimed_classes
-from hub.report import AGAINST, LEDGER, STORAGE, Report
-from hub.store import NewBlock
+from hub.storage.chainstore import split_txs
+from hub.storage.library import claimed_classes
+from hub.storage.store import NewBlock
 
 # What is kept, and how an audit names damage to it.
 KEPT = {

@@ -18,9 +18,9 @@ from hub.backup import CHAIN, backup, restore
 from hub.cli import main
 from hub.config import load_config, read_key
 from hub.errors import ConfigError, StoreError
-from hub.federation import Place, init, own_validator
-from hub.quarantine import WAITING
-from hub.store import Store
+from hub.federation.founding import Place, init, own_validator
+from hub.federation.quarantine import WAITING
+from hub.storage.store import Store
 
 
 @pytest.fixture

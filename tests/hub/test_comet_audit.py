@@ -14,8 +14,8 @@ from gateway.chain.governance import ADMIT, ApprovalBody, JoinBody, Joining, Pro
 from gateway.chain.keys import APPROVAL, JOIN, PROPOSAL, SUITE, SigningKey
 from gateway.chain.ordered import Approve, Propose, encode_transaction
 from gateway.chain.verify import open_block
-from hub.audit import audit
-from hub.store import NewBlock
+from hub.auditing.audit import audit
+from hub.storage.store import NewBlock
 
 
 def admit_a_fifth(federation: Federation) -> list[bytes]:

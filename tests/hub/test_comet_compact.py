@@ -9,7 +9,7 @@ from comets import Federation, Member, until
 
 from hub.consensus.comet import Comet
 from hub.consensus.comet_compact import MARK, compact
-from hub.snapshots import Snapshots
+from hub.federation.snapshots import Snapshots
 
 
 def store_of(home: Path) -> int:

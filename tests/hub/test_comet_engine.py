@@ -22,8 +22,8 @@ from hub.consensus.base import DUPLICATE_VOTE, REFUSED, Misbehaviour, ValidatorU
 from hub.consensus.comet import Comet
 from hub.consensus.comet_home import address, read_validator_key
 from hub.consensus.comet_seals import read_signed_header
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 
 @pytest.fixture

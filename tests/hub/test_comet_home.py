@@ -31,8 +31,8 @@ from hub.consensus.comet_home import (
     write_home,
 )
 from hub.errors import ConsensusError
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 KEY = SigningKey(seeded("hub", 0))
 OTHER = SigningKey(seeded("hub", 1))

@@ -24,7 +24,7 @@ from hub.consensus.base import FinalBlock, FinalEvent, Result
 from hub.consensus.comet_rpc import RpcClient
 from hub.consensus.comet_seals import Sealer, read_signed_header, read_validator
 from hub.errors import EngineRefusal, StoreError
-from hub.store import Store
+from hub.storage.store import Store
 
 SHOWN: dict[str, Any] = json.loads((Path(__file__).parent.parent / "vectors/comet-rpc.json").read_text())
 GENESIS = Genesis.decode(base64.b64decode(SHOWN["genesis"]))

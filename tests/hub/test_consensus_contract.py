@@ -19,8 +19,8 @@ from hub.consensus.base import Consensus, FinalBlock, FinalEvent, Info, StateMac
 from hub.consensus.comet import Comet
 from hub.consensus.embedded import Embedded
 from hub.errors import ConsensusError, ConsensusStopped
-from hub.ledger import Ledger, LedgerStore
-from hub.store import Store
+from hub.ledger.ledger import Ledger, LedgerStore
+from hub.storage.store import Store
 
 DEADLINE = 20.0
 

@@ -13,14 +13,14 @@ from fleet import Fleet
 from hubkit import MemoryStore
 
 from gateway.chain.finality import verify_seal
-from hub.audit import audit
-from hub.chainstore import ChainStore
+from hub.auditing.audit import audit
 from hub.consensus import embedded
 from hub.consensus.base import FinalBlock, FinalEvent
 from hub.consensus.embedded import Embedded
 from hub.errors import ConsensusFull, StoreError
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.chainstore import ChainStore
+from hub.storage.store import Store
 
 CHILD = Path(__file__).with_name("crash_child.py")
 

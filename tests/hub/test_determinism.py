@@ -13,8 +13,8 @@ from fleet import FleetGateway, flip, seeded
 from gateway.chain.keys import SigningKey
 from gateway.chain.possession import LACKED, SUMMONS_MS
 from hub.consensus.base import FinalBlock, Misbehaviour, Result
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 BLOCKS = 14
 TABLES = ("log", "state", "records", "commits", "final_blocks")
@@ -154,8 +154,8 @@ def test_what_a_hub_saw_or_forgot_changes_no_byte_of_a_final_block(
         block = story.block(height)
         results = [busily(busy, block, story), stopped(fresh, block)]
         with monkeypatch.context() as context:
-            context.setattr("hub.facts._CACHE", 0)
-            context.setattr("hub.facts._CACHE_BYTES", -1)
+            context.setattr("hub.ledger.facts._CACHE", 0)
+            context.setattr("hub.ledger.facts._CACHE_BYTES", -1)
             results.append(bare.ledger.finalize(block))
         for machine in (busy, fresh, bare):
             machine.ledger.commit()

@@ -152,7 +152,7 @@ def test_an_unknown_alarm_series_or_gateway_is_named(site: Site) -> None:
 
 
 def test_a_directory_without_a_chain_is_named(tmp_path: Path) -> None:
-    from hub.store import Store
+    from hub.storage.store import Store
 
     Store(tmp_path / "ledger.db").close()
     with pytest.raises(NoEvidence, match="holds no chain"):

@@ -18,8 +18,8 @@ from gateway.chain.ordered import encode_transaction
 from gateway.chain.verify import open_block
 from hub.consensus.base import FinalBlock
 from hub.evidence import Archive, NoEvidence, alarm_evidence, reading_evidence
-from hub.ledger import Ledger
-from hub.store import NewBlock, Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import NewBlock, Store
 
 DOC = federation.genesis()
 SEALED = range(2, 10)  # the recorded engine had the example's state from final block 2 on

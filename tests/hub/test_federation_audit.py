@@ -17,10 +17,10 @@ from gateway.chain.custody import Promise, issue_receipts
 from gateway.chain.keys import ALARM_RECEIPT
 from gateway.chain.messages import AlarmReceipt
 from gateway.chain.verify import open_block
-from hub.audit import audit
+from hub.auditing.audit import audit
+from hub.auditing.report import AGAINST, LEDGER, Report
 from hub.consensus.base import DUPLICATE_VOTE, Misbehaviour
-from hub.report import AGAINST, LEDGER, Report
-from hub.store import NewBlock
+from hub.storage.store import NewBlock
 
 KEPT = {
     ("final_blocks", "time"): "final block",

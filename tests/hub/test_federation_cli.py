@@ -25,8 +25,8 @@ from gateway.chain.ordered import Propose, decode_transaction
 from gateway.chain.voting import verify_proposal, verify_suspension
 from hub.cli import main
 from hub.config import Identity, load_config, load_genesis
-from hub.federation import Place, agree, found, init, read_statements
-from hub.federation_changes import Proposer, approve
+from hub.federation.changes import Proposer, approve
+from hub.federation.founding import Place, agree, found, init, read_statements
 from hub.service import Service
 
 

@@ -12,13 +12,13 @@ from gateway.chain.finality import AppState, Checkpoint, Seal
 from gateway.chain.governance import Joining, Member, Roster
 from gateway.chain.keys import NO_HASH, SigningKey
 from gateway.chain.trees import EMPTY_ROOT
-from hub import quarantine
 from hub.config import Config, load_config, read_key
 from hub.consensus.base import FinalBlock, FinalEvent, Result
 from hub.consensus.comet_home import make_validator_key, read_validator_key
 from hub.errors import ConfigError
-from hub.federation import Place, init, own_validator
-from hub.federation_keys import (
+from hub.federation import quarantine
+from hub.federation.founding import Place, init, own_validator
+from hub.federation.keys import (
     adopt_keys,
     install_validator_key,
     key_file,

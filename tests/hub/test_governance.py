@@ -27,7 +27,7 @@ from hub.consensus.base import (
     ValidatorUpdate,
 )
 from hub.errors import ConsensusError
-from hub.ledger import Ledger
+from hub.ledger.ledger import Ledger
 
 MINUTE = 60_000
 

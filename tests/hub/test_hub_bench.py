@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.chain.reading import PUBLIC, open_segment
-from hub.audit import audit
+from hub.auditing.audit import audit
 from hub.bench import Figure, Sample, run, settle
+from hub.bench_anchors import measure_anchors, measure_heartbeats
 
 
 def test_every_figure_has_a_name_a_unit_and_what_it_is_compared_with() -> None:
@@ -35,3 +36,12 @@ def test_a_ratio_is_the_value_by_its_limit_or_peer() -> None:
     assert Figure("x", 3.0, "s", limit=4.0).ratio == 0.75
     assert Figure("x", 3.0, "s", peer=2.0).ratio == 1.5
     assert Figure("x", 3.0, "s").to_json() == {"name": "x", "value": 3.0, "unit": "s"}
+
+
+def test_a_hub_alone_makes_anchors_final_and_empty_blocks_between() -> None:
+    single, batched = measure_anchors(20, 1), measure_anchors(20, 7)
+    for found in (single, batched):
+        assert set(found) == {"per_second", "bytes", "interval_ms"}
+        assert found["per_second"] > 0
+        assert found["interval_ms"] > 0
+    assert measure_heartbeats(200) > 0

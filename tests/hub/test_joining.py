@@ -17,13 +17,13 @@ from hubs import free_port
 
 from hub.config import load_config
 from hub.errors import ConfigError, ConsensusError
-from hub.federation import Place, init, own_validator
-from hub.federation_config import FederationTable, PeerTable
-from hub.joining import begin, find_beginning, forget
-from hub.light_relay import LightRelay
+from hub.federation.config import FederationTable, PeerTable
+from hub.federation.founding import Place, init, own_validator
+from hub.federation.joining import begin, find_beginning, forget
+from hub.federation.light_relay import LightRelay
 from hub.lock import only_one
-from hub.peers_link import PeerLink
-from hub.store import Store
+from hub.peers.link import PeerLink
+from hub.storage.store import Store
 
 SNAPSHOT = bytes(range(32))
 

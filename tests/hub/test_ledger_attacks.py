@@ -20,7 +20,7 @@ from gateway.chain.leaf import EQUIVOCATE, REVOKE
 from gateway.chain.ordered import NOWHERE, Position, Revocation, RotationBody
 from gateway.chain.verify import open_block
 from hub.consensus.base import FinalBlock, TxResult
-from hub.ledger import Ledger
+from hub.ledger.ledger import Ledger
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from chain import federation, recorded
 from gateway.chain.finality import Checkpoint
 from gateway.chain.ordered import encode_transaction
 from hub.consensus.base import FinalBlock, ValidatorUpdate
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 
 def test_the_example_leads_to_the_application_hash_that_the_engine_sealed(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from gateway.chain.ordered import Suspend, encode_transaction
 from gateway.chain.possession import BodyRequest
 from hub.api.server import ApiServer
 from hub.config import ApiTable
-from hub.peers_door import FRESH_MS, NotFresh, NotWelcome, TooFast
-from hub.peers_link import Bucket, PeerLink, PeerRefusal, PeerSilent
-from hub.peers_wire import GIVEN, LACKING, MAX_ANSWER, MAX_REQUEST, SHED, WITHHELD, BodiesAnswer
+from hub.peers.door import FRESH_MS, NotFresh, NotWelcome, TooFast
+from hub.peers.link import Bucket, PeerLink, PeerRefusal, PeerSilent
+from hub.peers.wire import GIVEN, LACKING, MAX_ANSWER, MAX_REQUEST, SHED, WITHHELD, BodiesAnswer
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ def test_a_hub_that_is_away_is_left_alone_for_ever_longer(two: Order) -> None:
     "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b""]
 )
 def test_an_answer_that_drips_is_given_up(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.peers_link._WHOLE_SECONDS", 0.3)
+    monkeypatch.setattr("hub.peers.link._WHOLE_SECONDS", 0.3)
     over = threading.Event()
 
     def drip(server: socket.socket) -> None:

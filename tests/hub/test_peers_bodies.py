@@ -14,8 +14,8 @@ from peerkit import Order
 
 from gateway.chain.custody import CustodyBatch
 from gateway.chain.ordered import Headers, encode_transaction
-from hub.peers_server import PeerServer
-from hub.peers_wire import GIVEN, LACKING, AlarmsAnswer, BodiesAnswer, BodySegment, HeadersAnswer
+from hub.peers.server import PeerServer
+from hub.peers.wire import GIVEN, LACKING, AlarmsAnswer, BodiesAnswer, BodySegment, HeadersAnswer
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from gateway.chain.keys import POSSESSION, Signed, SigningKey
 from gateway.chain.ordered import Breach, Respond, Summon, decode_transaction
 from gateway.chain.possession import SUMMONS_MS, Possession
 from hub.blocks import BlockLane
-from hub.peers_door import TooFast
-from hub.peers_server import PeerServer
+from hub.peers.door import TooFast
+from hub.peers.server import PeerServer
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_breach_that_was_not_ordered_is_offered_again(two: Order, monkeypatch:
     lose(other, block)
     one.peers.watch.challenge_any()
     two.waiting.clear()
-    monkeypatch.setattr("hub.peers_docket._ORDER_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("hub.peers.docket._ORDER_AGAIN_SECONDS", 0.0)
     one.peers.watch.docket.settle()
     final(two)
     assert member(one, "hub-2").breaches == 1

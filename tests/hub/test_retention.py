@@ -15,14 +15,14 @@ from peerkit import QUICK, Order, Tap
 from gateway.chain.block import Block, Header
 from gateway.chain.custody import Promise, issue_receipts
 from gateway.chain.verify import open_block
-from hub.audit import audit
+from hub.auditing.audit import audit
 from hub.config import Identity
 from hub.core import Core
-from hub.federation_config import BodiesTable, KeepTable
-from hub.peers_headers import HeaderFollower
-from hub.peers_policy import ALL, FOR_EVER_MS, Policy
-from hub.retention import Retention
-from hub.store import NewBlock
+from hub.federation.config import BodiesTable, KeepTable
+from hub.peers.headers import HeaderFollower
+from hub.peers.policy import ALL, FOR_EVER_MS, Policy
+from hub.peers.retention import Retention
+from hub.storage.store import NewBlock
 from hub.view import View
 
 SHORT = replace(QUICK, keep_ms=(FOR_EVER_MS, 100 * DAY_MS, 10 * DAY_MS))

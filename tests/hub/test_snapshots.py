@@ -16,14 +16,14 @@ from hubs import eventually
 
 from gateway.chain.canonical import encode
 from gateway.chain.cometbft import CometSeal
-from hub.audit import audit
+from hub.auditing.audit import audit
 from hub.consensus.base import DUPLICATE_VOTE, Applied, Misbehaviour, SnapshotInfo
 from hub.errors import StoreError
-from hub.ledger import Ledger
-from hub.snapshot_form import ENTRIES, HEAD, LEAVES, RECORDS, describe, read_chunk
-from hub.snapshot_taking import Beginning, Taking
-from hub.snapshots import Snapshots
-from hub.store import Store
+from hub.federation.snapshot_form import ENTRIES, HEAD, LEAVES, RECORDS, describe, read_chunk
+from hub.federation.snapshot_taking import Beginning, Taking
+from hub.federation.snapshots import Snapshots
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 SMALL = 400
 """So that every kind fills several chunks."""

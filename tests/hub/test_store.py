@@ -24,10 +24,10 @@ from gateway.chain.reading import Segment
 from gateway.chain.trees import leaf_hash
 from hub.consensus.base import DUPLICATE_VOTE, FinalBlock, Misbehaviour
 from hub.errors import ConsensusError, StoreError
-from hub.ledger import Ledger
-from hub.schema import expected_objects
-from hub.store import Store
-from hub.summaries import Summary, pack_summaries, unpack_summaries
+from hub.ledger.ledger import Ledger
+from hub.storage.schema import expected_objects
+from hub.storage.store import Store
+from hub.storage.summaries import Summary, pack_summaries, unpack_summaries
 
 REFUSAL = r"append-only|only with its shedding"
 

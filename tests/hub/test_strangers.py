@@ -14,7 +14,7 @@ from hubs import RunningHub, eventually
 from gateway.chain.alarm import NORMAL, Alarm
 from gateway.chain.evidence import verify_evidence
 from gateway.chain.keys import SigningKey
-from hub.audit import audit
+from hub.auditing.audit import audit
 from hub.loading import load_view
 from hub.view import KEPT_UNPROVEN, View
 

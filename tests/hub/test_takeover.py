@@ -29,13 +29,13 @@ from gateway.chain.leaf import EQUIVOCATE, IMPORT, REVOKE, ROTATE, LogLeaf
 from gateway.chain.ordered import NOWHERE, Import, decode_transaction, encode_transaction
 from gateway.chain.takeover import verify_takeover
 from gateway.chain.verify import open_block
-from hub.audit import audit
+from hub.auditing.audit import audit
 from hub.consensus.base import FinalBlock, TxResult
 from hub.errors import ConfigError, TakeoverError
 from hub.evidence import Archive, alarm_evidence
+from hub.federation.takeover import FILE, check_open, close, imports
 from hub.lock import only_one
-from hub.store import NewBlock
-from hub.takeover import FILE, check_open, close, imports
+from hub.storage.store import NewBlock
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from gateway.chain.ordered import EpochOrder, decode_transaction, encode_transaction
 from hub.consensus.base import ACCEPTED, ALREADY_FINAL, CROWDED, REFUSED, TxResult
-from hub.items import ALARM_LANE, HEADER_LANE, RECORD_LANE, Item
-from hub.ledger import MAX_BYTES
-from hub.packing import Candidate, Packing, in_turn
-from hub.quota import ITEMS, PATIENCE, REPEATS, RESERVE, TRANSACTIONS, Quota
+from hub.ledger.items import ALARM_LANE, HEADER_LANE, RECORD_LANE, Item
+from hub.ledger.ledger import MAX_BYTES
+from hub.ledger.packing import Candidate, Packing, in_turn
+from hub.ledger.quota import ITEMS, PATIENCE, REPEATS, RESERVE, TRANSACTIONS, Quota
 
 ROOM = 1 << 20
 

@@ -36,11 +36,11 @@ from gateway.chain.notes import (
     sign_note,
 )
 from gateway.chain.trees import check_consistency, leaf_hash, root_from_inclusion
-from hub import plainhttp
 from hub.errors import StoreError
-from hub.federation_config import WitnessTable
-from hub.witness import NotYet, Witness
-from hub.witness_store import MAX_SPLITS
+from hub.federation.config import WitnessTable
+from hub.storage.witness_store import MAX_SPLITS
+from hub.witnessing import plainhttp
+from hub.witnessing.witness import NotYet, Witness
 
 Make = Callable[..., Region]
 

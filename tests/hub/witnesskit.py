@@ -23,12 +23,12 @@ from hub.api.witness import add_log
 from hub.config import ApiTable, Identity
 from hub.consensus.base import Consensus, FinalBlock
 from hub.core import Core
-from hub.federation_config import PeerTable, WitnessTable
-from hub.ledger import Ledger
-from hub.publisher import Publisher, asked_by
-from hub.store import Store
-from hub.witness import Witness
-from hub.witness_store import WitnessStore
+from hub.federation.config import PeerTable, WitnessTable
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
+from hub.storage.witness_store import WitnessStore
+from hub.witnessing.publisher import Publisher, asked_by
+from hub.witnessing.witness import Witness
 
 MINUTE = 60_000
 

@@ -16,7 +16,7 @@ from gateway.chain.custody import Receipt
 from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
 from gateway.chain.ordered import Position
 from gateway.chain.reading import open_segment
-from hub.store import Store
+from hub.storage.store import Store
 
 INTERNAL = 1
 

@@ -12,8 +12,8 @@ from gateway.chain.keys import NO_HASH, SigningKey
 from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
 from hub.consensus.base import FinalBlock
 from hub.consensus.embedded import with_hash
-from hub.ledger import Ledger
-from hub.store import Store
+from hub.ledger.ledger import Ledger
+from hub.storage.store import Store
 
 _COPIES = (
     "INSERT INTO blocks SELECT b.* FROM old.blocks b JOIN kept ON kept.hash = b.hash",

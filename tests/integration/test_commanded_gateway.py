@@ -10,7 +10,7 @@ from region import PATIENCE, GatewayProcess, Region
 
 from gateway.chain.keys import COMMAND, Signed, digest
 from gateway.chain.reading import PUBLIC, Outcome, open_segment, parse_leaf
-from hub.store import Store
+from hub.storage.store import Store
 
 DONE, ANOTHER_BOOT = 0, 2
 NEW_EPOCH = 3

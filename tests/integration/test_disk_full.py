@@ -16,7 +16,7 @@ from smalldisk import SmallDisk, small_disk
 from gateway.chain.alarm import RECORDED, UNRECORDED
 from gateway.chain.block import Header
 from gateway.chain.reading import PUBLIC, Shedding, open_segment, parse_leaf
-from hub.store import Store
+from hub.storage.store import Store
 
 MIB = 1 << 20
 TEN_MINUTES_MS = 600_000

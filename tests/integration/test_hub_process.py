@@ -21,8 +21,8 @@ from gateway.chain.custody import Promise
 from gateway.chain.messages import Receipts
 from gateway.chain.ordered import Position
 from gateway.mqtt import LinkDown
-from hub.audit import audit
-from hub.store import Store
+from hub.auditing.audit import audit
+from hub.storage.store import Store
 
 
 class Sender:

@@ -1,0 +1,1 @@
+"""Everything re-verified from disk."""

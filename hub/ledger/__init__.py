@@ -1,0 +1,1 @@
+"""What transactions do: log, state and the rules of application."""

@@ -1,0 +1,1 @@
+"""What hubs have from each other: bodies, headers, promises, answers."""

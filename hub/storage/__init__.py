@@ -1,0 +1,1 @@
+"""What a hub keeps on disk, and the only code that knows SQL."""

@@ -1,0 +1,1 @@
+"""The log as others watch it: checkpoints published, cosigned, contradicted."""
