@@ -7,6 +7,7 @@ Each figure is measured beside its limit or peer in the same run, since a machin
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,21 +17,27 @@ from firmware_tools.errors import ProcessFailed
 
 __all__ = ["NAMES", "measure"]
 
-NAMES: Final = ("ingest", "alarm", "gateway", "e2e", "audit")
+NAMES: Final = ("ingest", "alarm", "gateway", "e2e", "audit", "federation")
 _HUBS: Final = frozenset({"ingest", "audit"})
 
 
-def measure(names: Sequence[str], note: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+def measure(
+    names: Sequence[str], note: Callable[[str], None], warn: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
     """Measure some figures, all where none is named, and yield them as plain values.
 
     Args:
         names: of `NAMES`.
         note: told what is being measured.
+        warn: told what is left out, because this machine lacks what it needs and nobody asked for it by name.
 
     Raises:
         ToolError: something could not be measured.
     """
     wanted = [name for name in NAMES if name in names or not names]
+    if not names and shutil.which("cometbft") is None:
+        wanted.remove("federation")
+        warn("federation: skipped, because CometBFT is not on PATH")
     if hubs := [name for name in wanted if name in _HUBS]:
         note(f"measuring {' and '.join(hubs)}")
         yield from _of_hub(hubs)
@@ -45,9 +52,15 @@ def _measures() -> dict[str, Callable[[], Any]]:
     # Here, not above: they load much of the gateway.
     from firmware_tools.bench_alarm import measure_alarm
     from firmware_tools.bench_e2e import measure_e2e
+    from firmware_tools.bench_federation import measure_federation
     from firmware_tools.bench_gateway import measure_gateway
 
-    return {"alarm": measure_alarm, "gateway": measure_gateway, "e2e": measure_e2e}
+    return {
+        "alarm": measure_alarm,
+        "gateway": measure_gateway,
+        "e2e": measure_e2e,
+        "federation": measure_federation,
+    }
 
 
 def _of_hub(names: Sequence[str]) -> list[dict[str, Any]]:

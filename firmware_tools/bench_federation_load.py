@@ -17,8 +17,9 @@ import json
 import socket
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -42,6 +43,9 @@ _PAGE: Final = 20  # headers that an engine shows in one answer
 _WRITERS: Final = 16
 
 
+Bring = Callable[[Sequence[Offer]], None]
+
+
 class Load:
     """The crowds, and the hubs that they bring their blocks to: each as (REST address, broker, engine's home)."""
 
@@ -55,6 +59,11 @@ class Load:
         for link in self._links:
             link.start()
         self._crowds: dict[str, Crowd] = {}
+
+    def close(self) -> None:
+        """Take leave of the brokers."""
+        for link in self._links:
+            link.close()
 
     def crowd(self, name: str, readings: int, count: int, height: int) -> int:
         """Make up gateways with blocks up to a height: `anchors` are elsewhere's, `readings` of this region."""
@@ -109,7 +118,7 @@ class Load:
         return [(after - before) * 1000 for before, after in pairwise(times)]
 
     def _press(
-        self, offers: Iterator[Offer], bring: Any, seconds: float, window: int, hubs: Sequence[int]
+        self, offers: Iterator[Offer], bring: Bring, seconds: float, window: int, hubs: Sequence[int]
     ) -> dict[str, Any]:
         """Keep `window` blocks in the air for some seconds, then wait until all are final.
 
@@ -117,38 +126,31 @@ class Load:
             `samples`, as (seconds, final by then), of the time of pressure; `final` and `seconds` of the whole; and
             the `first` and `last` final block's height.
         """
-        base, start = self._least("final_blocks", hubs), time.monotonic()
+        course, base = _Course(), self._least("final_blocks", hubs)
         first = self._least("final_height", hubs)
-        pending, samples = dict[Offer, None](), list[tuple[float, int]]()
-        offered = final = 0
-        moved = start
-        while True:
-            now = time.monotonic()
-            is_over = now - start > seconds
-            if not is_over:
-                chosen = []
-                while offered - final < window and (offer := next(offers, None)) is not None:
-                    chosen.append(offer)
-                    offered += offer.count
-                pending |= dict.fromkeys(chosen)
-                bring(chosen)
+        while not (course.is_ended and course.final >= course.offered):
+            if course.elapsed >= seconds:
+                course.is_ended = True
+            if not course.is_ended:
+                bring(course.take(offers, window))
             time.sleep(_POLL_S)
-            reached = self._least("final_blocks", hubs) - base
-            now = time.monotonic()
-            if reached != final:
-                final, moved = reached, now
-                if not is_over:
-                    samples.append((now - start, final))
-            if final >= offered and (is_over or not chosen):
-                break
-            if now - moved > _STALL_S:
-                pending = dict.fromkeys(self._left(pending, hubs))
-                bring(list(pending))
-                moved = now
-            if now - start > seconds + _PATIENCE_S:
-                raise TimeoutError(f"{final} of {offered} blocks became final")
+            course.note(self._least("final_blocks", hubs) - base)
+            if course.elapsed - course.moved > _STALL_S:
+                course.pending = dict.fromkeys(self._left(course.pending, hubs))
+                course.moved = course.elapsed
+                bring(list(course.pending))
+            if course.elapsed > seconds + _PATIENCE_S:
+                raise TimeoutError(f"{course.final} of {course.offered} blocks became final")
+        if not course.offered:
+            raise ValueError("the crowd has no block left: let it sign more")
         last = self._least("final_height", hubs)
-        return {"samples": samples, "final": final, "seconds": moved - start, "first": first, "last": last}
+        return {
+            "samples": course.samples,
+            "final": course.final,
+            "seconds": course.moved,
+            "first": first,
+            "last": last,
+        }
 
     def _left(self, pending: Iterable[Offer], hubs: Sequence[int]) -> list[Offer]:
         """Return what of the pending is not final, which may have been dropped."""
@@ -165,12 +167,49 @@ class Load:
         return min(int(_get(f"{api}/v1/status")[what]) for api in chosen)
 
     @staticmethod
-    def _wait(ready: Any, otherwise: str) -> None:
+    def _wait(ready: Callable[[], bool], otherwise: str) -> None:
         end = time.monotonic() + _PATIENCE_S
         while not ready():
             if time.monotonic() > end:
                 raise TimeoutError(f"{otherwise} within {_PATIENCE_S:.0f} s")
             time.sleep(_POLL_S)
+
+
+@dataclass(slots=True)
+class _Course:
+    """How a load goes on; times are seconds since it began. Nothing more is taken once it is ended."""
+
+    begun: float = field(default_factory=time.monotonic)
+    pending: dict[Offer, None] = field(default_factory=dict)
+    samples: list[tuple[float, int]] = field(default_factory=list)
+    offered: int = 0
+    final: int = 0
+    moved: float = 0.0
+    is_ended: bool = False
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.begun
+
+    def take(self, offers: Iterator[Offer], window: int) -> list[Offer]:
+        """Return what to bring now."""
+        chosen = []
+        while self.offered - self.final < window:
+            if (offer := next(offers, None)) is None:
+                self.is_ended = True
+                break
+            chosen.append(offer)
+            self.offered += offer.count
+        self.pending |= dict.fromkeys(chosen)
+        return chosen
+
+    def note(self, final: int) -> None:
+        """Take up how many are final by now."""
+        if final == self.final:
+            return
+        self.final, self.moved = final, self.elapsed
+        if not self.is_ended:
+            self.samples.append((self.moved, final))
 
 
 class _Engine:

@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         "idle": run_idle,
         "load": run_load,
         "crowd": run_crowd,
+        "verify": run_verify,
     }
     programs[name](*rest)
     return 0
@@ -157,6 +158,18 @@ def run_crowd(authority: str, hubs: str) -> None:
     _say("ready")
     for verb, *rest in _requests():
         _say(getattr(load, verb)(*rest))
+    load.close()
+
+
+def run_verify(evidence: str, trust: str) -> None:
+    """Verify an evidence file at a request; only the first time is the whole work, since seals are remembered."""
+    from firmware_tools.verify import verify_file
+
+    _say("ready")
+    for _ in _requests():
+        begun = time.perf_counter()
+        verify_file(Path(evidence), Path(trust))
+        _say((time.perf_counter() - begun) * 1000)
 
 
 def toggle(hold: Hold, changes: Changes, count: int, period_ms: int, seed: int) -> list[float]:

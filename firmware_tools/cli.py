@@ -257,7 +257,9 @@ def demo(
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list of all figures.")
 def bench(names: tuple[str, ...], as_json: bool) -> None:
-    """Measure figures, each beside its limit or peer in the same run: ingest, alarm, gateway, e2e, audit.
+    """Measure figures, each beside its limit or peer in the same run.
+
+    There are ingest, alarm, gateway, e2e, audit and federation; the last needs CometBFT on PATH.
 
     Example: tocsin-tools bench alarm e2e
     """
@@ -271,8 +273,11 @@ def bench(names: tuple[str, ...], as_json: bool) -> None:
         if sys.stderr.isatty():
             click.echo(f"{text} ...", err=True)
 
+    def warn(text: str) -> None:
+        click.echo(f"tocsin-tools: {text}", err=True)
+
     figures = []
-    for figure in benches.measure(names, note):
+    for figure in benches.measure(names, note, warn):
         figures.append(figure)
         if not as_json:
             click.echo(words(figure))
