@@ -10,10 +10,11 @@ one but the check of the old hub's signature, which founders and gateways make b
 
 from __future__ import annotations
 
-from gateway.chain.entries import ContractsEntry, GatewayEntry, contracts_key, gateway_key
+from gateway.chain.entries import GOOD, ContractsEntry, GatewayEntry, contracts_key, gateway_key
 from gateway.chain.errors import BadRecord, WrongChain
 from gateway.chain.genesis import EMBEDDED, Genesis, Takeover, TakeoverBody
 from gateway.chain.keys import SUITE, TAKEOVER, gateway_id, verify
+from gateway.chain.leaf import EQUIVOCATE, IMPORT, REVOKE
 from gateway.chain.ordered import Import
 
 
@@ -45,4 +46,14 @@ def verify_import(record: Import, genesis: Genesis) -> tuple[GatewayEntry, Contr
     entry = GatewayEntry.decode(value)
     if gateway_id(entry.keys[0].key) != record.gateway:
         raise BadRecord("the chain taken over holds another gateway's keys under this identity")
+    _check_entry(entry)
     return entry, None if granted is None else ContractsEntry.decode(granted)
+
+
+def _check_entry(entry: GatewayEntry) -> None:
+    """Check what holds for every gateway, and for one that comes over too: the old hub alone vouches for its state."""
+    starts, keys = [span.first for span in entry.keys], {span.key for span in entry.keys}
+    if len(keys) != len(starts) or starts != sorted(set(starts)) or starts[0] < 1:
+        raise BadRecord("the chain taken over holds keys of this gateway that do not follow one another")
+    if entry.standing not in (GOOD, REVOKE, EQUIVOCATE, IMPORT):
+        raise BadRecord(f"the chain taken over holds this gateway at {entry.standing}, which is no standing")

@@ -18,16 +18,22 @@ from gateway.chain.entries import (
     GatewayEntry,
     KeyEnd,
     KeyEntry,
+    KeySpan,
     contracts_key,
+    gateway_key,
     key_end_key,
     key_key,
 )
 from gateway.chain.errors import BadSignature, ChainError
 from gateway.chain.evidence import verify_evidence
+from gateway.chain.finality import AppState, Entry
 from gateway.chain.genesis import Genesis, Takeover
+from gateway.chain.keys import SigningKey
 from gateway.chain.leaf import EQUIVOCATE, IMPORT, REVOKE, ROTATE, LogLeaf
 from gateway.chain.ordered import NOWHERE, Import, decode_transaction, encode_transaction
+from gateway.chain.state import StateTree
 from gateway.chain.takeover import verify_takeover
+from gateway.chain.trees import EMPTY_ROOT
 from gateway.chain.verify import open_block
 from hub.auditing.audit import audit
 from hub.consensus.base import FinalBlock, TxResult
@@ -289,6 +295,35 @@ def test_a_gateway_enrolled_anew_is_not_overwritten(old: Hub, new: SealingHub) -
 
 
 # lies
+
+
+@pytest.mark.parametrize(
+    ("firsts", "standing"),
+    [((1, 5, 0), GOOD), ((1, 5, 5), GOOD), ((0, 5), GOOD), ((1, 5), 9), ((1, 5, 1), REVOKE)],
+)
+def test_an_entry_that_no_honest_chain_has_is_not_brought_over(
+    tmp_path: Path, firsts: tuple[int, ...], standing: int
+) -> None:
+    """The old hub alone vouches for its last state; what it makes up there must bring no ledger down."""
+    federation = Federation(fleet=Fleet(1))
+    gateway = federation.fleet.gateway("a")
+    keys = (gateway.key, *(SigningKey(seeded("made up", i)) for i in range(len(firsts) - 1)))
+    spans = tuple(KeySpan(key.public, first) for key, first in zip(keys, firsts, strict=True))
+    made_up = GatewayEntry("north", spans, standing, 1, NOWHERE, 0, bytes(8), 0, 0, ())
+    tree = StateTree().put(gateway_key(gateway.id), made_up.encode())
+    app = AppState(0, EMPTY_ROOT, tree.root)
+    federation.take_over(Takeover(seeded("old"), 1, app.hash, bytes(64)))
+    shown = [
+        Entry(tree.get(at) or b"", tree.prove(at))
+        for at in (gateway_key(gateway.id), contracts_key(gateway.id))
+    ]
+    record = encode_transaction(Import(seeded("old"), app, gateway.id, *shown))
+    hub = SealingHub(tmp_path / "new", federation)
+    hub.order()
+    before = hub.ledger.committed.app
+    assert "the chain taken over holds" in refused(hub, record)
+    assert hub.ledger.committed.app == before
+    hub.close()
 
 
 def imported(old: Hub, new: SealingHub, name: str = "c") -> Import:
