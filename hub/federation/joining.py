@@ -2,7 +2,9 @@
 
 It asks two or more members for the snapshots they have, takes the latest that two of them show alike, and verifies
 its final block's checkpoint under the genesis. That checkpoint is all that is trusted: the engine's light client
-starts from its header, and the snapshot is held against its application hash.
+starts from its header, and the snapshot is held against its application hash. One thing in a snapshot is under no
+hash of the chain: in which final block a record stood. For that the word of two hubs is taken, so that those named
+should be of different agencies.
 
 Owned: whether to begin so, what is asked, what is emptied before. Not owned: the taking in
 (`hub.federation.snapshot_taking`).
