@@ -101,7 +101,7 @@ def test_without_two_of_four_nothing_is_final_alarms_are_shown_and_nothing_is_lo
     check_all(federation)
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_a_parted_network_makes_one_history_on_the_greater_side_at_most(
     federation: Federation, size: int
 ) -> None:
@@ -123,7 +123,16 @@ def test_a_parted_network_makes_one_history_on_the_greater_side_at_most(
     check_all(federation)
 
 
-@pytest.mark.parametrize("fault", ["killed_in_finalize", "killed_before_commit", "killed_after_commit"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "killed_before_commit",
+        *(
+            pytest.param(fault, marks=pytest.mark.soak)
+            for fault in ("killed_in_finalize", "killed_after_commit")
+        ),
+    ],
+)
 def test_a_hub_killed_at_any_point_of_a_final_block_comes_to_the_same_history(
     founding: Federation, fault: str
 ) -> None:
@@ -148,6 +157,7 @@ def test_a_hub_killed_at_any_point_of_a_final_block_comes_to_the_same_history(
         check_all(federation)
 
 
+@pytest.mark.soak
 def test_a_hub_stopped_for_ten_seconds_holds_nobody_up_and_goes_on(federation: Federation) -> None:
     frozen, *others = federation.hubs
     line = Line(federation, "flat", others[0])

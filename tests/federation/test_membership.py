@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from agencies import Agency, Federation, wait_for
 from test_four_hubs import Line
 
@@ -82,6 +83,7 @@ def test_a_fifth_hub_is_admitted_and_the_first_removed(federation: Federation, t
         assert federation.audit(hub)["verdict"] == "ok"
 
 
+@pytest.mark.soak
 def test_the_regulator_suspends_a_member_and_the_others_restore_it(federation: Federation) -> None:
     *others, bad = federation.hubs
     line = Line(federation, "flat", others[0])

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 
+import pytest
 from agencies import Agency, Federation, wait_for
 from test_four_hubs import Line, check_all
 
@@ -37,6 +38,7 @@ def replace_keys(changed: Agency, others: list[Agency]) -> None:
         at(hub, "approve", proposal[:16])
 
 
+@pytest.mark.soak
 def test_a_member_takes_up_new_keys_by_itself_once_the_others_agree(federation: Federation) -> None:
     changed, *others = federation.hubs
     line = Line(federation, "flat", others[0])
@@ -61,6 +63,7 @@ def test_a_member_takes_up_new_keys_by_itself_once_the_others_agree(federation: 
     check_all(federation)
 
 
+@pytest.mark.soak
 def test_a_member_that_was_down_while_its_keys_were_replaced_comes_back_under_the_new_ones(
     federation: Federation,
 ) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from agencies import Agency, Federation, wait_for
 from proving import check_evidence, reading_evidence
 from test_four_hubs import Line, check_all, final_height
@@ -108,6 +109,7 @@ def lowest(hub: Agency) -> int:
     return int(found["error"]["message"].rpartition("lowest height is ")[2])
 
 
+@pytest.mark.soak
 def test_a_hub_away_for_longer_than_blocks_are_kept_comes_back_by_a_snapshot(
     founding: Federation, tmp_path: Path
 ) -> None:
