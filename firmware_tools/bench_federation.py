@@ -8,7 +8,7 @@
 - `fed-readings`: readings final per second, whole blocks of 600 brought to all brokers as gateways bring them.
 - `fed-block-interval`: ms between final blocks while anchors come in at saturation.
 - `fed-memory`, `fed-disk`: of each node. On disk, an idle federation's growth is scaled from its heartbeats, one in
-  30 s as in use; the engine's own write-ahead log is in it, which ends growing at 1 GB.
+  30 s as in use; half of it is the engine's own write-ahead log, which ends growing at 1 GB.
 - `fed-catch-up`: final blocks per second of a hub that was away while anchors came in.
 - `fed-verify`: one evidence file, in process and as the command.
 """
@@ -84,7 +84,7 @@ class _Alone:
 def measure_federation(sizes: Sizes = Sizes()) -> Iterator[Figure]:
     """Measure; about three minutes. Raises ToolError.
 
-    The hub alone is measured while the federation idles, which is little work: ten seconds of a core in a minute.
+    The hub alone is measured while the federation idles, which takes some hundredths of a core.
     """
     with site(_HUBS) as four, four.load() as load:
         load.tell("crowd", "anchors", _PER_BLOCK, sizes.gateways, sizes.heights)
@@ -128,7 +128,7 @@ def _anchors(four: Site, load: Child, sizes: Sizes, alone: _Alone) -> Iterator[F
         peer = alone.engine[name]
         yield Figure(f"fed-anchors-{name}", _rate(told, sizes), "anchors/s", peer=peer["per_second"])
         grown = (four.disk() - before) / told["final"]
-        yield Figure(f"fed-disk-{name}", grown / 1e3, "MB/1000 anchors", peer=peer["bytes"] / 1e3)
+        yield Figure(f"fed-disk-load-{name}", grown / 1e3, "MB/1000 anchors", peer=peer["bytes"] / 1e3)
     interval, beside = percentile(intervals, 50), alone.engine["single"]["interval_ms"]
     yield Figure("fed-block-interval", interval, "ms", peer=beside)
 

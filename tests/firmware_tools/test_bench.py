@@ -108,7 +108,7 @@ def test_federation_counts_what_is_final_on_four_real_hubs_and_on_one(require: R
     figures = by_name(found)
     assert [figure.name for figure in found] == [
         *("fed-disk-idle", "fed-alarm-p50", "fed-alarm-p95"),
-        *("fed-anchors-single", "fed-disk-single", "fed-anchors-batched", "fed-disk-batched"),
+        *("fed-anchors-single", "fed-disk-load-single", "fed-anchors-batched", "fed-disk-load-batched"),
         *("fed-block-interval", "fed-readings", "fed-memory-engine", "fed-memory-hub", "fed-catch-up"),
         *("fed-verify", "fed-verify-command"),
     ]
