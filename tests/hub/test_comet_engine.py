@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from comets import Federation, until
+from doublevotes import signed_twice
 from fleet import seeded
 from hubs import free_port
-from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
-from gateway.chain.cometbft import CometHeader, Precommit, _block_id, _vote, in_order
 from gateway.chain.keys import SigningKey
 from hub.consensus.base import DUPLICATE_VOTE, REFUSED, Misbehaviour, ValidatorUpdate
 from hub.consensus.comet import Comet
 from hub.consensus.comet_home import address, read_validator_key
-from hub.consensus.comet_seals import read_signed_header
 from hub.ledger.ledger import Ledger
 from hub.storage.store import Store
 
@@ -92,7 +88,9 @@ def test_a_voter_that_signed_twice_at_a_height_is_named_in_a_final_block_on_ever
     members, fleet = federation.members, federation.fleet
     federation.final(members[0].comet.submit(fleet.order_enrolment(fleet.gateway("a").enrol())))
     liar = federation.genesis.validators[3].key
-    members[0].comet.rpc.call("broadcast_evidence", evidence=signed_twice(federation, 3, 2))
+    key = read_validator_key(federation.settings(3).home / "config/priv_validator_key.json")
+    evidence = signed_twice(members[0].comet.rpc, federation.genesis, key, 2)
+    members[0].comet.rpc.call("broadcast_evidence", evidence=evidence)
     caught = Misbehaviour(address(liar), 2, DUPLICATE_VOTE)
     for member in members:
         until(lambda member=member: any(caught in event.block.misbehaviour for event in member.events))
@@ -114,42 +112,3 @@ def test_a_stranger_is_not_spoken_to(federation: Federation, tmp_path: Path) -> 
     assert all(set(member.comet.status().peers) <= known for member in members)
     stranger.stop()
     store.close()
-
-
-def signed_twice(federation: Federation, place: int, height: int) -> dict[str, Any]:
-    """Return the evidence that a voter signed two precommits at a height, which a test with its key can forge."""
-    member = federation.members[0]
-    key = read_validator_key(federation.settings(place).home / "config/priv_validator_key.json")
-    header, _ = read_signed_header(member.comet.rpc.commit(height))
-    shown = member.comet.rpc.commit(height)["header"]["time"]
-    order = [each.key for each in in_order(federation.genesis.validators)]
-    votes = [_signed(header, key.seed, order.index(key.public), shown, hashed) for hashed in (b"\1", b"\2")]
-    powers = [each.power for each in federation.genesis.validators]
-    value = {
-        "vote_a": votes[0],
-        "vote_b": votes[1],
-        "TotalVotingPower": str(sum(powers)),
-        "ValidatorPower": str(powers[place]),
-        "Timestamp": shown,
-    }
-    return {"type": "tendermint/DuplicateVoteEvidence", "value": value}
-
-
-def _signed(header: CometHeader, seed: bytes, place: int, time: str, filler: bytes) -> dict[str, Any]:
-    public, secret = crypto_sign_seed_keypair(seed)
-    hashed = filler * 32
-    vote = Precommit(place, header.seconds, header.nanos, bytes(64))
-    signature = crypto_sign(_vote(header, 0, _block_id(hashed, 1, hashed), vote), secret)[:64]
-    parts = {"total": 1, "hash": hashed.hex().upper()}
-    return {
-        "type": 2,
-        "height": str(header.height),
-        "round": 0,
-        "block_id": {"hash": hashed.hex().upper(), "parts": parts},
-        "timestamp": time,
-        "validator_address": address(public).hex().upper(),
-        "validator_index": place,
-        "signature": base64.b64encode(signature).decode(),
-        "extension": "",
-        "extension_signature": "",
-    }
