@@ -28,6 +28,8 @@ from hub.peers.wire import PromiseBatch
 from hub.storage.library import read_catalogue
 
 _BATCHES_AT_ONCE: Final = 16
+_PER_LEAF: Final = 4  # a block is promised again under a new key, or once more of its classes have come
+_SPARE: Final = 100_000  # for blocks that are not final yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Learner:
 
     def __init__(self, shared: Shared, asker: Asker) -> None:
         self._shared, self._asker, self._core = shared, asker, shared.core
+        self._kept: dict[bytes, int] = {}  # promises kept, by hub key
 
     def learn(self, member: Member) -> bool:
         """Ask for everything once; tell whether there may be more."""
@@ -95,7 +98,13 @@ class Learner:
         leaves = [leaf_hash(promise.encode()) for promise in given.promises]
         if (len(leaves), root_of(leaves)) != (body.count, body.root):
             raise BadProof(f"{member.name} signed other promises than those it shows")
-        if self._core.store.peer_custody.add(member.key, given.batch, given.promises):
+        custody, kept = self._core.store.peer_custody, self._kept
+        if member.key not in kept:
+            kept[member.key] = custody.count(member.key)
+        if kept[member.key] + len(leaves) > _SPARE + _PER_LEAF * self._core.ledger.committed.app.log_size:
+            raise BadProof(f"{member.name} shows more promises than there are blocks to promise")
+        if custody.add(member.key, given.batch, given.promises):
+            kept[member.key] += len(leaves)
             self._shared.promised(body.time, given.promises)
 
     # what explains headers

@@ -97,6 +97,12 @@ class PeerCustody(_Batches):
             self._keep_promises(db, cursor.lastrowid, promises)
         return True
 
+    def count(self, hub: bytes) -> int:
+        """Return how many promises of a hub are kept."""
+        sql = f"SELECT count(*) FROM {self._table} WHERE batch IN (SELECT id FROM {self._batches} WHERE hub = ?)"
+        found: int = self._db.value(sql, (hub,))
+        return found
+
     def pick(
         self, hub: bytes, choose: Callable[[int], int], is_due: Callable[[Promise], bool]
     ) -> Receipt | None:

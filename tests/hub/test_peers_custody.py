@@ -12,7 +12,7 @@ from fleet import DAY_MS, FleetGateway, seeded
 from peerkit import QUICK, Node, Order
 
 from gateway.chain.block import Block
-from gateway.chain.custody import CustodyBatch, issue_receipts
+from gateway.chain.custody import CustodyBatch, Promise, issue_receipts
 from gateway.chain.governance import Member
 from gateway.chain.keys import POSSESSION, Signed, SigningKey
 from gateway.chain.ordered import Breach, Respond, Summon, decode_transaction
@@ -311,6 +311,21 @@ def test_promises_other_than_those_that_were_signed_are_not_taken(two: Order) ->
     other.store.custody.add([replace(receipt, promise=replace(promise, keep_until=promise.keep_until + 1))])
     assert one.puller("hub-2")._try() > 0
     assert "signed other promises" in one.peers.views()[0].trouble
+
+
+def test_promises_without_end_are_not_kept(two: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    held_by_both(two)
+    one, other = two.nodes
+    monkeypatch.setattr("hub.peers.learn._SPARE", 0)
+    monkeypatch.setattr("hub.peers.learn._PER_LEAF", 3)
+    most = 3 * one.ledger.committed.app.log_size
+    for height in range(2 * most):
+        promise = Promise(seeded("nobody")[:16], 1, height + 1, seeded(height), 1, two.fleet.now + DAY_MS)
+        other.store.custody.add(issue_receipts(other.key, two.fleet.genesis.hash, [promise], height))
+    for _ in range(2):
+        assert one.puller("hub-2")._try() > 0
+    assert "more promises than there are blocks" in one.peers.views()[0].trouble
+    assert one.store.database.value("SELECT count(*) FROM peer_promises") == most
 
 
 def test_promises_are_taken_once_even_when_their_numbers_begin_anew(two: Order) -> None:
