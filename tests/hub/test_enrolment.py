@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from fleet import DAY_MS, Fleet, seeded
-from hubs import RunningHub
+from hubs import RunningHub, eventually
+from peerkit import Order
 
 from gateway.chain.canonical import MAX_MESSAGE
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey
 from gateway.chain.ordered import Position
+from hub.alarms import AlarmLane
+from hub.enrolment import AT_ONCE, NotFinalYet, Registry
+from hub.errors import ConsensusFull
+from hub.finality import Finality
+from hub.hails import HailLane
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +118,23 @@ def test_a_contract_set_of_no_higher_version_is_refused(hub: RunningHub) -> None
     for version in (1, 2):
         grant = hub.fleet.grant(gateway.id, version, (b"another",))
         assert hub.rest.post("/v1/records", hub.fleet.order_grant(grant))[1]["error"] == "BadRecord"
+
+
+def test_records_that_wait_while_the_chain_stands_still_leave_room_for_other_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.enrolment.FINALITY_SECONDS", 1.5)
+    with Order(tmp_path) as order, ThreadPoolExecutor(AT_ONCE) as pool:
+        (gateway,) = order.enrol("a")
+        node = order.nodes[0]
+        parts = node.core, node.outbox, node.refusals, node.view
+        finality = Finality(node.core, node.outbox, AlarmLane(*parts), HailLane(*parts), node.view)
+        registry = Registry(node.core, finality, node.refusals, lambda: "")
+        record = order.fleet.order_grant(order.fleet.grant(gateway.id))
+        waiting = [pool.submit(registry.record, record) for _ in range(AT_ONCE)]
+        eventually(lambda: len(order.waiting) == AT_ONCE, "the records")
+        with pytest.raises(ConsensusFull, match="wait for finality"):
+            registry.record(record)
+        for each in waiting:
+            with pytest.raises(NotFinalYet):
+                each.result(10)
