@@ -161,10 +161,14 @@ class Federation:
         *,
         custodians: int = 1,
         cables: bool = True,
+        readers: int = 0,
         before: HubProcess | None = None,
     ) -> None:
-        """Found it; with `before`, the first hub goes on for that stopped hub alone, at its addresses."""
-        self.directory, self.before = directory, before
+        """Found it; with `before`, the first hub goes on for that stopped hub alone, at its addresses.
+
+        The last `readers` of the hubs have no vote.
+        """
+        self.directory, self.before, self.readers = directory, before, readers
         self.fleet: Fleet = before.fleet if before else new_fleet()
         self.hubs = [Agency(directory, number) for number in range(1, size + 1)]
         if before:
@@ -217,7 +221,7 @@ class Federation:
             hub.name,
             hub.agency,
             self.fleet.region,
-            power=1,
+            power=int(self.hubs.index(hub) < len(self.hubs) - self.readers),
             p2p=f"127.0.0.1:{hub.p2p}",
             api=hub.api,
             broker=hub.broker,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,35 @@ def test_the_regulator_suspends_a_member_and_the_others_restore_it(federation: F
     others[0].kill()
     line = Line(federation, "flat", others[1])
     line.await_final(line.send(), *others[1:], bad)
+
+
+def test_a_reader_follows_verifies_and_witnesses_without_a_vote(
+    tmp_path: Path, require: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(require("cometbft").parent), prepend=":")
+    with Federation(tmp_path, 5, cables=False, readers=1) as federation:
+        *voters, reader = federation.hubs
+        line = Line(federation, "flat", voters[0])
+        line.await_final(line.send())
+        assert members(voters[0])[reader.name]["power"] == 0
+        assert len(members(reader)) == 5
+        keys = reader.rest.get("/v1/log/keys").decode()
+        assert reader.name in keys  # its cosignature is one that others look for
+        reader.kill()
+        voters[3].kill()
+        line.await_final(line.send(), *voters[:3])  # neither was needed
+        federation.start([reader])
+        line.await_final(line.send(), *voters[:3], reader)
+        voters[2].kill()
+        height = line.send()
+        time.sleep(3)
+        assert not federation.is_final(
+            line.gateway.id, height, reader
+        )  # and it counts for nobody who is away
+        federation.start(voters[2:])
+        line.await_final(height)
+        federation.await_same()
+        assert federation.audit(reader)["verdict"] == "ok"
 
 
 def bad_suspension(federation: Federation, hub: Agency) -> Any:
