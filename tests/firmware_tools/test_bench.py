@@ -90,9 +90,9 @@ def test_e2e_counts_alarms_that_are_final_at_a_real_hub(require: Require) -> Non
 
 TINY = Sizes(
     onsets=1,
-    seconds=1.0,
+    seconds=0.5,
     idle=0.0,
-    gateways=8,
+    gateways=4,
     heights=400,
     full_gateways=2,
     full_heights=20,
