@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from gateway.chain.canonical import MAX_MESSAGE
 from gateway.chain.errors import BadProof, TooLarge
@@ -42,6 +43,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
     NotFinalYet: 504,
     ConsensusError: 503,
     HubError: 503,
+    ClientDisconnect: 400,  # nobody reads it; but a fault it is not, or strangers could fill the log with them
 }
 
 

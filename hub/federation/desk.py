@@ -11,7 +11,8 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.chain.governance import Joining
+from gateway.chain.errors import BadRecord
+from gateway.chain.governance import JoinBody, Joining
 from hub.config import Config
 from hub.consensus.comet import Comet
 from hub.consensus.comet_rpc import RpcClient
@@ -50,7 +51,8 @@ class FederationDesk:
         found = describe(self._config, core.genesis, core.store.chain, engine, core.now_ms())
         with self._lock:
             requests = [
-                {"name": name, "statement": statement.hex()} for name, statement in self._requests.items()
+                {"name": name, "key": _key(statement).hex(), "statement": statement.hex()}
+                for name, statement in self._requests.items()
             ]
         bodies = {"bodies": self._peers.show()} if self._peers else {}
         return found | bodies | {"requests": requests}
@@ -59,6 +61,11 @@ class FederationDesk:
         """Keep a hub's request to be admitted, its `Joining`; return its name. Raises ChainError, TooManyRequests."""
         member = Joining.decode(statement).verify(self._core.genesis.hash)
         with self._lock:
+            before = self._requests.get(member.name, statement)
+            if before != statement and _key(before) != member.key:
+                raise BadRecord(
+                    f"another hub asks under the name {member.name} already: give an operator the file"
+                )
             if member.name not in self._requests and len(self._requests) >= _REQUESTS:
                 raise TooManyRequests(
                     f"{_REQUESTS} hubs ask already: hand the statement to an operator instead"
@@ -72,3 +79,7 @@ class FederationDesk:
             peers = self._rpc.call("dump_consensus_state")["peers"]
             return max((int(each["peer_state"]["round_state"]["height"]) - 1 for each in peers), default=0)
         return 0
+
+
+def _key(statement: bytes) -> bytes:
+    return JoinBody.decode(Joining.decode(statement).body).key

@@ -33,7 +33,8 @@ def print_status(found: dict[str, Any], console: Console) -> None:
     _print_proposals(found, console)
     for each in found.get("requests", ()):
         console.print(
-            f"{each['name']} asks to be admitted: tocsin-hub federation propose admit {each['name']}"
+            f"{each['name']}, hub key {each['key'][:16]}…, asks to be admitted; if its agency names that key:"
+            f" tocsin-hub federation propose admit {each['name']}"
         )
     disk = found["disk"]
     console.print(

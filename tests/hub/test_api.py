@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -224,6 +225,18 @@ def test_requests_that_never_end_do_not_take_the_interface_away(
         while not ended(second):  # what is left of the answer, then the end
             continue
     assert site.hub.rest.status_of("/healthz") == 200
+
+
+def test_who_leaves_in_the_middle_of_a_request_is_no_fault_in_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, _, port = site.hub.rest.url.removeprefix("http://").rpartition(":")
+    for path in ("records", "federation/requests", "witness/add-checkpoint"):
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as stranger:
+            stranger.sendall(f"POST /v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n".encode())
+            time.sleep(0.2)
+    assert site.hub.rest.status_of("/healthz") == 200
+    assert not caplog.records
 
 
 def test_the_interface_describes_itself_without_the_network(site: Site) -> None:

@@ -15,12 +15,13 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from fedkit import Federation, SealingHub, agreed
+from fleet import seeded
 from hubs import Caller, Rest, RunningHub, eventually, free_port, new_fleet
 
 from firmware_tools.authority import open_desk, state
 from gateway.chain.genesis import REGULATOR, Authority, Genesis
-from gateway.chain.governance import REMOVE, Joining, founding_roster
-from gateway.chain.keys import Signed, SigningKey
+from gateway.chain.governance import REMOVE, JoinBody, Joining, founding_roster
+from gateway.chain.keys import JOIN, SUITE, Signed, SigningKey
 from gateway.chain.ordered import Propose, decode_transaction
 from gateway.chain.voting import verify_proposal, verify_suspension
 from hub.cli import main
@@ -241,6 +242,17 @@ def test_whoever_asks_to_be_admitted_is_shown_and_not_more_than_a_few(tmp_path: 
             assert result.exit_code == (0 if number < 26 else 1), result.output
         shown = [each["name"] for each in rest.json("/v1/federation")["requests"]]
         assert shown == [f"hub-{number}" for number in range(10, 26)]
+        before = rest.json("/v1/federation")["requests"][0]
+        thief, body = (
+            SigningKey(seeded("thief")),
+            JoinBody.decode(Joining.decode(bytes.fromhex(before["statement"])).body),
+        )
+        assert before["key"] == body.key.hex()
+        data = replace(body, key=thief.public, validator=b"", power=0).encode()
+        taken = rest.post(
+            "/v1/federation/requests", Joining(SUITE, data, thief.sign(JOIN, data), b"").encode()
+        )
+        assert (taken[0], rest.json("/v1/federation")["requests"][0]) == (422, before)
         other = tmp_path / "hub-1/hub-1.member"  # stated for a founding, not for this federation
         assert rest.post("/v1/federation/requests", other.read_bytes())[0] == 422
 
