@@ -117,14 +117,13 @@ class Learner:
         answer = self._asker.library(member, catalogues, contracts)
         for data in answer.catalogues:
             catalogue = read_catalogue(data)
-            root = listing([each.encode() for each in catalogue]).root
-            if root in catalogues:
-                core.store.library.add_catalogue(catalogue)
-                self._shared.roots.found(root)
+            root = _asked(listing([each.encode() for each in catalogue]).root, catalogues, member)
+            core.store.library.add_catalogue(catalogue)
+            self._shared.roots.found(root)
         for found in answer.contracts:
-            if (root := listing(found.documents).root) in contracts:
-                core.store.library.add_contracts(found.documents)
-                self._shared.roots.found(root)
+            root = _asked(listing(found.documents).root, contracts, member)
+            core.store.library.add_contracts(found.documents)
+            self._shared.roots.found(root)
 
     # what is from before this hub's time
 
@@ -156,3 +155,10 @@ class Learner:
         finally:
             history.release(gateway)
         return True
+
+
+def _asked(root: bytes, wanted: Sequence[bytes], member: Member) -> bytes:
+    """Return a root that was asked for. Raises BadProof: an answer is no place for megabytes of anything else."""
+    if root not in wanted:
+        raise BadProof(f"{member.name} gives catalogues or contracts that it was not asked for")
+    return root

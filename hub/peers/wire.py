@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 from gateway.chain.alarm import MAX_CONTRACT, Alarm
 from gateway.chain.custody import Promise
+from gateway.chain.errors import WrongShape
 from gateway.chain.keys import Signed
 from gateway.chain.reading import MAX_SEGMENT, Class
 from gateway.chain.record import Hash, Many, Millis, Octets, PublicKey, Range, Record, UInt
@@ -72,6 +73,10 @@ class BodySegment(Record):
     klass: Class
     state: Annotated[int, Range(GIVEN, WITHHELD)]
     data: Annotated[bytes, Octets(0, MAX_SEGMENT)]
+
+    def check(self, where: str) -> None:
+        if self.data and self.state != GIVEN:
+            raise WrongShape(f"{where}: a segment that is not given has no bytes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,19 @@ from fleet import CONTRACT_DOCUMENT, flip
 from hubs import eventually
 from peerkit import Order
 
+from gateway.chain.canonical import encode
 from gateway.chain.custody import CustodyBatch
 from gateway.chain.ordered import Headers, encode_transaction
 from hub.peers.server import PeerServer
-from hub.peers.wire import GIVEN, LACKING, AlarmsAnswer, BodiesAnswer, BodySegment, HeadersAnswer
+from hub.peers.wire import (
+    GIVEN,
+    LACKING,
+    AlarmsAnswer,
+    BodiesAnswer,
+    BodySegment,
+    HeadersAnswer,
+    LibraryAnswer,
+)
 
 
 @pytest.fixture
@@ -44,6 +53,39 @@ class Silent(PeerServer):
     def bodies(self, payload: bytes) -> bytes:
         answer = BodiesAnswer.decode(super().bodies(payload), max_size=1 << 22)
         return BodiesAnswer(tuple(replace(each, segments=()) for each in answer.bodies)).encode()
+
+
+class Stuffing(PeerServer):
+    """Says that it lacks bodies, and fills its answers with noise all the same."""
+
+    def bodies(self, payload: bytes) -> bytes:
+        answer = BodiesAnswer.decode(super().bodies(payload), max_size=1 << 22)
+        return encode([[[each.hash, [[0, LACKING, bytes(1000)]]] for each in answer.bodies]])
+
+
+class Digressing(PeerServer):
+    """Gives catalogues that nobody asked for."""
+
+    def library(self, payload: bytes) -> bytes:
+        answer = LibraryAnswer.decode(super().library(payload), max_size=1 << 22)
+        return replace(answer, catalogues=(encode([]),)).encode()
+
+
+@pytest.mark.parametrize("liar", [Stuffing, Digressing])
+def test_a_hub_that_answers_with_noise_is_left_alone_for_a_while(
+    tmp_path: Path, liar: type[PeerServer]
+) -> None:
+    """What others send is counted against what is had from all: noise without end would leave nothing for bodies."""
+    order = Order(tmp_path, 2)
+    order.liars[0] = liar
+    with order:
+        (gateway,) = order.enrol("a")
+        one, other = order.nodes
+        one.bring(gateway, gateway.block(20))
+        order.make()
+        other.peers.headers.catch_up()
+        assert other.puller("hub-1")._try() > 0
+        assert other.peers.views()[0].failures == 1
 
 
 def _changed(data: bytes, change: Callable[[BodySegment], BodySegment]) -> bytes:
