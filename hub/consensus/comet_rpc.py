@@ -93,11 +93,25 @@ class RpcClient:
         data = json.dumps(body).encode()
         with self._lock:
             try:
-                self._connection.request("POST", "/", data, {"Content-Type": "application/json"})
-                return json.loads(self._connection.getresponse().read())
+                return json.loads(self._answer(data))
             except (OSError, http.client.HTTPException, ValueError) as error:
                 self._connection.close()
                 raise EngineSilent(f"the engine does not answer: {error!r}") from error
+
+    def _answer(self, data: bytes) -> bytes:
+        """Ask once more where the engine closed the connection, as it does with one that was idle for seconds."""
+        was_open = self._connection.sock is not None
+        try:
+            return self._ask(data)
+        except ConnectionError:
+            self._connection.close()
+            if not was_open:
+                raise
+            return self._ask(data)
+
+    def _ask(self, data: bytes) -> bytes:
+        self._connection.request("POST", "/", data, {"Content-Type": "application/json"})
+        return self._connection.getresponse().read()
 
 
 class _Connection(http.client.HTTPConnection):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from gateway.chain.errors import TooLarge
 from gateway.chain.finality import AppState
 from hub.consensus import comet_sender
 from hub.consensus.base import ALREADY_FINAL, CROWDED, FinalBlock, Result, TxResult, tx_id
+from hub.consensus.comet_home import RPC_SOCKET
 from hub.consensus.comet_rpc import RpcClient
 from hub.consensus.comet_sender import Sender
+from hub.consensus.sockets import listen
 from hub.errors import ConsensusFull, ConsensusStopped, EngineRefusal, EngineSilent
 
 REFUSED = TxResult(1, "BadRecord: no", 0, ((0, "BadRecord: no"),))
@@ -212,3 +215,22 @@ def test_the_engines_silence_and_its_refusals_are_told_apart(site: Site) -> None
     (again,) = rpc.broadcast([b"x"])
     assert again.is_known
     rpc.close()
+
+
+def test_a_connection_that_the_engine_closed_while_it_was_idle_costs_no_question(tmp_path: Path) -> None:
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"result": "here"}'
+    with listen(tmp_path, RPC_SOCKET) as listening:
+
+        def serve() -> None:
+            for _ in range(2):
+                with listening.accept()[0] as connection:
+                    while not connection.recv(65536).endswith(b"}"):
+                        pass
+                    connection.sendall(answer)
+
+        engine = threading.Thread(target=serve)
+        engine.start()
+        rpc = RpcClient(tmp_path)
+        assert [rpc.call("health"), rpc.call("health")] == ["here", "here"]
+        engine.join()
+        rpc.close()
