@@ -60,7 +60,8 @@ def backup(directory: Path, output: Path, *, with_keys: bool) -> int:
     config = load_config(directory / CONFIG)
     draft = output.with_name(f"{output.name}.new")
     try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        draft.unlink(missing_ok=True)  # whoever else may write beside the backup must not own what becomes of it
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with (
             open(handle, "wb") as file,
             tarfile.open(fileobj=file, mode="w") as tar,

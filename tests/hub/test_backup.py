@@ -88,6 +88,19 @@ def test_a_backup_is_for_its_owner_alone(tmp_path: Path, member: Path) -> None:
     assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
 
 
+def test_who_laid_a_file_of_its_own_where_the_backup_is_written_does_not_get_the_keys(
+    tmp_path: Path, member: Path
+) -> None:
+    trap, link = tmp_path / "backup.new", tmp_path / "second.new"
+    trap.touch(0o666)
+    link.symlink_to(tmp_path / "elsewhere")
+    with trap.open("rb") as thief:
+        backup(member, tmp_path / "backup", with_keys=True)
+        assert thief.read() == b""
+    backup(member, tmp_path / "second", with_keys=True)
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_backup_is_taken_beside_a_running_hub(tmp_path: Path) -> None:
     with RunningHub(tmp_path / "hub") as hub:
         gateway, caller = hub.join("a")
