@@ -60,7 +60,8 @@ def backup(directory: Path, output: Path, *, with_keys: bool) -> int:
     config = load_config(directory / CONFIG)
     draft = output.with_name(f"{output.name}.new")
     try:
-        draft.unlink(missing_ok=True)  # whoever else may write beside the backup must not own what becomes of it
+        # Whoever else may write in that directory must not own what becomes of the backup.
+        draft.unlink(missing_ok=True)
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with (
             open(handle, "wb") as file,
