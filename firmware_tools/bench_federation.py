@@ -33,9 +33,6 @@ _ALARM_MS: Final = 1500.0
 _VERIFY_MS: Final = 10.0
 _COMMAND_MS: Final = 500.0
 _BATCH: Final = 64
-_WINDOW_SINGLE: Final = 512  # headers in the air
-_WINDOW_BATCHED: Final = 2048
-_WINDOW_BLOCKS: Final = 256
 _PER_BLOCK: Final = 60
 _PER_FULL_BLOCK: Final = 600
 _DAILY: Final = 86_400 / 30 / 1e6  # MB a day, of bytes a heartbeat
@@ -53,6 +50,7 @@ class Sizes:
         gateways, heights: made up for anchors, and how many blocks each has.
         full_gateways, full_heights: the same for readings.
         alone: anchors of the hub alone.
+        singles, batched, blocks: in the air at once, as headers, headers in batches, and whole blocks.
         repeats: of verification, each in a process of its own.
     """
 
@@ -64,6 +62,9 @@ class Sizes:
     full_gateways: int = 16
     full_heights: int = 320
     alone: int = 8000
+    singles: int = 512
+    batched: int = 2048
+    blocks: int = 256
     repeats: int = 8
 
 
@@ -121,7 +122,7 @@ def _measure_alone(one: Site, load: Child, sizes: Sizes) -> _Alone:
 def _anchors(four: Site, load: Child, sizes: Sizes, alone: _Alone) -> Iterator[Figure]:
     load.ask("enrol", "anchors")
     intervals: list[float] = []
-    for name, batch, window in (("single", 1, _WINDOW_SINGLE), ("batched", _BATCH, _WINDOW_BATCHED)):
+    for name, batch, window in (("single", 1, sizes.singles), ("batched", _BATCH, sizes.batched)):
         before = four.disk()
         told = load.ask("anchors", sizes.seconds, batch, window, four.all)
         intervals += load.ask("intervals", told["first"], told["last"])
@@ -136,7 +137,7 @@ def _anchors(four: Site, load: Child, sizes: Sizes, alone: _Alone) -> Iterator[F
 def _readings(where: Site, load: Child, sizes: Sizes) -> float:
     load.ask("crowd", "readings", _PER_FULL_BLOCK, sizes.full_gateways, sizes.full_heights)
     load.ask("enrol", "readings")
-    told = load.ask("readings", sizes.seconds, _WINDOW_BLOCKS, where.all)
+    told = load.ask("readings", sizes.seconds, sizes.blocks, where.all)
     return _rate(told, sizes) * _PER_FULL_BLOCK
 
 
@@ -152,7 +153,7 @@ def _rate(told: Mapping[str, Any], sizes: Sizes) -> float:
 def _catch_up(four: Site, load: Child, sizes: Sizes) -> float:
     *others, away = four.hubs
     four.end(away)
-    load.ask("anchors", sizes.seconds, 1, _WINDOW_SINGLE, four.all[: len(others)])
+    load.ask("anchors", sizes.seconds, 1, sizes.singles, four.all[: len(others)])
     return four.catch_up(away)
 
 

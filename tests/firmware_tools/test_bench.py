@@ -92,11 +92,14 @@ TINY = Sizes(
     onsets=1,
     seconds=0.5,
     idle=0.0,
-    gateways=4,
-    heights=400,
+    gateways=16,
+    heights=100,
     full_gateways=2,
     full_heights=20,
     alone=100,
+    singles=64,
+    batched=256,
+    blocks=16,
     repeats=1,
 )
 
