@@ -35,6 +35,8 @@ from hub.endpoints import read_endpoints
 from hub.service import Service
 
 PATIENCE = 60.0  # seconds; machines are slow at times; nothing waits that long on one that is well
+GIVEN: set[int] = set()
+"""Ports that were given out: what is chosen now is used later, and no two may have chosen one."""
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
@@ -62,8 +64,11 @@ def free_port() -> int:
     """A port below those that the system gives to connections: none takes it before it is used, or used again."""
     while True:
         port = random.SystemRandom().randrange(15_000, 32_000)
+        if port in GIVEN:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            GIVEN.add(port)
             return port
 
 

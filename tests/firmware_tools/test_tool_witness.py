@@ -125,7 +125,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def test_http_answers_as_tlog_witness_says(server: Server, request: pytest.FixtureRequest) -> None:
     host, port = server.server_address[:2]
-    connection = http.client.HTTPConnection(str(host), port, timeout=20)
+    connection = http.client.HTTPConnection(str(host), port, timeout=60)
     request.addfinalizer(connection.close)
 
     def post(body: bytes, path: str = "/add-checkpoint") -> tuple[int, str | None]:
@@ -157,9 +157,9 @@ def test_the_command_prints_its_key_and_ends_when_told(tmp_path: Path) -> None:
         found = re.fullmatch(r'\[\[witnesses\]\]\nurl = "http://127.0.0.1:(\d+)"\nvkey = "(.+)"\n', said)
         assert found is not None
         assert NoteKey.parse(found[2]).name == NAME
-        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
         connection.request("POST", "/add-checkpoint", submission(0, 3))
         assert connection.getresponse().status == 200
         connection.close()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
