@@ -100,6 +100,17 @@ class Agency:
             return self.rest.json(path)
         return None
 
+    def answer(self, path: str) -> Any:
+        """What it answers, waited for."""
+        found: list[Any] = []
+
+        def look() -> bool:
+            found.append(self.ask(path))
+            return found[-1] is not None
+
+        wait_for(look, f"{path} of {self.name}")
+        return found[-1]
+
     @property
     def status(self) -> dict[str, Any]:
         return self.ask("/v1/status") or {}

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from agencies import Agency, Federation, wait_for
+from agencies import PATIENCE, Agency, Federation, wait_for
 from hubs import Caller
 
 
@@ -51,7 +51,7 @@ def check_all(federation: Federation) -> None:
     """All hubs have one history, and each one's disk proves it; nobody was caught signing twice."""
     federation.await_same()
     for hub in federation.living:
-        found = hub.ask("/v1/findings")
+        found = hub.answer("/v1/findings")
         assert not [each for each in found if each["kind"] in ("misbehaviour", "equivocation")], found
     for hub in list(federation.living):
         assert federation.audit(hub)["verdict"] == "ok"
@@ -145,12 +145,10 @@ def test_a_hub_killed_at_any_point_of_a_final_block_comes_to_the_same_history(
         dying.start()
         process = dying.process
         assert process is not None
-        for _ in range(40):
-            line.send(1)
-            if process.poll() is not None:
-                break
-            time.sleep(0.5)
-        assert process.wait(60) == -signal.SIGKILL, dying.log.read_text()[-2000:]
+        end = time.monotonic() + PATIENCE
+        while process.poll() is None and time.monotonic() < end:
+            line.await_final(line.send(1), *others)  # each a final block at least
+        assert process.poll() == -signal.SIGKILL, dying.log.read_text()[-2000:]
         dying.fault = ""
         federation.start([dying])
         line.await_final(line.send())

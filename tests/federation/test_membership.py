@@ -26,7 +26,7 @@ def command(hub: Agency, *words: object, code: int = 0) -> str:
 
 
 def members(hub: Agency) -> dict[str, dict[str, Any]]:
-    return {each["name"]: each for each in (hub.ask("/v1/federation") or {"members": []})["members"]}
+    return {each["name"]: each for each in hub.answer("/v1/federation")["members"]}
 
 
 def carry(proposer: Agency, voters: list[Agency], *words: object) -> None:
@@ -35,7 +35,7 @@ def carry(proposer: Agency, voters: list[Agency], *words: object) -> None:
     for hub in voters:
         wait_for(
             lambda hub=hub: (
-                said["proposal"] in {each["hash"] for each in hub.ask("/v1/federation")["proposals"]}
+                said["proposal"] in {each["hash"] for each in hub.answer("/v1/federation")["proposals"]}
             ),  # type: ignore[misc]
             f"the proposal at {hub.name}",
         )

@@ -20,8 +20,7 @@ def body(hub: Agency, block: Block, gateway: bytes, height: int) -> bool:
 
 
 def member(hub: Agency, name: str) -> dict[str, Any]:
-    shown = hub.ask("/v1/federation") or {"members": []}
-    return next((each for each in shown["members"] if each["name"] == name), {})
+    return next((each for each in hub.answer("/v1/federation")["members"] if each["name"] == name), {})
 
 
 def test_a_body_brought_to_one_hub_is_held_and_promised_by_all_agencies(federation: Federation) -> None:
@@ -34,7 +33,7 @@ def test_a_body_brought_to_one_hub_is_held_and_promised_by_all_agencies(federati
     promised: set[bytes] = set()
     while len(promised) < 4:  # each comes by the one hub that the gateway speaks to, verified
         promised |= {CustodyBatch.decode(each.batch.body).hub for each in caller.receipts().custody}
-    bodies = wait_for(lambda: first.ask("/v1/federation"), "the federation")["bodies"]
+    bodies = first.answer("/v1/federation")["bodies"]
     assert bodies["missing"] == 0
     assert {each["name"] for each in bodies["peers"]} == {"hub-2", "hub-3", "hub-4"}
     assert all(each["last_contact"] and each["bytes"] for each in bodies["peers"])
@@ -58,7 +57,7 @@ def test_a_hub_that_withholds_what_it_promised_is_found_and_the_body_had_from_an
         found = [
             each
             for hub in (one, *others)  # whoever asked first
-            for each in hub.ask("/v1/findings")
+            for each in hub.answer("/v1/findings")
             if each["kind"] == "custody-lacked"
         ]
         assert found
@@ -67,4 +66,5 @@ def test_a_hub_that_withholds_what_it_promised_is_found_and_the_body_had_from_an
         at_one.say("block", block.encode())
         for hub in (one, *others):
             wait_for(lambda hub=hub: body(hub, block, gateway.id, 1), f"the body at {hub.name}")  # type: ignore[misc]
+        wait_for(lambda: member(one, two.name).get("breaches"), "the breach at the first")
         assert [member(one, each.name)["breaches"] for each in federation.hubs] == [0, 1, 0, 0]

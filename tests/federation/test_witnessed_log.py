@@ -90,7 +90,7 @@ def check_log(federation: Federation, directory: Path, vkey: str) -> None:
     two.kill()
     federation.start([two])  # it goes on from what it had cosigned
     federation.call("b", at=one)
-    size = wait_for(lambda: one.status["log_size"], "the size of the log")
+    size = one.answer("/v1/status")["log_size"]
     late = [cosigned(hub, size, *{"hub-1", "hub-2", "hub-3"} - {hub.name}) for hub in (one, two, three)]
     assert (
         len({Note.parse(each).text for each in late if LogHead.parse(Note.parse(each).text).size == size})
@@ -118,8 +118,8 @@ def check_lie(federation: Federation, one: Agency, liar: Agency) -> None:
     lie = Submission(0, (), Note(text, (sign_note(federation.key(liar), origin, text),)))
     status, _ = post(f"{one.url}/v1/witness/add-checkpoint", lie.encode(), 1000)
     assert status == 422
-    (split,) = one.ask("/v1/log/splits")
+    (split,) = one.answer("/v1/log/splits")
     log = TrustedLog.of(federation.genesis)
     signers = [Note.parse(split[side].encode()).verify(log.keys)[0] for side in ("theirs", "ours")]
     assert [log.member(each.key.public).name for each in signers] == [liar.name, one.name]  # type: ignore[union-attr]
-    assert [each["kind"] for each in one.ask("/v1/findings")].count("split-view") == 1
+    assert [each["kind"] for each in one.answer("/v1/findings")].count("split-view") == 1
