@@ -81,7 +81,7 @@ def backup(directory: Path, output: Path, *, with_keys: bool) -> int:
         draft.replace(output)
         return output.stat().st_size
     except OSError as error:
-        raise ConfigError(f"{output} cannot be written: {error}") from error
+        raise ConfigError(f"{output} cannot be written: {error.strerror or error}") from error
     finally:
         draft.unlink(missing_ok=True)
 
@@ -98,8 +98,12 @@ def restore(file: Path, directory: Path, now_ms: int | None = None) -> Restored:
             draft.replace(directory)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    except (OSError, tarfile.TarError, KeyError) as error:
-        raise ConfigError(f"{file} is no backup of a hub, or {directory} cannot be made: {error}") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{directory} cannot be made from {file}: {error.filename}: {error.strerror}"
+        ) from error
+    except (tarfile.TarError, KeyError) as error:
+        raise ConfigError(f"{file} is no backup of a hub: tocsin-hub backup writes one") from error
     return restored
 
 

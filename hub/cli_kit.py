@@ -30,6 +30,10 @@ NUMBER: Final = click.IntRange(0, (1 << 48) - 1)
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
+class NotYet(HubError):
+    """The running hub took it, and could not have it made final so far."""
+
+
 def hexadecimal(text: str, size: int) -> bytes:
     """Return the bytes of a hexadecimal option; anything else is a usage error."""
     try:
@@ -79,9 +83,12 @@ def fetch(url: str, path: str, body: bytes | None = None, pinned: str = "") -> A
             return json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
-            raise HubError(f"the hub at {url} refuses: {_words(error.read())}") from error
+            said = _words(error.read())
+        kind = NotYet if said.startswith("NotFinalYet") else HubError
+        raise kind(f"the hub at {url} refuses: {said}") from error
     except (OSError, ValueError) as error:
-        raise HubError(f"the hub at {url} does not answer: {error}; see its log") from error
+        reason = getattr(error, "reason", error)
+        raise HubError(f"the hub at {url} does not answer: {reason}; does it run? see its log") from error
 
 
 def _pin(certificate: str) -> ssl.SSLContext:

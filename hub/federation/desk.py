@@ -49,10 +49,12 @@ class FederationDesk:
         core = self._core
         engine = Engine(self._engine.status(), self._highest(), self._steward.waits)
         found = describe(self._config, core.genesis, core.store.chain, engine, core.now_ms())
+        members = {each["name"] for each in found["members"]}
         with self._lock:
             requests = [
                 {"name": name, "key": _key(statement).hex(), "statement": statement.hex()}
                 for name, statement in self._requests.items()
+                if name not in members
             ]
         bodies = {"bodies": self._peers.show()} if self._peers else {}
         return found | bodies | {"requests": requests}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hub.cli_kit import CONFIG, JSON, ask, show
+from hub.cli_kit import CONFIG, JSON, NotYet, ask, show
 from hub.errors import HubError
 
 if TYPE_CHECKING:
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from hub.federation.changes import Proposed, Proposer
 
 PATH: Final = click.Path(path_type=Path)
-REASON: Final = click.option("--reason", required=True, help="In words, on record for ever.")
+
+
+def _words(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("say why: it is on record for ever")
+    return value
+
+
+REASON: Final = click.option("--reason", required=True, callback=_words, help="In words, on record for ever.")
 DAYS: Final = click.option(
     "--days", default=14, show_default=True, type=click.IntRange(1, 89), help="How long it stays open."
 )
@@ -100,6 +108,7 @@ def remove(name: str, reason: str, days: int, config: Path, as_json: bool) -> No
     Example: tocsin-hub federation propose remove rail --reason "agency dissolved"
     """
     settings, proposer = _proposer(config, reason, days)
+    _check_known(settings, "members", name)
     _order(settings, proposer.remove(name), as_json)
 
 
@@ -136,6 +145,7 @@ def dismiss(name: str, reason: str, days: int, config: Path, as_json: bool) -> N
     Example: tocsin-hub federation propose dismiss city-health --reason "merged"
     """
     settings, proposer = _proposer(config, reason, days)
+    _check_known(settings, "authorities", name)
     _order(settings, proposer.dismiss(name), as_json)
 
 
@@ -174,6 +184,7 @@ def leave(reason: str, days: int, config: Path, as_json: bool) -> None:
     Example: tocsin-hub federation leave --reason "merged with city-fire"
     """
     settings, proposer = _proposer(config, reason, days)
+    _check_known(settings, "members", settings.hub.name)
     _order(settings, proposer.remove(settings.hub.name), as_json)
 
 
@@ -253,15 +264,29 @@ def _joining(config: Config, identity: Identity, statement: str) -> Any:
     from hub.federation.founding import read_member
 
     path = Path(statement)
-    if not path.exists():
+    if not path.is_file():
         for each in ask(config, "/v1/federation")["requests"]:
             if each["name"] == statement:
                 return Joining.decode(bytes.fromhex(each["statement"]))
+        raise HubError(f"{statement!r} is no file, and no hub of this name asked this one to be admitted")
     return read_member(path, identity.genesis)
 
 
+def _check_known(config: Config, kind: str, name: str) -> None:
+    """Check that a proposal is about somebody. Raises HubError."""
+    names = [each["name"] for each in _picture(config)[kind]]
+    if name not in names:
+        raise HubError(f"{name!r} is not among the {kind}: {', '.join(names)}")
+
+
 def _order(config: Config, proposed: Proposed, as_json: bool) -> None:
-    ask(config, "/v1/records", proposed.tx)
     identity = proposed.hash.hex()
+    try:
+        ask(config, "/v1/records", proposed.tx)
+    except NotYet as error:
+        raise HubError(
+            f"proposal {identity[:16]} was handed in and is not final yet: tocsin-hub federation status says whether"
+            " the chain stands still, and lists it once it is final; there is no need to propose again"
+        ) from error
     said = f"proposed; the others say yes with: tocsin-hub federation approve {identity[:16]}"
     show({"proposal": identity}, as_json, said)

@@ -109,6 +109,16 @@ def test_a_change_needs_a_running_hub(stopped: tuple[Path, Federation]) -> None:
     assert "start it with tocsin-hub run" in result.stderr
 
 
+@pytest.mark.parametrize("words", [("remove", "nobody"), ("dismiss", "nobody"), ("admit", "nobody")])
+def test_nothing_is_proposed_about_nobody(stopped: tuple[Path, Federation], words: tuple[str, str]) -> None:
+    config = stopped[0]
+    result = call("federation", "propose", *words, "--reason", "gone", "--config", config)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    empty = call("federation", "propose", *words, "--reason", " ", "--config", config)
+    assert (empty.exit_code, "say why" in empty.stderr) == (2, True)
+
+
 def test_an_approval_names_one_open_proposal(stopped: tuple[Path, Federation]) -> None:
     for text in ("", "00", "ffffffff"):
         result = call("federation", "approve", text, "--config", stopped[0])
