@@ -5,7 +5,8 @@ its process (`hub.consensus.comet_node`).
 
 The engine gives up on peers that were away for long, and has been seen to stick at a height although peers are
 there. A peer that is missed is therefore dialled again every so often, and an engine without a new final block in
-three times the interval is started anew, unless it cannot make one because too few peers are reached.
+three times the interval is started anew, unless it cannot make one because too few peers are reached. So is one
+that goes on speaking to a hub which is no member any more.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from hub.errors import EngineRefusal, EngineSilent
 REDIAL_SECONDS: Final = 15.0
 _SLACK_SECONDS: Final = 10.0
 _SILENT_SECONDS: Final = 60.0
+_STRANGERS_SECONDS: Final = 60.0
 _TAKING_SECONDS: Final = 3600.0  # a snapshot comes without any new final block until it is there
 
 _log = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ class Watch:
         self.silent = "the engine starts"
         """Why nothing is known; empty while the engine answers."""
         self.height = 0
-        self._moved = self._spoke = self._dialled = time.monotonic()
+        self._moved = self._spoke = self._dialled = self._among_members = time.monotonic()
 
     def meet(self, peers: Sequence[Peer]) -> None:
         """Take note of whom to dial from now on: members come, and change their keys."""
@@ -52,7 +54,7 @@ class Watch:
     def restarted(self) -> None:
         """Hear that the engine starts: what was known is nothing now."""
         self.connected, self.silent = (), "the engine starts"
-        self._moved = self._spoke = self._dialled = time.monotonic()
+        self._moved = self._spoke = self._dialled = self._among_members = time.monotonic()
 
     def look(self) -> str:
         """Ask the engine, dial whom it misses, and return why it should be started anew, or nothing."""
@@ -61,6 +63,8 @@ class Watch:
             sync = self._rpc.call("status")["sync_info"]
             net = self._rpc.call("net_info")
             self._learn(int(sync["latest_block_height"]), bool(sync["catching_up"]), net, now)
+            if self._has_strangers(now):
+                return "an engine is connected that is no member's any more, and would stay so"
             if now - self._dialled > REDIAL_SECONDS:
                 self._dialled = now
                 self._redial()
@@ -103,6 +107,16 @@ class Watch:
         if waited < self._patience or self.catching_up:
             return ""
         return f"no final block after {self.height} for {waited:.0f} s"
+
+    def _has_strangers(self, now: float) -> bool:
+        """Tell whether somebody has been connected for long who is no member.
+
+        The engine asks once who may connect, and cuts nobody off; a member with a new key starts anew by itself.
+        """
+        if set(self.connected) <= self._powers().keys():
+            self._among_members = now
+        # Not all hubs at the same moment: the others go on while one starts anew.
+        return now - self._among_members > _STRANGERS_SECONDS + self._own[0] % 32
 
     def _learn(self, height: int, catching_up: bool, net: dict[str, Any], now: float) -> None:
         if height != self.height:

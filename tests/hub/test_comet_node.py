@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from comets import until
 from enginekit import EngineRpc, Refusal
+from fleet import seeded
 
 from hub.consensus import comet_node, comet_watch
 from hub.consensus.comet_home import CometSettings, Peer, address, peer_url
@@ -211,6 +212,22 @@ def test_who_is_missed_is_dialled_again(shown: Shown, monkeypatch: pytest.Monkey
     shown.peers = shown.peers[1:]
     shown.watch.look()
     assert shown.dialled == [peer_url(PEERS[0])]
+
+
+def test_an_engine_that_is_connected_to_a_member_no_more_is_started_anew(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comet_watch, "_STRANGERS_SECONDS", 0.4 - address(OWN)[0] % 32)
+    watch = shown.make()
+    shown.peers.append(seeded("removed"))
+    assert watch.look() == "", "a member with a new key starts anew by itself"
+    time.sleep(0.5)
+    assert "no member" in watch.look()
+    watch.restarted()
+    assert watch.look() == ""
+    shown.peers.pop()
+    time.sleep(0.5)
+    assert watch.look() == ""
 
 
 def test_an_engine_without_final_blocks_is_started_anew_unless_too_few_are_there(
