@@ -8,7 +8,9 @@ Invariant: a region goes on without as many hubs as its federation can bear, and
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import shutil
 import socket
 import time
@@ -203,6 +205,9 @@ def _found_federation(region: Region) -> Desk:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free, and of none that the kernel gives to whoever connects in the meantime."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -92,7 +92,10 @@ def find_beginning(genesis: Genesis, links: Sequence[PeerLink]) -> tuple[Beginni
     alike = [each for each, hubs in count.items() if hubs >= ENOUGH]
     if not alike:
         urls = ", ".join(link.url for link in links)
-        raise ConsensusError(f"no two of {urls} show the same snapshot yet: wait until they have made one")
+        raise ConsensusError(
+            f"no two of {urls} show the same snapshot yet: wait until they have made one, or take snapshot_from out"
+            " of hub.toml, to begin with the first final block"
+        )
     height, identity = max(alike)
     givers = [link for link, found in shown if (height, identity) in found]
     for link in givers:

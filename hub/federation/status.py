@@ -34,7 +34,9 @@ def print_status(found: dict[str, Any], console: Console) -> None:
     for each in found.get("requests", ()):
         console.print(
             f"{each['name']}, hub key {each['key'][:16]}…, asks to be admitted; if its agency names that key:"
-            f" tocsin-hub federation propose admit {each['name']}"
+            f" tocsin-hub federation propose admit {each['name']}",
+            soft_wrap=True,
+            highlight=False,
         )
     disk = found["disk"]
     console.print(
