@@ -287,6 +287,7 @@ def _print_status(
         "final",
         "stored",
         "lag ms",
+        show_edge=False,  # so that a row stays within 80 columns
     )
     for each in gateways:
         lag = each["finality_lag_ms"]
