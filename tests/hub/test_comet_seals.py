@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comets import until
+from comets import DEADLINE, until
 from enginekit import EngineRpc, Refusal
 
 from gateway.chain.cometbft import CometSeal, Step
@@ -132,9 +133,12 @@ def test_what_a_crash_left_unsealed_is_sealed_at_the_next_start_and_not_told_of(
     site.sealer.stop()
     for height in range(4, 7):
         site.committed(height)  # the crash came before their seals
+    honest, seen = site.engine.methods["commit"], threading.Event()
+    site.engine.methods["commit"] = lambda params: seen.wait(DEADLINE) and honest(params)
     site.sealer = site.make()
     site.sealer.start()
     assert site.sealer.sealed[0] == 2
+    seen.set()
     until(lambda: site.store.chain.checkpoint(5))
     assert len(site.events) == 2
     for height in range(1, 6):
