@@ -77,7 +77,8 @@ class AbciServer:
             async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 await self._connected(reader, writer, blocks, other)
 
-            server = await asyncio.start_unix_server(connected, sock=bound)
+            # Not `start_unix_server`, which from Python 3.13 on looks for the socket by a path that is gone by now.
+            server = await asyncio.start_server(connected, sock=bound)
             ready.set()
             await self._stopping.wait()
             server.close()
