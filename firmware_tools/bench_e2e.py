@@ -7,12 +7,10 @@ row that is durable, on the same disk, after it.
 from __future__ import annotations
 
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from random import Random
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +19,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from firmware_tools.bench_config import PERIOD_MS
+from firmware_tools.bench_database import Table
 from firmware_tools.bench_figure import Figure, percentile
 from firmware_tools.bench_site import Child, RunningRegion, region
 from firmware_tools.errors import ProcessFailed
@@ -75,7 +74,7 @@ def _round_trips(running: RunningRegion, payload: bytes, count: int) -> list[flo
     """Return the milliseconds that the bare way takes, at random instants like those of the alarms."""
     random, took = Random(_SEED), []
     with ExitStack() as stack:
-        table = _Table(running.directory / "bare.db")
+        table = Table(running.directory / "bare.db")
         stack.callback(table.close)
         listener = _Listener(table)
         here, there = (_connected(running.broker, stack, listener) for _ in range(2))
@@ -92,26 +91,10 @@ def _round_trips(running: RunningRegion, payload: bytes, count: int) -> list[flo
     return took
 
 
-class _Table:
-    """One table, each row of which is durable when it is in."""
-
-    def __init__(self, path: Path) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("CREATE TABLE alarms (id INTEGER PRIMARY KEY, body BLOB)")
-
-    def add(self, body: bytes) -> None:
-        self._connection.execute("INSERT INTO alarms (body) VALUES (?)", (body,))
-
-    def close(self) -> None:
-        self._connection.close()
-
-
 class _Listener:
     """Stores what arrives, and says so."""
 
-    def __init__(self, table: _Table) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
         self.subscribed, self.stored = threading.Event(), threading.Event()
 

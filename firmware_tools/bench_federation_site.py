@@ -11,13 +11,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from random import Random
@@ -25,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from firmware_tools.bench_config import PERIOD_MS, write_gateway
+from firmware_tools.bench_database import database_size
 from firmware_tools.bench_site import Child, family, memory
 from firmware_tools.demo_process import stop
 from firmware_tools.demo_region import HubPost, Region
@@ -223,18 +223,10 @@ def _size(directory: Path) -> int:
     total = 0
     for file in directory.rglob("*"):
         if file.name == "ledger.db":
-            total += _pages(file)
+            total += database_size(file)
         elif file.is_file() and not file.name.startswith("ledger.db-"):
             total += file.stat().st_size
     return total
-
-
-def _pages(database: Path) -> int:
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        count, size = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
-        )
-    return int(count) * int(size)
 
 
 def _fetch(url: str, path: Path) -> bool:

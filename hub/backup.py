@@ -109,6 +109,7 @@ def restore(file: Path, directory: Path, now_ms: int | None = None) -> Restored:
 
 def _unpack(file: Path, directory: Path, now_ms: int) -> Restored:
     with tarfile.open(file) as tar:
+        taken = tar.getmember(LEDGER).mtime
         for name in (CONFIG, GENESIS, LEDGER):
             _extract(tar, name, directory / name)
         key, validator = (_text(tar, name) for name in (HUB_KEY, VALIDATOR))
@@ -122,6 +123,11 @@ def _unpack(file: Path, directory: Path, now_ms: int) -> Restored:
     if follows:
         forget_chain(directory / LEDGER)
     if follows and validator:
+        if now_ms < taken * 1000:
+            raise ConfigError(
+                f"{file} was made later than this machine's clock says it is: set the clock right, because it tells"
+                " from when on the restored key may vote"
+            )
         quarantine.begin(directory, SigningKey(bytes.fromhex(validator)), now_ms)
     return Restored(bool(key), follows and bool(validator), follows)
 

@@ -30,7 +30,7 @@ def begin(directory: Path, key: SigningKey, now_ms: int) -> None:
     """Let a restored directory's validator key wait. Raises ConfigError."""
     try:
         write_secret(directory / WAITING, key.seed.hex() + "\n")
-        (directory / MARK).write_text(json.dumps({"at": now_ms}) + "\n", encoding="ascii")
+        _write(directory / MARK, {"at": now_ms})
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written: {error}") from error
 
@@ -67,10 +67,16 @@ class Quarantine:
         if height >= self._first + HEIGHTS:
             found = _read(self._mark) | {"height": height}
             try:
-                self._mark.write_text(json.dumps(found) + "\n", encoding="ascii")
+                _write(self._mark, found)
             except OSError as error:
                 raise ConfigError(f"{self._mark} cannot be written: {error}") from error
             self.over = True
+
+
+def _write(mark: Path, found: dict[str, int]) -> None:
+    draft = mark.with_suffix(".new")
+    draft.write_text(json.dumps(found) + "\n", encoding="ascii")
+    draft.replace(mark)
 
 
 def _read(mark: Path) -> dict[str, int]:

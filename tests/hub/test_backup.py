@@ -46,7 +46,8 @@ def test_a_restored_member_gets_its_chain_from_the_others_and_keeps_what_only_it
 ) -> None:
     file, new = tmp_path / "backup", tmp_path / "new"
     assert backup(member, file, with_keys=True) == file.stat().st_size
-    found = restore(file, new, now_ms=7)
+    later = 1 << 42
+    found = restore(file, new, now_ms=later)
     assert (found.keys, found.waits, found.follows) == (True, True, True)
     assert rows(member / "ledger.db", "commits") == 2
     assert all(rows(new / "ledger.db", table) == 0 for table in CHAIN)
@@ -55,7 +56,16 @@ def test_a_restored_member_gets_its_chain_from_the_others_and_keeps_what_only_it
     assert (new / "genesis.cbor").read_bytes() == (member / "genesis.cbor").read_bytes()
     assert not (new / "engine").exists(), "the key is nowhere that an engine would find it"
     assert read_key(new / WAITING).public == own_validator(load_config(member / "hub.toml")).public
-    assert json.loads((new / "restored.json").read_text()) == {"at": 7}
+    assert json.loads((new / "restored.json").read_text()) == {"at": later}
+
+
+def test_a_clock_behind_the_backup_cannot_say_when_a_key_may_vote_again(tmp_path: Path, member: Path) -> None:
+    backup(member, tmp_path / "backup", with_keys=True)
+    with pytest.raises(ConfigError, match="set the clock right"):
+        restore(tmp_path / "backup", tmp_path / "new", now_ms=0)
+    assert not (tmp_path / "new").exists()
+    backup(member, tmp_path / "keyless")
+    restore(tmp_path / "keyless", tmp_path / "new", now_ms=0)
 
 
 def test_a_restored_ledger_still_refuses_to_be_rewritten(tmp_path: Path, member: Path) -> None:
