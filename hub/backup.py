@@ -123,7 +123,7 @@ def _unpack(file: Path, directory: Path, now_ms: int) -> Restored:
     if follows:
         forget_chain(directory / LEDGER)
     if follows and validator:
-        if now_ms < taken * 1000:
+        if now_ms + quarantine.CLOCKS_MS < taken * 1000:
             raise ConfigError(
                 f"{file} was made later than this machine's clock says it is: set the clock right, because it tells"
                 " from when on the restored key may vote"
