@@ -136,8 +136,13 @@ class Finality:
                 at, NO_GATEWAY, *self._teller.of_misbehaviour(caught, committed)
             )
         for tx, result in zip(event.block.txs, event.result.tx_results, strict=True):
-            for index, error in result.refused:
-                _log.info("final block %d refuses item %d: %s", event.block.height, index, error)
+            if result.refused:  # one line: a batch may hold hundreds
+                _log.info(
+                    "final block %d refuses %d items, the first: %s",
+                    event.block.height,
+                    len(result.refused),
+                    result.error,
+                )
             try:
                 transaction, items = self._core.ledger.facts.read(tx)
             except ChainError:
