@@ -211,8 +211,12 @@ class SealingHub:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "genesis.cbor").write_bytes(federation.genesis.encode())
         self.store = Store(directory / "ledger.db")
-        self.ledger = Ledger(federation.genesis, self.store.chain)
-        self.ledger.genesis(federation.genesis.encode())
+        try:
+            self.ledger = Ledger(federation.genesis, self.store.chain)
+            self.ledger.genesis(federation.genesis.encode())
+        except BaseException:
+            self.store.close()
+            raise
         self.voters = [in_order(federation.genesis.validators)] * 2  # of the next header and the one after
         self.hash = seeded("the engine's first header")
         self.signers = {

@@ -214,7 +214,7 @@ def test_a_hub_starts_anew_where_its_snapshot_does_not_come_and_once_it_stands_o
     begin, chunks = giver.beginning(info), giver.chunks(info)
     joiner = join(begin)
     told: list[str] = []
-    place = joiner.directory, joiner.store.database, 4
+    place = joiner.directory, joiner.store.database, 1000  # it makes none itself
     waiting = Snapshots(*place, taking=joiner.taking, anew=told.append, patience=0.1)
     waiting.start()
     eventually(lambda: told, "the word that none comes")
