@@ -18,9 +18,9 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from gateway.chain.canonical import MAX_MESSAGE
 from gateway.chain.errors import BadProof, TooLarge
-from hub.api.backend import CBOR, Backend, NotFound, identity
+from hub.api.backend import Backend, NotFound, identity
+from hub.api.bodies import TAKES_CBOR, read_body
 from hub.api.engine import add_engine
 from hub.api.federation import add_federation
 from hub.api.peers import add_peers
@@ -56,7 +56,7 @@ def create_app(backend: Backend, version: str) -> FastAPI:
     _add_health(app, backend)
     _add_views(app, backend)
     add_proofs(app, backend)
-    add_federation(app, backend, _body)
+    add_federation(app, backend)
     if backend.peers is not None:
         add_peers(app, backend.peers.server)
     if backend.window is not None:
@@ -75,40 +75,24 @@ def _answer_with(status: int) -> Callable[[Request, Exception], JSONResponse]:
     return answer
 
 
-async def _body(request: Request) -> bytes:
-    """Return a request's body, but never more than a message may have. Raises TooLarge."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_MESSAGE:
-            raise TooLarge(f"a body has at most {MAX_MESSAGE} bytes")
-    return bytes(body)
-
-
 def _add_records(app: FastAPI, backend: Backend) -> None:
     registry = backend.registry
-    takes = {
-        "requestBody": {
-            "required": True,
-            "content": {CBOR: {"schema": {"type": "string", "format": "binary"}}},
-        }
-    }
 
-    @app.post("/v1/enrolment", status_code=201, openapi_extra=takes)
+    @app.post("/v1/enrolment", status_code=201, openapi_extra=TAKES_CBOR)
     async def enrol(request: Request) -> dict[str, str]:
         """Enrol a gateway: the body is an Enrolment's bytes. Answers once it is final."""
-        done = await run_in_threadpool(registry.enrol, await _body(request))
+        done = await run_in_threadpool(registry.enrol, await read_body(request))
         return asdict(done) | {"gateway": done.gateway.hex(), "genesis": done.genesis.hex()}
 
-    @app.post("/v1/records", status_code=201, openapi_extra=takes)
+    @app.post("/v1/records", status_code=201, openapi_extra=TAKES_CBOR)
     async def record(request: Request) -> dict[str, str]:
         """Order a record that carries every signature it needs: the body is a transaction's bytes."""
-        return {"gateway": (await run_in_threadpool(registry.record, await _body(request))).hex()}
+        return {"gateway": (await run_in_threadpool(registry.record, await read_body(request))).hex()}
 
-    @app.post("/v1/commands", status_code=202, openapi_extra=takes)
+    @app.post("/v1/commands", status_code=202, openapi_extra=TAKES_CBOR)
     async def command(request: Request) -> dict[str, str]:
         """Hand a command to its gateway: the body is a Signed Command's bytes. Its outcome comes in a block."""
-        return {"gateway": (await run_in_threadpool(backend.commands.take, await _body(request))).hex()}
+        return {"gateway": (await run_in_threadpool(backend.commands.take, await read_body(request))).hex()}
 
 
 def _add_health(app: FastAPI, backend: Backend) -> None:

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from gateway.chain.errors import TooLarge
+from hub.api.bodies import read_body
 from hub.federation.engine_window import MAX_QUESTION, BadQuestion, EngineWindow
 
 
@@ -23,12 +23,8 @@ def add_engine(app: FastAPI, window: EngineWindow) -> None:
     @app.post("/v1/engine", response_model=None)
     async def engine(request: Request) -> dict[str, Any] | JSONResponse:
         """Answer a light client's JSON-RPC: commit, validators, consensus_params."""
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_QUESTION:
-                raise TooLarge(f"a question has at most {MAX_QUESTION} bytes")
+        body = await read_body(request, MAX_QUESTION, "question")
         try:
-            return await run_in_threadpool(window.answer, bytes(body))
+            return await run_in_threadpool(window.answer, body)
         except BadQuestion as error:
             return JSONResponse({"error": type(error).__name__, "detail": str(error)}, 400)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,11 +9,12 @@ from starlette.concurrency import run_in_threadpool
 
 from gateway.chain.errors import ChainError
 from hub.api.backend import Backend, NotFound
+from hub.api.bodies import read_body
 from hub.enrolment import Refused
 from hub.federation.desk import FederationDesk
 
 
-def add_federation(app: FastAPI, backend: Backend, read_body: Callable[[Request], Awaitable[bytes]]) -> None:
+def add_federation(app: FastAPI, backend: Backend) -> None:
     """Add these paths to the application."""
 
     def desk() -> FederationDesk:

@@ -25,6 +25,7 @@ from gateway.chain.errors import (
 from gateway.chain.members import members_file
 from gateway.chain.notes import MAX_SUBMISSION, Submission, hub_key, log_key, proof_text
 from hub.api.backend import CBOR, NotFound
+from hub.api.bodies import read_body
 from hub.core import Core
 from hub.witnessing.publisher import Publisher
 from hub.witnessing.witness import NotYet, Witness
@@ -121,7 +122,7 @@ def _add_witness(app: FastAPI, witness: Witness) -> None:
     async def add_checkpoint(request: Request) -> Response:
         """Cosign a checkpoint as tlog-witness says: 200, 400, 403, 404, 409 or 422; 503 when it is too early."""
         try:
-            submitted = Submission.parse(await _body(request))
+            submitted = Submission.parse(await read_body(request, MAX_SUBMISSION, "submission"))
             return _text(await run_in_threadpool(witness.add_checkpoint, submitted))
         except OtherHead as error:
             # As a header: a media type would get a charset, which tlog-witness does not have.
@@ -131,12 +132,3 @@ def _add_witness(app: FastAPI, witness: Witness) -> None:
         except ChainError as error:
             status = next(status for kind, status in _STATUS if isinstance(error, kind))
             return Response(f"{error}\n", status, media_type=TEXT)
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_SUBMISSION:
-            raise TooLarge(f"a submission has at most {MAX_SUBMISSION} bytes")
-    return bytes(body)
