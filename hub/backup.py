@@ -29,7 +29,8 @@ from hub.config import load_config, load_genesis, read_key
 from hub.consensus.comet_home import read_validator_key
 from hub.errors import ConfigError
 from hub.federation import quarantine
-from hub.federation.keys import HUB_KEY, key_file, write_secret
+from hub.federation.keys import HUB_KEY, key_file
+from hub.files import replace_private
 from hub.storage.database import copy_database, empty_tables
 
 CONFIG: Final = "hub.toml"
@@ -117,7 +118,7 @@ def _unpack(file: Path, directory: Path, now_ms: int) -> Restored:
     if config.directory != directory.absolute() or config.hub.genesis != GENESIS:
         raise ConfigError(f"{CONFIG} in {file} places files elsewhere: put them there by hand")
     if key:
-        write_secret(directory / HUB_KEY, key + "\n")
+        replace_private(directory / HUB_KEY, key + "\n")
         read_key(directory / HUB_KEY)
     follows = load_genesis(directory / GENESIS).engine == COMETBFT
     if follows:

@@ -12,7 +12,6 @@ Invariants:
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import secrets
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from gateway.mqtt import LinkConfig, Will
 from hub.broker_config import BrokerConfig
 from hub.errors import ConfigError
 from hub.federation.config import BodiesTable, FederationTable, KeepTable, PeerTable, WitnessTable
+from hub.files import create_private
 
 __all__ = [
     "ApiTable",
@@ -278,7 +278,7 @@ def make_key(directory: Path, file: str = "hub.key") -> SigningKey:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            _write_private(path, secrets.token_bytes(32).hex() + "\n")
+            create_private(path, secrets.token_bytes(32).hex() + "\n")
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written: {error}") from error
     return read_key(path)
@@ -294,13 +294,6 @@ def read_key(path: Path) -> SigningKey:
         raise ConfigError(f"{path}: {error.strerror}; make it with tocsin-hub init") from error
     except ValueError as error:
         raise ConfigError(f"{path} does not hold a key's seed as 64 hexadecimal digits") from error
-
-
-def _write_private(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _from_directory(config: Config, base: Path) -> Config:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from gateway.chain.ordered import MAX_TRANSACTION
 from hub.consensus.abci import SOCKET
 from hub.consensus.application import app_state
 from hub.errors import ConsensusError
+from hub.files import create_private, replace_private
 
 RPC_SOCKET: Final = "rpc.sock"
 DATA: Final = "data"
@@ -115,9 +115,9 @@ def write_home(settings: CometSettings, genesis: Genesis, key: SigningKey) -> by
     public = make_validator_key(settings.home)
     config = settings.home / "config"
     try:
-        _replace(config / "node_key.json", _json({"priv_key": _private(key.seed, key.public)}))
-        _replace(config / "genesis.json", engine_genesis(genesis))
-        _replace(config / "config.toml", render(settings, address(key.public).hex()))
+        replace_private(config / "node_key.json", _json({"priv_key": _private(key.seed, key.public)}))
+        replace_private(config / "genesis.json", engine_genesis(genesis))
+        replace_private(config / "config.toml", render(settings, address(key.public).hex()))
     except OSError as error:
         raise ConsensusError(f"{config} cannot be written: {error}") from error
     return public
@@ -133,8 +133,8 @@ def make_validator_key(home: Path) -> bytes:
         if not key_file.exists():
             # The state first: a key without one is never used.
             with contextlib.suppress(FileExistsError):
-                _create(state_file, _json({"height": "0", "round": 0, "step": 0}))
-            _create(key_file, validator_document(secrets.token_bytes(32)))
+                create_private(state_file, _json({"height": "0", "round": 0, "step": 0}))
+            create_private(key_file, validator_document(secrets.token_bytes(32)))
         if not state_file.exists():
             raise ConsensusError(
                 f"{state_file} is lost: the key beside it could sign twice; tocsin-hub backup and restore give it back"
@@ -231,21 +231,6 @@ def _private(seed: bytes, public: bytes) -> dict[str, str]:
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2) + "\n"
-
-
-def _create(path: Path, text: str) -> None:
-    """Write a new file durably, for its owner alone. Raises FileExistsError, OSError."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    _create(temporary, text)
-    temporary.replace(path)
 
 
 _CONFIG: Final = """\

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import secrets
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +23,7 @@ from hub.config import Config, make_key, read_key
 from hub.consensus.comet_home import read_validator_key, validator_document
 from hub.errors import ConfigError
 from hub.federation.founding import Place, write_statement
+from hub.files import replace_private
 
 NEXT: Final = ".next"
 HUB_KEY: Final = "hub.key"
@@ -110,10 +109,10 @@ def install_validator_key(home: Path, key: SigningKey, signed: int = 0) -> None:
         for directory in (path.parent, state.parent):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The state first: whatever a crash leaves, no key meets a state that lies below what it has signed.
-        write_secret(state, json.dumps({"height": str(height), "round": 0, "step": 0}, indent=2) + "\n")
+        replace_private(state, json.dumps({"height": str(height), "round": 0, "step": 0}, indent=2) + "\n")
         if path.exists() and read_validator_key(path).public != key.public:
             _retire(path)
-        write_secret(path, validator_document(key.seed))
+        replace_private(path, validator_document(key.seed))
     except OSError as error:
         raise ConfigError(f"{home} cannot be written: {error}") from error
 
@@ -155,13 +154,3 @@ def _retire(path: Path, *, remove: bool = False) -> None:
         path.rename(aside)
     except OSError as error:
         raise ConfigError(f"{path} cannot be put aside: {error}") from error
-
-
-def write_secret(path: Path, text: str) -> None:
-    """Write a secret file durably, whole or not at all. Raises OSError."""
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

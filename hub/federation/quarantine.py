@@ -17,7 +17,8 @@ from gateway.chain.keys import SigningKey
 from hub.config import Config, read_key
 from hub.consensus.base import FinalEvent
 from hub.errors import ConfigError
-from hub.federation.keys import install_validator_key, write_secret
+from hub.federation.keys import install_validator_key
+from hub.files import replace_private
 
 WAITING: Final = "validator.key.restored"
 MARK: Final = "restored.json"
@@ -29,8 +30,8 @@ HEIGHTS: Final = 2
 def begin(directory: Path, key: SigningKey, now_ms: int) -> None:
     """Let a restored directory's validator key wait. Raises ConfigError."""
     try:
-        write_secret(directory / WAITING, key.seed.hex() + "\n")
-        _write(directory / MARK, {"at": now_ms})
+        replace_private(directory / WAITING, key.seed.hex() + "\n")
+        replace_private(directory / MARK, json.dumps({"at": now_ms}) + "\n")
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written: {error}") from error
 
@@ -67,16 +68,10 @@ class Quarantine:
         if height >= self._first + HEIGHTS:
             found = _read(self._mark) | {"height": height}
             try:
-                _write(self._mark, found)
+                replace_private(self._mark, json.dumps(found) + "\n")
             except OSError as error:
                 raise ConfigError(f"{self._mark} cannot be written: {error}") from error
             self.over = True
-
-
-def _write(mark: Path, found: dict[str, int]) -> None:
-    draft = mark.with_suffix(".new")
-    draft.write_text(json.dumps(found) + "\n", encoding="ascii")
-    draft.replace(mark)
 
 
 def _read(mark: Path) -> dict[str, int]:

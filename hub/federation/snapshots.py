@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import shutil
 import threading
@@ -34,6 +33,7 @@ from hub.consensus.base import Applied, SnapshotInfo
 from hub.errors import HubError, StoreError
 from hub.federation.snapshot_form import CHUNK, FORMAT, Head, body, describe, first
 from hub.federation.snapshot_taking import Taking
+from hub.files import settle, write_durably
 from hub.storage.database import Connection, Database
 from hub.worker import Worker
 
@@ -179,7 +179,7 @@ class Snapshots:
         head = first(Head(self._header(height), AppState.decode(app)))
         info = describe(height, [_write(draft / "0", head), *hashes])
         _write(draft / _INFO, _encoded(info))
-        _settle(draft)
+        settle(draft)
         self._put(draft, info)
         return info
 
@@ -188,7 +188,7 @@ class Snapshots:
         place = self._directory / str(info.height)
         shutil.rmtree(place, ignore_errors=True)
         draft.replace(place)
-        _settle(self._directory)
+        settle(self._directory)
         known = {each.height: each for each in (*self._infos, info)}
         *gone, last = (known[each] for each in sorted(known))
         self._infos = (*gone[1 - KEPT :], last)
@@ -229,17 +229,5 @@ def _decoded(data: bytes, name: str) -> SnapshotInfo:
 
 def _write(path: Path, data: bytes) -> bytes:
     """Write a file durably and return its hash."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    write_durably(path, data)
     return sha256(data).digest()
-
-
-def _settle(directory: Path) -> None:
-    """Make a directory's names durable."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,7 +9,6 @@ what an import changes (`hub.ledger.imports`), how gateways follow. Invariants:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from gateway.chain.takeover import find_takeover
 from hub.auditing.wal import lost_commits
 from hub.config import load_genesis, read_key
 from hub.errors import ConfigError, TakeoverError
+from hub.files import settle, write_durably
 from hub.ledger.ledger import Ledger
 from hub.lock import only_one
 from hub.reached import Reached
@@ -161,15 +161,8 @@ def _write_closed(directory: Path, closed: Signed) -> None:
     """Write the file whole and durably, or not at all. Raises ConfigError."""
     draft = directory / f"{FILE}.new"
     try:
-        with draft.open("wb") as file:
-            file.write(closed.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        write_durably(draft, closed.encode())
         draft.replace(directory / FILE)
-        entry = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(entry)
-        finally:
-            os.close(entry)
+        settle(directory)
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written: {error}") from error
