@@ -251,13 +251,34 @@ class RunningHub:
         return [each["kind"] for each in self.rest.json(f"/v1/gateways/{gateway.id.hex()}")["findings"]]
 
 
-class HubProcess:
+class Daemon:
+    """A program of ours as a process of its own, None while it does not run."""
+
+    process: subprocess.Popen[bytes] | None = None
+    patience = PATIENCE
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> int:
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            os.kill(self.process.pid, number)
+        code = self.process.wait(self.patience)
+        self.process = None
+        return code
+
+
+class HubProcess(Daemon):
     """`tocsin-hub run` as a process of its own; its addresses stay over restarts."""
 
     def __init__(self, directory: Path, fleet: Fleet) -> None:
         self.directory, self.fleet = directory, fleet
         self.config = make_directory(directory, fleet, free_port(), free_port())
-        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Rest:
         (self.directory / "endpoints.json").unlink(missing_ok=True)
@@ -277,18 +298,3 @@ class HubProcess:
     @property
     def endpoints(self) -> dict[str, Any]:
         return read_endpoints(self.directory)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        return self._end(signal.SIGTERM)
-
-    def _end(self, number: int) -> int:
-        if self.process is None:
-            return 0
-        if self.process.poll() is None:
-            os.kill(self.process.pid, number)
-        code = self.process.wait(PATIENCE)
-        self.process = None
-        return code

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from fleet import Fleet
-from hubs import Caller, HubProcess, Rest, new_fleet
+from hubs import Caller, Daemon, HubProcess, Rest, new_fleet
 
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey, gateway_id
@@ -120,8 +120,10 @@ def write_recording(path: Path, *, waves: bool = True) -> None:
     draft.replace(path)
 
 
-class GatewayProcess:
+class GatewayProcess(Daemon):
     """`tocsin-gateway run` as a process of its own, on a directory that outlives it."""
+
+    patience = PATIENCE
 
     def __init__(
         self,
@@ -135,7 +137,6 @@ class GatewayProcess:
         period_ms: int = PERIOD_MS,
     ) -> None:
         self.directory, self.name, self.genesis = directory, name, fleet.genesis
-        self.process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True)
         (directory / "trust").write_bytes(fleet.genesis.encode())
         ticket = {"ticket": fleet.ticket(name).encode().hex(), "seed": fleet.ticket_key(name).seed.hex()}
@@ -184,12 +185,6 @@ class GatewayProcess:
         except TransportError:
             return None
 
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        return self._end(signal.SIGTERM)
-
     def freeze(self) -> None:
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGSTOP)
@@ -199,15 +194,6 @@ class GatewayProcess:
     def thaw(self) -> None:
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGCONT)
-
-    def _end(self, number: int) -> int:
-        if self.process is None:
-            return 0
-        if self.process.poll() is None:
-            os.kill(self.process.pid, number)
-        code = self.process.wait(PATIENCE)
-        self.process = None
-        return code
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Rows of its database, beside the running gateway or without it."""

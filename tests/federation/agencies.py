@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +19,8 @@ from typing import Any, Self, TypeVar
 
 from cables import Cable
 from fleet import Fleet
-from hubs import Caller, HubProcess, Rest, free_port, new_fleet
+from hubs import Caller, Daemon, HubProcess, Rest, free_port, new_fleet
+from region import PATIENCE, wait_for
 
 from gateway.chain.ceremony import state_authority
 from gateway.chain.genesis import AGENCY, REGULATOR, Authority, Genesis
@@ -33,28 +32,19 @@ from hub.federation.config import PeerTable
 from hub.federation.founding import Place, agree, found, init, read_statements, write
 
 T = TypeVar("T")
-PATIENCE = 90.0
 BAD_HUB = Path(__file__).parent / "bad_hub.py"
 AGENCIES = ("fire", "gas", "building", "police", "health")
 
 
-def wait_for(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """Return the first true value, however long a slow machine takes for it."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, f"{what} did not come within {seconds:g} s"
-        time.sleep(0.05)
-    return found
-
-
-class Agency:
+class Agency(Daemon):
     """One agency's hub: a directory, and `tocsin-hub run` on it when started."""
+
+    patience = PATIENCE
 
     def __init__(self, directory: Path, number: int) -> None:
         self.name, self.agency = f"hub-{number}", AGENCIES[number - 1]
         self.directory = directory / self.name
         self.p2p, self.api, self.broker = free_port(), free_port(), free_port()
-        self.process: subprocess.Popen[bytes] | None = None
         self.fault = ""
         """What `bad_hub` is to do at the next start; empty for a good hub."""
 
@@ -140,21 +130,6 @@ class Agency:
         """Send its node a signal."""
         pid = wait_for(self.engine_pid, f"the engine of {self.name}")
         os.kill(pid, number)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        return self._end(signal.SIGTERM)
-
-    def _end(self, number: int) -> int:
-        if self.process is None:
-            return 0
-        if self.process.poll() is None:
-            os.kill(self.process.pid, number)
-        code = self.process.wait(PATIENCE)
-        self.process = None
-        return code
 
     def command(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run `tocsin-hub` with these arguments to its end."""

@@ -10,21 +10,19 @@ from agencies import Federation
 
 
 @pytest.fixture
-def federation(
-    tmp_path: Path, require: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Federation]:
+def engine(require: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """CometBFT, found by the hubs that the test starts."""
+    monkeypatch.setenv("PATH", str(require("cometbft").parent), prepend=":")
+
+
+@pytest.fixture
+def federation(tmp_path: Path, engine: None) -> Iterator[Federation]:
     """A running federation of four."""
-    with founded(tmp_path, require, monkeypatch) as running:
+    with Federation(tmp_path) as running:
         yield running
 
 
 @pytest.fixture
-def founding(tmp_path: Path, require: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Federation:
+def founding(tmp_path: Path, engine: None) -> Federation:
     """A federation of four that is founded and not started: use it as a context manager."""
-    return founded(tmp_path, require, monkeypatch)
-
-
-def founded(tmp_path: Path, require: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Federation:
-    binary = require("cometbft")
-    monkeypatch.setenv("PATH", str(binary.parent), prepend=":")
     return Federation(tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +109,10 @@ def test_the_regulator_suspends_a_member_and_the_others_restore_it(federation: F
     line.await_final(line.send(), *others[1:], bad)
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_reader_follows_verifies_and_witnesses_without_a_vote(
-    tmp_path: Path, require: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("PATH", str(require("cometbft").parent), prepend=":")
     with Federation(tmp_path, 5, cables=False, readers=1) as federation:
         *voters, reader = federation.hubs
         line = Line(federation, "flat", voters[0])

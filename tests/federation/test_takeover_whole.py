@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agencies import Federation, wait_for
+from agencies import Agency, Federation, wait_for
 from proving import alarm_evidence, check_evidence
 from region import Region
 
 from gateway.chain.genesis import Genesis
 
 
+@pytest.mark.usefixtures("engine")
 def test_a_gateway_moves_to_the_federation_that_takes_its_chain_over(
-    tmp_path: Path, require: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("PATH", str(require("cometbft").parent), prepend=":")
     with Region(tmp_path / "before") as region:
         gateway = region.add("flat")
         gateway.start()
@@ -42,11 +41,12 @@ def test_a_gateway_moves_to_the_federation_that_takes_its_chain_over(
             for hub in others:
                 wait_for(lambda hub=hub: (hub.ask(path) or {}).get("epoch", 0) > before["epoch"], hub.name)  # type: ignore[misc]
 
-            def alarmed() -> list[str]:
-                found = first.ask("/v1/alarms?limit=1000") or ()
+            def alarmed(hub: Agency) -> list[str]:
+                found = hub.ask("/v1/alarms?limit=1000") or ()
                 return [each["hash"] for each in found if each["final_ms"] is not None]
 
-            recent = wait_for(alarmed, "an alarm in the federation's chain")[0]
+            recent = wait_for(lambda: alarmed(first), "an alarm in the federation's chain")[0]
+            wait_for(lambda: recent in alarmed(others[0]), "the same alarm at another hub")
             gateway.kill()
             federation.await_same()
             newer = alarm_evidence(others[0].directory, recent, tmp_path / "new.evidence")

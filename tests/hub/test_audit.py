@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fleet import Fleet, flip
 from hubkit import Hub, lived
+from rewriting_disk import change, rows
 
 from gateway.chain.block import Header
 from gateway.chain.custody import CustodyBatch, Receipt
@@ -107,28 +108,6 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     hub = lived(tmp_path / "hub")
     yield hub
     hub.close()
-
-
-def rows(directory: Path, sql: str) -> list[tuple[object, ...]]:
-    db = sqlite3.connect(directory / "ledger.db")
-    try:
-        return db.execute(sql).fetchall()
-    finally:
-        db.close()
-
-
-def change(directory: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
-    """Change a hub's database as one who has its disk can: past the triggers, leaving no trace of that."""
-    db = sqlite3.connect(directory / "ledger.db")
-    triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
-    for trigger, _ in triggers:
-        db.execute(f"DROP TRIGGER {trigger}")
-    for statement in statements:
-        db.execute(*statement)
-    for _, sql in triggers:
-        db.execute(sql)
-    db.commit()
-    db.close()
 
 
 def damaged(value: object, bit: int) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from fedkit import Federation, SealingHub, agreed
 from fleet import flip
 from hubkit import DAY_MS
+from rewriting_disk import change, rows
 
 from gateway.chain.cometbft import CometSeal
 from gateway.chain.custody import Promise, issue_receipts
@@ -70,28 +70,6 @@ def hub(tmp_path: Path) -> Iterator[SealingHub]:
     hub.order()
     yield hub
     hub.close()
-
-
-def change(directory: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
-    """Change a database past its triggers."""
-    db = sqlite3.connect(directory / "ledger.db")
-    triggers = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
-    for trigger, _ in triggers:
-        db.execute(f"DROP TRIGGER {trigger}")
-    for statement in statements:
-        db.execute(*statement)
-    for _, sql in triggers:
-        db.execute(sql)
-    db.commit()
-    db.close()
-
-
-def rows(directory: Path, sql: str) -> list[tuple[object, ...]]:
-    db = sqlite3.connect(directory / "ledger.db")
-    try:
-        return db.execute(sql).fetchall()
-    finally:
-        db.close()
 
 
 def test_a_federations_chain_replays_to_what_is_kept(hub: SealingHub) -> None:
