@@ -17,7 +17,7 @@ import sqlite_utils
 from gateway.chain.custody import Receipt
 from gateway.chain.errors import BadProof, ChainError, FormatError
 from gateway.chain.finality import Checkpoint
-from gateway.chain.genesis import Genesis
+from gateway.chain.genesis import COMETBFT, Genesis
 from gateway.chain.keys import Signed
 from gateway.chain.messages import Receipts
 from hub.auditing.holdings import Holdings
@@ -59,7 +59,7 @@ def audit(
             _summarise(db, holdings.replay, report)
             if kept is not None:
                 _check_against(kept, holdings, genesis, report)
-            _check_storage(db, report)
+            _check_storage(db, genesis, report)
     finally:
         database.close()
     report.seconds = time.monotonic() - begun
@@ -157,9 +157,10 @@ def check_checkpoint(kept: Checkpoint, replay: Replay, genesis: Genesis) -> str:
     return f"a checkpoint of {where}"
 
 
-def _check_storage(db: Connection, report: Report) -> None:
+def _check_storage(db: Connection, genesis: Genesis, report: Report) -> None:
     """Ask SQLite about its file, and compare tables and triggers with those a hub makes."""
-    expected, found = expected_objects(), objects(sqlite_utils.Database(db))
+    expected = expected_objects(has_peers=genesis.engine == COMETBFT)
+    found = objects(sqlite_utils.Database(db))
     for name in sorted(expected.keys() | found.keys()):
         if not name.startswith("_sqlite") and expected.get(name) != found.get(name):
             report.fault(f"schema: {name} is not as a hub makes it")

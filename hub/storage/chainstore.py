@@ -22,6 +22,7 @@ from hub.consensus.base import FinalBlock, Misbehaviour
 from hub.errors import ConsensusError, StoreError
 from hub.ledger.ledger import Commit
 from hub.storage.database import Database
+from hub.storage.schema import FOR_PEERS
 
 _PAGE: Final = 4096
 _MAX_TXS: Final = 1 << 30
@@ -55,8 +56,11 @@ class ChainStore:
         """Keep the genesis unless it is there. Raises ConsensusError when another one is."""
         found = self.genesis()
         if found is None:
+            genesis = Genesis.decode(document)
             with self._db.write() as db:
-                db.execute("INSERT INTO genesis VALUES (?, ?)", (Genesis.decode(document).hash, document))
+                db.execute("INSERT INTO genesis VALUES (?, ?)", (genesis.hash, document))
+                if genesis.engine == COMETBFT:
+                    db.execute(FOR_PEERS)
         elif found != document:
             raise ConsensusError(f"{self._db.path} belongs to another chain; give this one its own directory")
 
