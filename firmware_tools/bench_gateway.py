@@ -27,7 +27,7 @@ from gateway.chain.reading import open_segment
 from gateway.config import load_config
 from gateway.control import ask
 from gateway.errors import TransportError
-from gateway.store import Store, Stored
+from gateway.storage.store import Store, Stored
 
 __all__ = ["measure_gateway"]
 

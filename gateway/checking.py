@@ -18,14 +18,14 @@ from gateway.contracts.engine import Engine
 from gateway.contracts.errors import ContractError
 from gateway.contracts.explain import lint
 from gateway.decider import ContractSet
-from gateway.enrol import Trust, load_trust, read_ticket
 from gateway.errors import ConfigError, StoreError, TransportError
-from gateway.herald import check_birth
 from gateway.outputs import Outputs
-from gateway.recovery import DATABASE
-from gateway.store import Store
-from gateway.succession import settle
-from gateway.topics import Topics
+from gateway.region.enrol import Trust, load_trust, read_ticket
+from gateway.region.herald import check_birth
+from gateway.region.succession import settle
+from gateway.region.topics import Topics
+from gateway.storage.recovery import DATABASE
+from gateway.storage.store import Store
 
 __all__ = ["Report", "examine"]
 
@@ -111,7 +111,7 @@ def _chain(config: Config) -> tuple[Trust, str]:
 
 
 def _check_hubs(hubs: Sequence[HubTable], where: str) -> None:
-    from gateway.mouth import link_config
+    from gateway.region.mouth import link_config
 
     for hub in hubs:
         try:

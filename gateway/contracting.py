@@ -1,6 +1,7 @@
 """Which contracts a gateway begins with: those of its configuration, or the set that an authority granted last.
 
-Owns reading both. It does not own what contracts mean (`gateway.contracts`) nor taking grants (`gateway.orders`).
+Owns reading both. It does not own what contracts mean (`gateway.contracts`) nor taking grants
+(`gateway.region.orders`).
 
 Invariant: the parser is loaded only for texts that were not read before; a start needs the documents alone.
 """
@@ -19,7 +20,7 @@ from gateway.contracts.errors import ContractError
 from gateway.contracts.library import template
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError, StoreError
-from gateway.store import Store
+from gateway.storage.store import Store
 
 __all__ = ["GRANT", "configured_contracts", "first_contracts"]
 

@@ -28,24 +28,24 @@ from gateway.contracting import first_contracts
 from gateway.contracts.errors import ContractError
 from gateway.control import Control
 from gateway.decider import ContractSet, Decider
-from gateway.enrol import Trust, load_key, load_trust
 from gateway.errors import ConfigError, OutputError, SensorError, StoreError
-from gateway.herald import Herald, check_birth
-from gateway.keeper import Identity, Keeper
-from gateway.listings import Listings
-from gateway.logbook import Logbook
 from gateway.machine import data_directory, make_hardware, software
-from gateway.membership import Membership
 from gateway.outputs import Outputs
-from gateway.pruning import Pruner, takes_data
-from gateway.recorder import Recorder
-from gateway.recovery import open_data
+from gateway.recording.logbook import Logbook
+from gateway.recording.recorder import Recorder
+from gateway.recording.writer import Writer
+from gateway.region.enrol import Trust, load_key, load_trust
+from gateway.region.herald import Herald, check_birth
+from gateway.region.keeper import Identity, Keeper
+from gateway.region.membership import Membership
+from gateway.region.succession import Succession
 from gateway.reporting import status_of
 from gateway.sampler import Samplers
 from gateway.sensors.base import Hardware
-from gateway.succession import Succession
+from gateway.storage.listings import Listings
+from gateway.storage.pruning import Pruner, takes_data
+from gateway.storage.recovery import open_data
 from gateway.synchrony import Synchrony
-from gateway.writer import Writer
 
 __all__ = ["Gateway"]
 
@@ -184,7 +184,7 @@ class Gateway:
 
     @property
     def hubs(self) -> tuple[Any, ...]:
-        """The hubs spoken to (`gateway.sync.HubSync`); none before the genesis is known."""
+        """The hubs spoken to (`gateway.region.sync.HubSync`); none before the genesis is known."""
         return self.membership.hubs
 
     # parts

@@ -1,7 +1,7 @@
 """Contracts in force, and the outputs they want driven.
 
 Owns which contract set is in force, the engine that runs it, silenced sirens, and the drive of the pins. It does
-not own recording or publishing (`gateway.recorder`). One thread at a time calls it.
+not own recording or publishing (`gateway.recording.recorder`). One thread at a time calls it.
 
 Invariants:
 * Pins are driven before anything is written: `drive` comes first after every call that gave transitions.

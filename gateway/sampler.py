@@ -1,7 +1,7 @@
 """Threads that sample: one for each bus, every sensor at its own rate.
 
 Owns when a sensor is sampled and that a bus has one user. It does not own what becomes of a sample
-(`gateway.recorder`), nor time stamps.
+(`gateway.recording.recorder`), nor time stamps.
 
 Invariants:
 * The next sample is due a period after the last one was due, not after it was done, so rates do not drift; what

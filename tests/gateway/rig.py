@@ -18,15 +18,15 @@ from gateway.config import SealTable, SensorTable, SeriesTable
 from gateway.contracts.library import template
 from gateway.contracts.source import read_contract
 from gateway.decider import ContractSet, Decider
-from gateway.enrol import Trust
 from gateway.errors import SensorError, SensorErrorKind, StoreError
-from gateway.keeper import Identity, Keeper
-from gateway.logbook import Logbook
 from gateway.outputs import OutputOptions, Outputs
-from gateway.recorder import Recorder
-from gateway.recovery import open_data
-from gateway.store import Store
-from gateway.writer import Writer
+from gateway.recording.logbook import Logbook
+from gateway.recording.recorder import Recorder
+from gateway.recording.writer import Writer
+from gateway.region.enrol import Trust
+from gateway.region.keeper import Identity, Keeper
+from gateway.storage.recovery import open_data
+from gateway.storage.store import Store
 
 KEY = SigningKey(bytes(range(32)))
 GENESIS = bytes(31) + b"\1"

@@ -11,10 +11,10 @@ from test_keeper import STRANGE, record, signed, started
 from test_pruning import answer
 from testchain import HUB_KEYS
 
-from gateway.answers import Answers
 from gateway.chain.messages import Answer
 from gateway.chain.ordered import EpochChangeBody, Position
-from gateway.holdings import Holdings
+from gateway.region.answers import Answers
+from gateway.storage.holdings import Holdings
 
 HUB, OTHER = HUB_KEYS[0].public, HUB_KEYS[1].public
 

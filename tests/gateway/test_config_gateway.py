@@ -11,7 +11,7 @@ from gateway.chain.reading import Series
 from gateway.config import Config, load_config, parse_config
 from gateway.contracting import configured_contracts
 from gateway.errors import ConfigError
-from gateway.herald import check_birth
+from gateway.region.herald import check_birth
 
 BASE = """
 [gateway]

@@ -22,11 +22,11 @@ from testhub import PATIENCE, wait_until
 from gateway.chain.block import Header
 from gateway.cli import main
 from gateway.control import ask
-from gateway.enrol import Trust
 from gateway.errors import ConfigError, JournalError, TransportError
-from gateway.journal_file import DATA
-from gateway.store import Store
-from gateway.succession import adopt, settle
+from gateway.region.enrol import Trust
+from gateway.region.succession import adopt, settle
+from gateway.storage.journal_file import DATA
+from gateway.storage.store import Store
 
 SIMULATED = f'[simulation]\nscenario = "quiet"\nsensors = {{ gas = {{ volts = {CALM} }} }}\n'
 

@@ -17,8 +17,8 @@ from gateway.chain.keys import TICKET, SigningKey, gateway_id
 from gateway.chain.ordered import Enrolment, Ticket
 from gateway.chain.verify import enrolled_id, verify_enrolment
 from gateway.config import EnrolmentTable
-from gateway.enrol import EnrolmentRefused, Trust, enrol, erase_ticket, load_key, load_trust
 from gateway.errors import ConfigError, TransportError
+from gateway.region.enrol import EnrolmentRefused, Trust, enrol, erase_ticket, load_key, load_trust
 
 GENESIS = make_genesis()
 SPENDER = SigningKey(b"\7" * 32)

@@ -12,10 +12,10 @@ from testchain import AUTHORITY, HUB_KEYS, VOTERS, TestChain, make_federation, m
 from gateway.chain.errors import BadProof, RevokedKey, UnknownSigner
 from gateway.chain.governance import Member
 from gateway.chain.leaf import SUSPEND
-from gateway.federation import Federation
-from gateway.holdings import Holdings, Receipt
-from gateway.store import Store
-from gateway.window import Window
+from gateway.region.federation import Federation
+from gateway.region.window import Window
+from gateway.storage.holdings import Holdings, Receipt
+from gateway.storage.store import Store
 from hub.outbox import compact
 
 

@@ -14,9 +14,9 @@ from test_sync import is_unbroken, outcomes
 from testchain import HUB_KEYS, VOTERS, TestChain, make_federation
 from testhub import TestHub, wait_until
 
-import gateway.answers
-import gateway.sync
-import gateway.window
+import gateway.region.answers
+import gateway.region.sync
+import gateway.region.window
 from gateway.chain.block import Header
 from gateway.chain.governance import Member
 from gateway.chain.keys import SigningKey
@@ -62,11 +62,11 @@ class Region:
 
 @pytest.fixture
 def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Region]:
-    monkeypatch.setattr(gateway.window, "_PATIENCE_S", (0.5,))
-    monkeypatch.setattr(gateway.sync, "_ALARM_AGAIN_S", 0.5)
-    monkeypatch.setattr(gateway.sync, "_BIRTH_AGAIN_S", (0.5,))
-    monkeypatch.setattr(gateway.sync, "_CHANGE_AGAIN_S", 0.5)
-    monkeypatch.setattr(gateway.answers, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(gateway.region.window, "_PATIENCE_S", (0.5,))
+    monkeypatch.setattr(gateway.region.sync, "_ALARM_AGAIN_S", 0.5)
+    monkeypatch.setattr(gateway.region.sync, "_BIRTH_AGAIN_S", (0.5,))
+    monkeypatch.setattr(gateway.region.sync, "_CHANGE_AGAIN_S", 0.5)
+    monkeypatch.setattr(gateway.region.answers, "_PATIENCE_S", 1.0)
     with ExitStack() as stack:
         yield Region(tmp_path, stack)
 

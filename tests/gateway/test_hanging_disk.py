@@ -11,9 +11,9 @@ import pytest
 from rig import Rig
 from testhub import PATIENCE, wait_until
 
-import gateway.feed
-import gateway.journal
-import gateway.journal_file
+import gateway.recording.feed
+import gateway.storage.journal
+import gateway.storage.journal_file
 from gateway.chain.alarm import UNRECORDED
 from gateway.config import SealTable
 
@@ -42,8 +42,8 @@ class HangingDevice:
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[HangingDevice]:
-    device = HangingDevice(gateway.journal_file.write_at)
-    monkeypatch.setattr(gateway.journal, "write_at", device)
+    device = HangingDevice(gateway.storage.journal_file.write_at)
+    monkeypatch.setattr(gateway.storage.journal, "write_at", device)
     yield device
     device.answer()
 
@@ -124,7 +124,7 @@ def test_the_journal_is_durable_before_the_row_of_a_transition(tmp_path: Path, d
 def test_what_outgrows_the_queue_makes_the_block_one_to_be_sealed_soon(
     tmp_path: Path, device: HangingDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway.feed, "_MAX_BYTES", 1000)
+    monkeypatch.setattr(gateway.recording.feed, "_MAX_BYTES", 1000)
     rig = Rig(tmp_path, seal=SealTable(readings=4000, seconds=3600))
     device.hang()
     rig.gas(0)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from gateway.clock import SimulatedClock
 from gateway.errors import JournalError, JournalFull
-from gateway.journal import MAX_RECORD_BYTES, MIN_SIZE, PAGE, Journal
-from gateway.journal_file import DATA, Slot, read_generation
+from gateway.storage.journal import MAX_RECORD_BYTES, MIN_SIZE, PAGE, Journal
+from gateway.storage.journal_file import DATA, Slot, read_generation
 
 BOUND_MS = 10_000
 
@@ -396,7 +396,7 @@ import resource, sys
 from pathlib import Path
 from gateway.clock import SystemClock
 from gateway.errors import JournalError
-from gateway.journal import Journal
+from gateway.storage.journal import Journal
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path, limit, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -455,7 +455,7 @@ import sys
 from pathlib import Path
 from gateway.clock import SystemClock
 from gateway.errors import JournalFull
-from gateway.journal import Journal
+from gateway.storage.journal import Journal
 journal = Journal(Path(sys.argv[1]), size=65536, loss_bound_ms=int(sys.argv[2]), clock=SystemClock())
 found = journal.recover()
 assert not found.damaged, found

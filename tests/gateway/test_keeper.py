@@ -17,8 +17,8 @@ from gateway.chain.messages import Answer
 from gateway.chain.ordered import EpochChangeBody, Position
 from gateway.config import SealTable
 from gateway.errors import JournalError, StoreError
-from gateway.holdings import Holdings
-from gateway.store import Signature, Stored
+from gateway.storage.holdings import Holdings
+from gateway.storage.store import Signature, Stored
 
 
 def record(rig: Rig, blocks: int) -> None:

@@ -9,9 +9,9 @@ from rig import AIR, GAS, Rig, gas_contract
 
 from gateway.chain.block import Header
 from gateway.config import SealTable
-from gateway.holdings import Holdings, Receipt
-from gateway.schema import _FIRST
-from gateway.store import Store
+from gateway.storage.holdings import Holdings, Receipt
+from gateway.storage.schema import _FIRST
+from gateway.storage.store import Store
 
 
 def lose_database(directory: Path) -> None:

@@ -13,9 +13,9 @@ from gateway_site import CALM, LEAK, Site
 from testchain import AUTHORITY, HUB_KEY, HUB_KEYS, TestChain, make_federation, make_genesis
 from testhub import TestHub, wait_until
 
-import gateway.answers
-import gateway.sync
-import gateway.window
+import gateway.region.answers
+import gateway.region.sync
+import gateway.region.window
 from gateway.chain.alarm import Transition
 from gateway.chain.block import Header
 from gateway.chain.errors import ChainError
@@ -26,13 +26,13 @@ from gateway.chain.ordered import EpochChangeBody
 from gateway.clock import SimulatedClock
 from gateway.config import Config
 from gateway.daemon import Gateway
-from gateway.enrol import Trust
 from gateway.errors import ConfigError
+from gateway.region.enrol import Trust
+from gateway.region.succession import chains, check_successor, settle
 from gateway.running import Running
 from gateway.simulation.scenario import load_scenario
 from gateway.simulation.simulation import Simulation
-from gateway.store import Store
-from gateway.succession import chains, check_successor, settle
+from gateway.storage.store import Store
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig
 
@@ -111,11 +111,11 @@ class Country:
 
 @pytest.fixture
 def country(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Country]:
-    monkeypatch.setattr(gateway.window, "_PATIENCE_S", (0.5,))
-    monkeypatch.setattr(gateway.sync, "_ALARM_AGAIN_S", 0.5)
-    monkeypatch.setattr(gateway.sync, "_BIRTH_AGAIN_S", (0.5,))
-    monkeypatch.setattr(gateway.sync, "_CHANGE_AGAIN_S", 0.5)
-    monkeypatch.setattr(gateway.answers, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(gateway.region.window, "_PATIENCE_S", (0.5,))
+    monkeypatch.setattr(gateway.region.sync, "_ALARM_AGAIN_S", 0.5)
+    monkeypatch.setattr(gateway.region.sync, "_BIRTH_AGAIN_S", (0.5,))
+    monkeypatch.setattr(gateway.region.sync, "_CHANGE_AGAIN_S", 0.5)
+    monkeypatch.setattr(gateway.region.answers, "_PATIENCE_S", 1.0)
     with ExitStack() as stack:
         yield Country(tmp_path, stack)
 

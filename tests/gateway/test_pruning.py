@@ -16,9 +16,9 @@ from gateway.chain.messages import Answer
 from gateway.chain.ordered import NOWHERE
 from gateway.chain.reading import Shedding
 from gateway.config import SealTable
-from gateway.holdings import Holdings, Receipt
-from gateway.pruning import Pruner
-from gateway.store import Store
+from gateway.storage.holdings import Holdings, Receipt
+from gateway.storage.pruning import Pruner
+from gateway.storage.store import Store
 
 HOUR_MS = 3_600_000
 FOREVER_MS = 1 << 50

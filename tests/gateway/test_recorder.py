@@ -22,10 +22,10 @@ from gateway.clock import SimulatedClock, SystemClock
 from gateway.config import SealTable, SeriesTable
 from gateway.contracts.errors import MismatchError
 from gateway.errors import StoreFull
-from gateway.feed import Feed
-from gateway.journal import Journal
 from gateway.outputs import OutputOptions
-from gateway.store import Store, Stored
+from gateway.recording.feed import Feed
+from gateway.storage.journal import Journal
+from gateway.storage.store import Store, Stored
 
 
 def opened(store: Store, stored: Stored) -> dict[int, Segment]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import SystemClock
-from gateway.enrol import Trust
 from gateway.errors import ConfigError
-from gateway.recovery import open_data
-from gateway.store import ALARM_PAGE, Store, Transition
+from gateway.region.enrol import Trust
+from gateway.storage.recovery import open_data
+from gateway.storage.store import ALARM_PAGE, Store, Transition
 
 
 def test_alarms_that_a_hub_never_acknowledges_do_not_keep_the_newest_from_it(tmp_path: Path) -> None:

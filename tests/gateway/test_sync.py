@@ -9,8 +9,8 @@ import pytest
 from gateway_site import Site, enrolled
 from testhub import AUTHORITY, HUB_KEY, TestHub, make_genesis, wait_until
 
-import gateway.sync
-import gateway.window
+import gateway.region.sync
+import gateway.region.window
 from gateway.chain.alarm import ALARMED, UNRECORDED, Transition
 from gateway.chain.block import Header
 from gateway.chain.keys import NO_HASH
@@ -42,10 +42,10 @@ def hub(broker: EmbeddedBroker) -> Iterator[TestHub]:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is sent again sooner than a hub would need it."""
-    monkeypatch.setattr(gateway.window, "_PATIENCE_S", (0.3,))
-    monkeypatch.setattr(gateway.sync, "_ALARM_AGAIN_S", 0.3)
-    monkeypatch.setattr(gateway.sync, "_BIRTH_AGAIN_S", (0.5,))
-    monkeypatch.setattr(gateway.sync, "_CHANGE_AGAIN_S", 0.5)
+    monkeypatch.setattr(gateway.region.window, "_PATIENCE_S", (0.3,))
+    monkeypatch.setattr(gateway.region.sync, "_ALARM_AGAIN_S", 0.3)
+    monkeypatch.setattr(gateway.region.sync, "_BIRTH_AGAIN_S", (0.5,))
+    monkeypatch.setattr(gateway.region.sync, "_CHANGE_AGAIN_S", 0.5)
 
 
 def is_unbroken(hub: TestHub) -> bool:

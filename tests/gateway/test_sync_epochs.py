@@ -14,22 +14,22 @@ import pytest
 from gateway_site import TOML, Site, Started, enrolled
 from testhub import REGION, TestHub, make_genesis, wait_until
 
-import gateway.sync
-import gateway.window
+import gateway.region.sync
+import gateway.region.window
 from gateway.chain.alarm import Transition
 from gateway.chain.block import Header, header_hash
 from gateway.chain.keys import SigningKey, gateway_id
 from gateway.chain.ordered import EpochChangeBody, Position
-from gateway.store import Store
+from gateway.storage.store import Store
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestHub]:
-    monkeypatch.setattr(gateway.window, "_PATIENCE_S", (0.5,))
-    monkeypatch.setattr(gateway.sync, "_BIRTH_AGAIN_S", (0.5,))
-    monkeypatch.setattr(gateway.sync, "_CHANGE_AGAIN_S", 0.5)
+    monkeypatch.setattr(gateway.region.window, "_PATIENCE_S", (0.5,))
+    monkeypatch.setattr(gateway.region.sync, "_BIRTH_AGAIN_S", (0.5,))
+    monkeypatch.setattr(gateway.region.sync, "_CHANGE_AGAIN_S", 0.5)
     broker = EmbeddedBroker(BrokerConfig(tmp_path / "broker", redeliver_seconds=1))
     broker.start()
     hub = TestHub(make_genesis(), broker.url)

@@ -17,7 +17,7 @@ from testhub import TestHub, wait_until
 
 from gateway.chain.alarm import RECORDED, UNRECORDED
 from gateway.errors import JournalError
-from gateway.store import Store
+from gateway.storage.store import Store
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig
 

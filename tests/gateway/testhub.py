@@ -54,7 +54,7 @@ from gateway.chain.verify import (
     read_transition,
     verify_epoch_change,
 )
-from gateway.mqtt import Link, LinkConfig
+from gateway.region.mqtt import Link, LinkConfig
 
 __all__ = [
     "AUTHORITY",

@@ -19,7 +19,7 @@ import pytest
 from brokers import START_SECONDS, is_listening, wait_until
 
 import hub.broker
-from gateway.mqtt import Link, LinkConfig, LinkDown
+from gateway.region.mqtt import Link, LinkConfig, LinkDown
 from hub.broker import EmbeddedBroker, find_server
 from hub.broker_config import BrokerConfig, BrokerTls, BrokerUser, gateway_user, hub_user, render
 from hub.errors import BrokerError

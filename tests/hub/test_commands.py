@@ -11,7 +11,7 @@ from hubs import PATIENCE, Caller, RunningHub, eventually
 
 from gateway.chain.keys import COMMAND, Signed, SigningKey, digest
 from gateway.chain.messages import Command
-from gateway.mqtt import Link, LinkConfig
+from gateway.region.mqtt import Link, LinkConfig
 
 
 @pytest.fixture(scope="module")

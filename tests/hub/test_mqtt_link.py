@@ -18,7 +18,7 @@ import pytest
 from brokers import Broker, BrokerFactory, Mosquitto, Nats, wait_until
 from certificates import Authority
 
-import gateway.mqtt
+import gateway.region.mqtt
 from hub.broker_config import BrokerTls, BrokerUser, gateway_user, hub_user
 
 PATIENCE = 60.0
@@ -92,7 +92,9 @@ class Client:
         return self.messages.empty()
 
 
-@pytest.fixture(params=[(gateway.mqtt, Mosquitto), (gateway.mqtt, Nats)], ids=["mosquitto", "nats"])
+@pytest.fixture(
+    params=[(gateway.region.mqtt, Mosquitto), (gateway.region.mqtt, Nats)], ids=["mosquitto", "nats"]
+)
 def pair(request: pytest.FixtureRequest) -> tuple[ModuleType, type[Mosquitto] | type[Nats]]:
     """The link and each broker that it must get along with."""
     chosen: tuple[ModuleType, type[Mosquitto] | type[Nats]] = request.param

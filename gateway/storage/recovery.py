@@ -1,7 +1,7 @@
 """What a gateway finds when it starts: its database, its journals, and the blocks that were open.
 
 Owns the opening of both and the return of what a crash left behind. It does not own what follows for the
-chain (`gateway.keeper`).
+chain (`gateway.region.keeper`).
 
 Invariants:
 * A block found in a journal becomes a draft of its own boot, unless the store holds it already.
@@ -24,15 +24,15 @@ from gateway.chain.alarm import Transition as TransitionRecord
 from gateway.chain.errors import ChainError
 from gateway.chain.reading import Series
 from gateway.clock import Clock
-from gateway.enrol import Trust
 from gateway.errors import JournalError, StoreError, StoreFull
-from gateway.feed import Feed
-from gateway.journal import Journal
-from gateway.journal_file import read_records
-from gateway.openblock import Draft, Opening, recover
-from gateway.pruning import BALLAST
-from gateway.store import Store, Transition
-from gateway.succession import settle
+from gateway.recording.feed import Feed
+from gateway.recording.openblock import Draft, Opening, recover
+from gateway.region.enrol import Trust
+from gateway.region.succession import settle
+from gateway.storage.journal import Journal
+from gateway.storage.journal_file import read_records
+from gateway.storage.pruning import BALLAST
+from gateway.storage.store import Store, Transition
 
 __all__ = ["DATABASE", "Found", "open_data"]
 

@@ -1,7 +1,7 @@
 """What may leave the gateway's disk, and when.
 
 Owns pruning, the quota, and what is shed in which order when there is no room. It does not own the rows
-(`gateway.store`).
+(`gateway.storage.store`).
 
 Invariants:
 * A body is pruned only when its block is final and enough agencies have signed to keep it.
@@ -22,8 +22,8 @@ from typing import Final
 
 from gateway.chain.reading import Shedding
 from gateway.clock import Clock
-from gateway.holdings import Holdings
-from gateway.store import Store
+from gateway.storage.holdings import Holdings
+from gateway.storage.store import Store
 
 __all__ = ["BALLAST", "Pruner", "takes_data"]
 

@@ -1,6 +1,6 @@
 """Rows of the gateway's database as its parts pass them on: blocks, their signatures, transitions.
 
-Owns their shape. Whether they are stored is `gateway.store`'s, what they mean the ledger format's.
+Owns their shape. Whether they are stored is `gateway.storage.store`'s, what they mean the ledger format's.
 """
 
 from __future__ import annotations

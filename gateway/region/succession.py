@@ -2,7 +2,7 @@
 
 Owns the check on a successor, its durable adoption, and the choice between the trust file and what the store has
 adopted. It does not own the assembly that is started anew under it (`gateway.running`) nor the epoch that follows
-(`gateway.keeper`).
+(`gateway.region.keeper`).
 
 Invariants:
 * A chain is followed only into one that its own hub signed for when it closed it, at or above everything that this
@@ -24,11 +24,11 @@ from gateway.chain.canonical import Item, decode, encode
 from gateway.chain.errors import BadRecord, ChainError
 from gateway.chain.genesis import Genesis
 from gateway.chain.takeover import find_takeover, verify_takeover
-from gateway.enrol import Trust
 from gateway.errors import ConfigError
-from gateway.federation import ROSTER, VOTERS
-from gateway.keeper import EPOCH_STATE, Keeper
-from gateway.store import Store
+from gateway.region.enrol import Trust
+from gateway.region.federation import ROSTER, VOTERS
+from gateway.region.keeper import EPOCH_STATE, Keeper
+from gateway.storage.store import Store
 
 __all__ = ["Succession", "adopt", "chains", "check_successor", "remember", "settle"]
 

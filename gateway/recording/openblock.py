@@ -1,8 +1,8 @@
 """The open block: what was recorded since the last seal, in memory and in a journal of its own.
 
 Owns the journal's records and what becomes of them: the draft of a block, which is everything but its place in
-the chain (epoch, height, predecessor, seal seen) and its signature; those are `gateway.keeper`'s. It does not
-own when to seal (`gateway.recorder`) nor the journal's durability (`gateway.journal`).
+the chain (epoch, height, predecessor, seal seen) and its signature; those are `gateway.region.keeper`'s. It does not
+own when to seal (`gateway.recording.recorder`) nor the journal's durability (`gateway.storage.journal`).
 
 Invariants:
 * A draft is a function of the journal's records (and fresh salts), so a block recovered after a crash is the one
@@ -52,8 +52,8 @@ from gateway.chain.reading import (
 )
 from gateway.chain.record import BootNonce, Int, Millis, Range, Record, UInt
 from gateway.chain.trees import root_of
-from gateway.feed import Feed
-from gateway.journal import MAX_RECORD_BYTES
+from gateway.recording.feed import Feed
+from gateway.storage.journal import MAX_RECORD_BYTES
 
 __all__ = ["MAX_BODY", "Draft", "OpenBlock", "Opening", "Summary", "TooMuch", "recover"]
 

@@ -1,7 +1,7 @@
 """What all hubs answered to this boot's births, put together: one view of the chain out of several.
 
-Owns which answer is the latest and what the others add to it. It does not own what follows (`gateway.keeper`), and
-whether an answer is its hub's and proved is `gateway.hearing`'s to check.
+Owns which answer is the latest and what the others add to it. It does not own what follows
+(`gateway.region.keeper`), and whether an answer is its hub's and proved is `gateway.region.hearing`'s to check.
 
 Invariants:
 * Standing, epoch and head are those under the highest seal. A hub that is behind them, or behind what this gateway

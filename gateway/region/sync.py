@@ -1,7 +1,8 @@
 """Sending to one hub: births, alarms, heartbeats, epoch changes and blocks, over one link, in this order.
 
-Owns when what is sent, and sent again. It does not own the connection (`gateway.mqtt`), which block is next
-(`gateway.window`), alarms that are on no disk (`gateway.crier`), nor what arrives (`gateway.hearing`).
+Owns when what is sent, and sent again. It does not own the connection (`gateway.region.mqtt`), which block is next
+(`gateway.region.window`), alarms that are on no disk (`gateway.region.crier`), nor what arrives
+(`gateway.region.hearing`).
 
 Invariants:
 * A broker's acknowledgement means nothing here: alarms and blocks are sent until the hub has signed for them.
@@ -24,14 +25,14 @@ from gateway.chain.alarm import Alarm
 from gateway.chain.block import Header
 from gateway.chain.errors import ChainError
 from gateway.config import HubTable
-from gateway.crier import Crier
 from gateway.errors import StoreError
-from gateway.hearing import Heard, Hearing
-from gateway.mouth import Mouth, link_config
-from gateway.mqtt import Link, LinkDown
-from gateway.store import ALARM_PAGE, Stored, Transition
-from gateway.topics import Topics, epoch_payload
-from gateway.window import Window
+from gateway.region.crier import Crier
+from gateway.region.hearing import Heard, Hearing
+from gateway.region.mouth import Mouth, link_config
+from gateway.region.mqtt import Link, LinkDown
+from gateway.region.topics import Topics, epoch_payload
+from gateway.region.window import Window
+from gateway.storage.store import ALARM_PAGE, Stored, Transition
 
 __all__ = ["HubSync"]
 

@@ -1,7 +1,7 @@
 """One SQLite database: the only module of this package that knows SQLite.
 
 Owns the file, its durability, transactions and the translation of errors. It does not own tables
-(`gateway.schema`) nor what is asked of them (`gateway.store`).
+(`gateway.storage.schema`) nor what is asked of them (`gateway.storage.store`).
 
 Invariants:
 * One connection, one lock; a transaction is durable when it ends (WAL, synchronous FULL), or has changed nothing.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import StoreError, StoreFull
-from gateway.schema import VERSION, migrate
+from gateway.storage.schema import VERSION, migrate
 
 __all__ = ["Database"]
 

@@ -1,7 +1,8 @@
 """The gateway's place in its chain: which epoch and height a block gets, and what may be signed at all.
 
-Owns the key's use on headers, the position of the head, the highest seal seen, and the rule by which an epoch
-is continued or changed. It does not own messages (`gateway.sync`) nor the leaves (`gateway.openblock`).
+Owns the key's use on headers, the position of the head, the highest seal seen, and the rule by which an epoch is
+continued or changed. It does not own messages (`gateway.region.sync`) nor the leaves
+(`gateway.recording.openblock`).
 
 Invariants:
 * (epoch, height) is signed at most once. After each start nothing is signed until a hub's answer to this boot's
@@ -24,7 +25,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, cast
 
-from gateway.answers import Answers
 from gateway.chain.block import NOTHING_SEEN, Header, Seen, header_hash
 from gateway.chain.canonical import decode, encode
 from gateway.chain.entries import GOOD
@@ -33,8 +33,9 @@ from gateway.chain.keys import BLOCK, EPOCH, NO_HASH, SUITE, SigningKey
 from gateway.chain.leaf import IMPORT
 from gateway.chain.messages import Answer
 from gateway.chain.ordered import MAX_ORPHANS, NOWHERE, EpochChange, EpochChangeBody, Position
-from gateway.openblock import Draft
-from gateway.store import MOVED, Signature, Store, Stored
+from gateway.recording.openblock import Draft
+from gateway.region.answers import Answers
+from gateway.storage.store import MOVED, Signature, Store, Stored
 
 __all__ = ["EPOCH_STATE", "Identity", "Keeper"]
 

@@ -17,8 +17,8 @@ from gateway.chain.messages import Birth, Heartbeat
 from gateway.chain.reading import Series
 from gateway.clock import Clock
 from gateway.errors import ConfigError, StoreError
-from gateway.keeper import Identity, Keeper
-from gateway.store import Store
+from gateway.region.keeper import Identity, Keeper
+from gateway.storage.store import Store
 
 __all__ = ["Herald", "check_birth"]
 

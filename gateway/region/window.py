@@ -1,6 +1,6 @@
 """Which block a hub is sent next: a window that moves by receipts alone, and a limit to its pace.
 
-Owns what is under way to one hub. It does not own the connection (`gateway.sync`) nor the blocks.
+Owns what is under way to one hub. It does not own the connection (`gateway.region.sync`) nor the blocks.
 
 Invariants:
 * A block leaves the window when its receipt is in the store, or when it is final and as many other agencies keep it
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.store import NOBODY, Store, Stored
+from gateway.storage.store import NOBODY, Store, Stored
 
 __all__ = ["Window"]
 

@@ -1,7 +1,7 @@
 """Who keeps our blocks, which of them are final, and which bodies and summaries may go.
 
 Owns the rows of receipts and finality, whose receipts count, and the questions that pruning asks. It does not own
-the answers' use (`gateway.pruning`) nor the blocks themselves (`gateway.store`).
+the answers' use (`gateway.storage.pruning`) nor the blocks themselves (`gateway.storage.store`).
 
 Invariants:
 * Only bodies and summaries are ever deleted here.
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.database import Database
+from gateway.storage.database import Database
 
 __all__ = ["Holdings", "Receipt"]
 

@@ -1,6 +1,6 @@
 """What others may order a gateway to do: another contract set, and a few commands.
 
-Owns the checks on grants and commands and their execution. It does not own how they arrive (`gateway.sync`).
+Owns the checks on grants and commands and their execution. It does not own how they arrive (`gateway.region.sync`).
 
 Invariants:
 * A grant is an authority's, for this gateway, and of a version above the one in force; it is never taken back.
@@ -25,11 +25,11 @@ from gateway.contracting import GRANT
 from gateway.contracts.errors import ContractError, MismatchError
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError
-from gateway.federation import Federation
-from gateway.herald import check_birth
-from gateway.keeper import Identity, Keeper
-from gateway.recorder import Recorder
-from gateway.store import Store
+from gateway.recording.recorder import Recorder
+from gateway.region.federation import Federation
+from gateway.region.herald import check_birth
+from gateway.region.keeper import Identity, Keeper
+from gateway.storage.store import Store
 
 __all__ = ["Orders"]
 

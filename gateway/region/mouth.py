@@ -1,6 +1,6 @@
 """What all hubs' senders share, and how each connects.
 
-Owns no behaviour of its own: `gateway.sync` uses the parts, `gateway.membership` puts them together.
+Owns no behaviour of its own: `gateway.region.sync` uses the parts, `gateway.region.membership` puts them together.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from gateway.chain.genesis import Genesis
 from gateway.config import HubTable
-from gateway.federation import Federation
-from gateway.herald import Herald
-from gateway.keeper import Identity, Keeper
-from gateway.mqtt import LinkConfig, Will
-from gateway.orders import Orders
-from gateway.rows import Transition
-from gateway.store import Store
-from gateway.topics import Topics
+from gateway.region.federation import Federation
+from gateway.region.herald import Herald
+from gateway.region.keeper import Identity, Keeper
+from gateway.region.mqtt import LinkConfig, Will
+from gateway.region.orders import Orders
+from gateway.region.topics import Topics
+from gateway.storage.rows import Transition
+from gateway.storage.store import Store
 
 __all__ = ["Mouth", "link_config"]
 

@@ -1,7 +1,8 @@
 """Who may speak in the chain, as far as this gateway has verified it: the voters, and the roster.
 
 Owns both, over restarts, and the verification that rests on them. It does not own how they arrive
-(`gateway.hearing`) nor what follows for bodies that others keep (`gateway.holdings`, which is told the keys).
+(`gateway.region.hearing`) nor what follows for bodies that others keep (`gateway.storage.holdings`, which is told
+the keys).
 
 Invariants:
 * Every set of voters was decided by the one before; the first stands in the genesis.
@@ -27,8 +28,8 @@ from gateway.chain.governance import MEMBER_GOOD, Member, Roster, founding_roste
 from gateway.chain.leaf import LogLeaf
 from gateway.chain.record import Many, Record, UInt
 from gateway.errors import StoreError
-from gateway.holdings import Holdings
-from gateway.store import Store
+from gateway.storage.holdings import Holdings
+from gateway.storage.store import Store
 
 __all__ = ["ROSTER", "VOTERS", "Federation"]
 

@@ -1,7 +1,7 @@
 """What was recorded on its way to a journal: whoever records hands it over and never waits for the disk.
 
 Owns the queue before one journal, its bound, and the loss bound's clock, which runs from the handing over. It does
-not own the file (`gateway.journal`) nor the thread that writes it (`gateway.writer`).
+not own the file (`gateway.storage.journal`) nor the thread that writes it (`gateway.recording.writer`).
 
 Invariants:
 * `append` touches neither the disk nor a lock that is held over it.
@@ -23,7 +23,7 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.errors import JournalError
-from gateway.journal import Journal
+from gateway.storage.journal import Journal
 
 __all__ = ["Feed"]
 

@@ -1,8 +1,8 @@
 """The open block over time: when it begins, what goes into it, when it is sealed, and wall time within it.
 
 Owns the change from one block and journal to the next, the triggers of sealing, and the wall clock's steps. It
-does not own what is recorded (`gateway.recorder`) nor how a sealed block is stored (`gateway.writer`). The
-recorder's lock guards it.
+does not own what is recorded (`gateway.recording.recorder`) nor how a sealed block is stored
+(`gateway.recording.writer`). The recorder's lock guards it.
 
 Invariants:
 * A block is sealed at its number of readings or seconds, when its journal is full, before one message would be
@@ -23,8 +23,8 @@ from gateway.chain.block import Listing
 from gateway.chain.reading import ClockStep, Event
 from gateway.clock import Clock
 from gateway.config import SealTable
-from gateway.feed import Feed
-from gateway.openblock import OpenBlock, Opening, TooMuch
+from gateway.recording.feed import Feed
+from gateway.recording.openblock import OpenBlock, Opening, TooMuch
 
 __all__ = ["Logbook", "Shelf"]
 

@@ -1,7 +1,8 @@
 """What every series last said, whether it can be believed, and which of its values are kept.
 
 Owns calibration's application, the latest values, health and report by exception of all series. It does not own
-what follows: contracts, pins and records are `gateway.recorder`'s, whose lock guards it. Times are monotonic ms.
+what follows: contracts, pins and records are `gateway.recording.recorder`'s, whose lock guards it. Times are
+monotonic ms.
 
 Invariant: a value is only ever the calibrated one of a sample just taken; what cannot be one is a fault.
 """
@@ -15,8 +16,8 @@ from gateway.catalogue import Catalogue, Channel
 from gateway.chain.canonical import INT_MAX, INT_MIN
 from gateway.chain.reading import Status
 from gateway.errors import SensorError
-from gateway.health import FAULT, Health
-from gateway.policy import Policy
+from gateway.recording.health import FAULT, Health
+from gateway.recording.policy import Policy
 
 __all__ = ["Gauges"]
 

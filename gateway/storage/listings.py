@@ -13,7 +13,7 @@ from gateway.config import ContractsTable
 from gateway.contracting import first_contracts
 from gateway.decider import ContractSet
 from gateway.errors import StoreError
-from gateway.store import Store
+from gateway.storage.store import Store
 
 __all__ = ["Listings"]
 

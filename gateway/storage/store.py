@@ -1,8 +1,8 @@
 """What is sealed and decided: blocks, transitions and a few small values, as rows.
 
 Owns what is asked of the database and in which transaction. It does not own the database itself
-(`gateway.database`), receipts and room (`gateway.holdings`), what may be signed (`gateway.keeper`), nor the open
-block.
+(`gateway.storage.database`), receipts and room (`gateway.storage.holdings`), what may be signed
+(`gateway.region.keeper`), nor the open block.
 
 Invariants:
 * Each method is one transaction, durable when it returns; one that fails has changed nothing.
@@ -18,9 +18,9 @@ from gateway.chain.block import Block
 from gateway.chain.canonical import Item, decode, encode
 from gateway.chain.keys import SUITE
 from gateway.chain.ordered import NOWHERE
-from gateway.database import Database
-from gateway.openblock import Draft
-from gateway.rows import Signature, Stored, Transition
+from gateway.recording.openblock import Draft
+from gateway.storage.database import Database
+from gateway.storage.rows import Signature, Stored, Transition
 
 __all__ = ["ALARM_PAGE", "MOVED", "NOBODY", "Signature", "Store", "Stored", "Transition"]
 

@@ -1,7 +1,8 @@
 """How a gateway belongs to its region: enrolled once, then in touch with every configured hub.
 
 Owns the thread that enrols, the hubs' senders and their life. It does not own the enrolment itself
-(`gateway.enrol`), what is sent (`gateway.sync`), nor who belongs to the chain (`gateway.federation`).
+(`gateway.region.enrol`), what is sent (`gateway.region.sync`), nor who belongs to the chain
+(`gateway.region.federation`).
 
 Invariants:
 * Whatever goes wrong here is tried again; it never touches recording, decisions or pins.
@@ -20,19 +21,19 @@ from gateway.chain.genesis import Genesis
 from gateway.chain.reading import Series
 from gateway.clock import Clock
 from gateway.config import Config, EnrolmentTable
-from gateway.enrol import EnrolmentRefused, Trust, enrol, erase_ticket
 from gateway.errors import GatewayError
-from gateway.federation import Federation
-from gateway.herald import Herald
-from gateway.keeper import Identity, Keeper
-from gateway.orders import Orders
-from gateway.recorder import Recorder
-from gateway.store import Store, Transition
-from gateway.succession import chains, remember
+from gateway.recording.recorder import Recorder
+from gateway.region.enrol import EnrolmentRefused, Trust, enrol, erase_ticket
+from gateway.region.federation import Federation
+from gateway.region.herald import Herald
+from gateway.region.keeper import Identity, Keeper
+from gateway.region.orders import Orders
+from gateway.region.succession import chains, remember
+from gateway.storage.store import Store, Transition
 
 if TYPE_CHECKING:
-    from gateway.mouth import Mouth
-    from gateway.sync import HubSync
+    from gateway.region.mouth import Mouth
+    from gateway.region.sync import HubSync
 
 __all__ = ["Membership"]
 
@@ -123,7 +124,7 @@ class Membership:
         if self._federation is None:
             self._federation = Federation(genesis, self._store)
         # Here, not above: the first sample does not wait for the network's libraries.
-        from gateway.sync import HubSync
+        from gateway.region.sync import HubSync
 
         mouth = self._mouth(self._federation)
         for table in self._config.hubs:
@@ -136,7 +137,7 @@ class Membership:
             self._hubs.append(hub)
 
     def _mouth(self, federation: Federation) -> Mouth:
-        from gateway.mouth import Mouth
+        from gateway.region.mouth import Mouth
 
         orders = Orders(
             self._identity,

@@ -1,6 +1,6 @@
 """The gateway's database: its tables, and how an older one becomes the present one.
 
-Owns the schema's text and version. `gateway.store` opens the database and asks for `migrate`; sqlite-utils is
+Owns the schema's text and version. `gateway.storage.store` opens the database and asks for `migrate`; sqlite-utils is
 loaded only where there is something to migrate, because a start has to be quick.
 
 Invariants, which triggers keep whatever the program does:

@@ -1,8 +1,8 @@
 """The gateway's core: a sample becomes readings, decisions and records, under one lock.
 
-Owns the order of things: time stamp, values (`gateway.gauges`), contracts and pins (`gateway.decider`), then the
-open block (`gateway.logbook`), then whoever makes it durable (`gateway.writer`). It owns no threads: samplers,
-ticker and sync call it.
+Owns the order of things: time stamp, values (`gateway.recording.gauges`), contracts and pins (`gateway.decider`),
+then the open block (`gateway.recording.logbook`), then whoever makes it durable (`gateway.recording.writer`). It
+owns no threads: samplers, ticker and sync call it.
 
 Invariants:
 * Every time is stamped here, under the lock, so records never go back in time.
@@ -27,11 +27,11 @@ from gateway.chain.reading import Outcome, Shedding
 from gateway.contracts.machine import Transition
 from gateway.decider import ContractSet, Decider
 from gateway.errors import SensorError
-from gateway.feed import Feed
-from gateway.gauges import Gauges
-from gateway.health import FAULT
-from gateway.keeper import Identity
-from gateway.logbook import Logbook
+from gateway.recording.feed import Feed
+from gateway.recording.gauges import Gauges
+from gateway.recording.health import FAULT
+from gateway.recording.logbook import Logbook
+from gateway.region.keeper import Identity
 
 __all__ = ["Decision", "Recorder", "Told"]
 

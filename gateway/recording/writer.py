@@ -1,7 +1,7 @@
 """The thread that makes things durable: transitions first, then sealed blocks, then the journals' syncs.
 
-Owns when the store is written and what is done when it cannot be. It does not own what is signed (`gateway.keeper`)
-or sent (`gateway.sync`); it tells when there is something to send.
+Owns when the store is written and what is done when it cannot be. It does not own what is signed
+(`gateway.region.keeper`) or sent (`gateway.region.sync`); it tells when there is something to send.
 
 Invariants:
 * A transition is announced after its row and the journals before it are durable; where that fails, or takes
@@ -26,11 +26,11 @@ from typing import Final
 from gateway.chain.alarm import RECORDED, UNRECORDED
 from gateway.clock import Clock
 from gateway.errors import StoreError
-from gateway.feed import Feed
-from gateway.keeper import Identity, Keeper
-from gateway.openblock import Draft, OpenBlock
-from gateway.recorder import Decision
-from gateway.store import Store, Transition
+from gateway.recording.feed import Feed
+from gateway.recording.openblock import Draft, OpenBlock
+from gateway.recording.recorder import Decision
+from gateway.region.keeper import Identity, Keeper
+from gateway.storage.store import Store, Transition
 
 __all__ = ["Writer"]
 

@@ -1,8 +1,8 @@
 """What one hub says to this gateway, checked and acted upon.
 
 Owns the verification of everything that arrives from a hub, under the genesis and what was verified before, and
-what it changes in the store and the keeper. It does not own sending (`gateway.sync`), nor who belongs to the chain
-(`gateway.federation`).
+what it changes in the store and the keeper. It does not own sending (`gateway.region.sync`), nor who belongs to
+the chain (`gateway.region.federation`).
 
 Invariants:
 * Nothing is believed for where it came from: answers, states and requests are signed by the hub, receipts and
@@ -37,13 +37,13 @@ from gateway.chain.messages import (
 )
 from gateway.chain.ordered import NOWHERE
 from gateway.errors import StoreError
-from gateway.federation import Federation
-from gateway.holdings import Holdings, Receipt
-from gateway.keeper import Identity, Keeper
-from gateway.orders import Orders
-from gateway.store import Store
-from gateway.succession import check_successor
-from gateway.topics import read_receipt
+from gateway.region.federation import Federation
+from gateway.region.keeper import Identity, Keeper
+from gateway.region.orders import Orders
+from gateway.region.succession import check_successor
+from gateway.region.topics import read_receipt
+from gateway.storage.holdings import Holdings, Receipt
+from gateway.storage.store import Store
 
 __all__ = ["Heard", "Hearing"]
 

@@ -2,7 +2,7 @@
 
 Owns the moment of each sync and what may be promised after a crash. It knows nothing of readings or
 blocks: a record is opaque bytes, and its sequence number is how the daemon tells what the store already
-holds. The bytes in the file are `gateway.journal_file`'s.
+holds. The bytes in the file are `gateway.storage.journal_file`'s.
 
 Why a file and not the database: a row a second in SQLite would rewrite whole pages of table, index and
 log each time; here a sync writes the page or two that were filled within the loss bound.
@@ -32,7 +32,7 @@ from typing import Self
 
 from gateway.clock import Clock
 from gateway.errors import JournalError, JournalFull
-from gateway.journal_file import (
+from gateway.storage.journal_file import (
     DATA,
     DIGEST,
     END,

@@ -1,6 +1,6 @@
 """The journal file's layout: what its bytes mean, and how the file comes to be.
 
-Owns slots, marks, frames and the reading of them; when anything is written or synced is `gateway.journal`'s.
+Owns slots, marks, frames and the reading of them; when anything is written or synced is `gateway.storage.journal`'s.
 
 The file is preallocated and filled with zeros when it is made, so that a sync writes the data page or
 two that were filled since, in place, and no metadata. In pages of 4096 bytes, integers big-endian:

@@ -1,7 +1,7 @@
 """Alarms of transitions that are on no disk, sent to one hub until it has signed for them.
 
-Owns the thread that sends them and sends them again. It does not own which they are (`gateway.writer` says it), nor
-the alarms of transitions that have their row (`gateway.sync`).
+Owns the thread that sends them and sends them again. It does not own which they are (`gateway.recording.writer`
+says it), nor the alarms of transitions that have their row (`gateway.region.sync`).
 
 Invariant: nothing here asks the store, or waits for whoever does: a disk that hangs holds up no alarm.
 """
@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from gateway.mqtt import LinkDown
-from gateway.store import Transition
+from gateway.region.mqtt import LinkDown
+from gateway.storage.store import Transition
 
 __all__ = ["Crier"]
 

@@ -1,0 +1,1 @@
+"""From samples to sealed blocks: values, states, decisions, the open block."""

@@ -1,0 +1,1 @@
+"""The gateway's side of its region: enrolment, hubs, receipts, orders, the federation's changes."""
