@@ -32,6 +32,7 @@ Rate = Literal[8, 16, 32, 64, 128, 250, 475, 860]
 FULL_CODE: Final = 32768  # the range's end would be this code
 _CONVERSION, _CONFIG = 0x00, 0x01
 _OS = 0x8000
+_SIGN = 0x8000
 _SINGLE = 0x0100
 _COMPARATOR_OFF = 0x0003
 _MUX: Final[dict[Input, int]] = {
@@ -95,9 +96,9 @@ class Converter:
         Raises:
             SensorError: nack, timeout, power (the chip restarted), out-of-range (saturated) or stuck.
         """
-        self._device.write_block(_CONFIG, (_OS | self._config).to_bytes(2, "big"))
+        self._device.write_word(_CONFIG, _OS | self._config)
         self._await_end()
-        code = int.from_bytes(self._device.read_block(_CONVERSION, 2), "big", signed=True)
+        code = (self._device.read_word(_CONVERSION) ^ _SIGN) - _SIGN
         if code in (-FULL_CODE, FULL_CODE - 1):
             raise SensorError("out-of-range", f"{self._device.name} is saturated; choose a larger range_mv")
         self._stuck.check(code)
@@ -107,7 +108,7 @@ class Converter:
         deadline_ms = self._clock.monotonic_ms() + round(self._conversion_s * 1000) + _GRACE_MS
         self._clock.sleep(self._conversion_s)
         while True:
-            config = int.from_bytes(self._device.read_block(_CONFIG, 2), "big")
+            config = self._device.read_word(_CONFIG)
             if config & ~_OS != self._config:
                 raise SensorError("power", f"{self._device.name} lost its configuration; check its supply")
             if config & _OS:

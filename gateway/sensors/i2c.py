@@ -57,6 +57,14 @@ class I2cDevice:
         """Write one register; raises like `read_byte`."""
         self._do(lambda: self._bus.write_byte_data(self._address, register, value))
 
+    def read_word(self, register: int) -> int:
+        """Read a register of 16 bits, most significant byte first; raises like `read_byte`."""
+        return _swapped(self._do(lambda: self._bus.read_word_data(self._address, register)))
+
+    def write_word(self, register: int, value: int) -> None:
+        """Write a register of 16 bits, most significant byte first; raises like `read_byte`."""
+        self._do(lambda: self._bus.write_word_data(self._address, register, _swapped(value)))
+
     def read_block(self, register: int, length: int) -> bytes:
         """Read `length` bytes, at most 32, in the chip's own order; raises like `read_byte`."""
         data = self._do(lambda: self._bus.read_i2c_block_data(self._address, register, length))
@@ -74,3 +82,8 @@ class I2cDevice:
         except OSError as error:
             kind = _KINDS.get(error.errno or 0, "wiring")
             raise SensorError(kind, f"{self.name} {_HINTS[kind]} ({error.strerror or error})") from error
+
+
+def _swapped(word: int) -> int:
+    """Turn an SMBus word, whose first byte on the wire is its least, into the chip's, or back."""
+    return (word & 0xFF) << 8 | word >> 8

@@ -77,6 +77,9 @@ class SimulatedBus:
         """SMBus words are little-endian, whatever the chip means by its two bytes."""
         return int.from_bytes(self._exchange(i2c_addr, bytes((register,)), 2), "little")
 
+    def write_word_data(self, i2c_addr: int, register: int, value: int) -> None:
+        self._exchange(i2c_addr, bytes((register, *value.to_bytes(2, "little"))), 0)
+
     def read_i2c_block_data(self, i2c_addr: int, register: int, length: int) -> list[int]:
         _check_length(length)
         return list(self._exchange(i2c_addr, bytes((register,)), length))

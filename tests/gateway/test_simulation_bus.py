@@ -36,7 +36,7 @@ def bus(clock: SimulatedClock) -> SimulatedBus:
 def test_it_has_the_calls_of_smbus2_that_drivers_use() -> None:
     calls = [name for name in vars(SimulatedBus) if not name.startswith("_") and hasattr(SMBus, name)]
     assert set(calls) >= {
-        "read_byte_data", "write_byte_data", "read_word_data", "read_i2c_block_data",
+        "read_byte_data", "write_byte_data", "read_word_data", "write_word_data", "read_i2c_block_data",
         "write_i2c_block_data", "i2c_rdwr", "close",
     }  # fmt: skip
 
@@ -50,6 +50,8 @@ def test_power_on_values_are_the_data_sheets(bus: SimulatedBus) -> None:
 
 def test_words_are_little_endian_on_the_wire(bus: SimulatedBus) -> None:
     assert bus.read_word_data(ADC, 1) == 0x8385
+    bus.write_word_data(ADC, 2, 0x3412)
+    assert bus.read_i2c_block_data(ADC, 2, 2) == [0x12, 0x34]
 
 
 def test_combined_transfers_keep_the_pointer_between_messages(bus: SimulatedBus) -> None:
@@ -67,6 +69,7 @@ def test_combined_transfers_keep_the_pointer_between_messages(bus: SimulatedBus)
         lambda bus: bus.read_byte_data(0x50, 0),
         lambda bus: bus.write_byte_data(0x50, 0, 0),
         lambda bus: bus.read_word_data(0x50, 0),
+        lambda bus: bus.write_word_data(0x50, 0, 0),
         lambda bus: bus.read_i2c_block_data(0x50, 0, 2),
         lambda bus: bus.write_i2c_block_data(0x50, 0, [1]),
         lambda bus: bus.i2c_rdwr(i2c_msg.read(0x50, 1)),
