@@ -22,7 +22,8 @@ TOOLS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "node": (("node", "nodejs"), "apt-get install nodejs"),
     "cometbft": (("cometbft",), "go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25"),
     "chromium": (("chromium", "chromium-browser", "google-chrome"), "apt-get install chromium"),
-    "qemu": (("qemu-system-aarch64",), "apt-get install qemu-system-arm"),
+    "qemu": (("qemu-system-x86_64",), "apt-get install qemu-system-x86"),
+    "busybox": (("busybox",), "apt-get install busybox-static"),
     "openssl": (("openssl",), "apt-get install openssl"),
     "systemd-analyze": (("systemd-analyze",), "apt-get install systemd"),
 }

@@ -37,7 +37,7 @@ def run(directory: Path, required: str) -> tuple[int, str]:
 def test_a_missing_tool_skips_with_the_way_to_get_it(tmp_path: Path) -> None:
     code, output = run(tmp_path, "node")
     assert code == pytest.ExitCode.OK
-    assert "qemu is not installed (apt-get install qemu-system-arm)" in output
+    assert "qemu is not installed (apt-get install qemu-system-x86)" in output
 
 
 def test_a_missing_tool_that_is_required_fails(tmp_path: Path) -> None:
