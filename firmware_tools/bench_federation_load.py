@@ -30,7 +30,8 @@ from firmware_tools.bench_federation_crowd import Crowd, Offer
 from firmware_tools.demo_site import REGION
 from gateway.chain.ordered import Enrol, encode_transaction
 from gateway.chain.reading import INTERNAL, PUBLIC
-from gateway.region.mqtt import Link, LinkConfig
+from gateway.mqtt.config import LinkConfig
+from gateway.mqtt.link import Link
 
 __all__ = ["Load"]
 

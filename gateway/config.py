@@ -103,7 +103,7 @@ class HubTable:
     """`[[hubs]]`: one hub, by its name in the genesis or in the federation's roster, and the broker where it listens.
 
     Attributes:
-        url: `mqtt://` or `mqtts://`, see `gateway.region.mqtt.LinkConfig`, as are the files.
+        url: `mqtt://` or `mqtts://`, see `gateway.mqtt.config.LinkConfig`, as are the files.
         backlog_kib_s: blocks are sent no faster than this; alarms do not count.
     """
 

@@ -22,7 +22,7 @@ from gateway.chain.errors import ChainError, UnknownSigner
 from gateway.chain.genesis import COMETBFT, Genesis, Hub
 from gateway.chain.keys import SigningKey
 from gateway.contracts.tables import TableError, loads_toml, read_table
-from gateway.region.mqtt import LinkConfig, Will
+from gateway.mqtt.config import LinkConfig, Will
 from hub.broker_config import BrokerConfig
 from hub.errors import ConfigError
 from hub.federation.config import BodiesTable, FederationTable, KeepTable, PeerTable, WitnessTable
@@ -96,7 +96,7 @@ class BrokerTable:
     """`[broker]`: an embedded broker at `host` and `port` (0: any), or, with `url`, another one.
 
     Attributes:
-        url: `mqtt://` or `mqtts://`, see `gateway.region.mqtt.LinkConfig`, as are the files.
+        url: `mqtt://` or `mqtts://`, see `gateway.mqtt.config.LinkConfig`, as are the files.
         advertise: the address told to gateways at their enrolment; the broker's own by default.
     """
 

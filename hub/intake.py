@@ -8,7 +8,8 @@ record; a full lane of blocks holds the broker back, not the alarms.
 
 from __future__ import annotations
 
-from gateway.region.mqtt import Link, LinkUrlError, Will
+from gateway.mqtt.config import LinkUrlError, Will
+from gateway.mqtt.link import Link
 from hub.alarms import AlarmLane
 from hub.blocks import BlockLane
 from hub.config import Config

@@ -1,6 +1,6 @@
 """What the hub says to gateways: made, signed, queued and published by one thread.
 
-Owned: the messages towards gateways and the hub's own state. Not owned: the connection (`gateway.region.mqtt`), when
+Owned: the messages towards gateways and the hub's own state. Not owned: the connection (`gateway.mqtt`), when
 something is said. Invariants:
 
 - Saying something never blocks its sayer: an alarm must not wait for a slow broker.
@@ -40,7 +40,7 @@ from gateway.chain.messages import (
     Successor,
 )
 from gateway.chain.ordered import NOWHERE
-from gateway.region.mqtt import LinkError
+from gateway.mqtt.config import LinkError
 from hub.core import Core
 from hub.errors import HubError
 from hub.topics import Topics, alarm_receipt_payload, answer_payload, receipts_payload
@@ -57,7 +57,7 @@ _VERSIONS: Final = 1 << 20  # state versions within one start
 
 
 class Publisher(Protocol):
-    """The way out; `gateway.region.mqtt.Link` is one."""
+    """The way out; `gateway.mqtt.link.Link` is one."""
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, timeout: float = 5.0) -> None: ...
 

@@ -28,7 +28,8 @@ from gateway.chain.keys import ALARM_RECEIPT, ANSWER, REQUEST, Signed
 from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.messages import AlarmReceipt, Answer, Receipts, Request
 from gateway.chain.record import Record
-from gateway.region.mqtt import Link, LinkConfig
+from gateway.mqtt.config import LinkConfig
+from gateway.mqtt.link import Link
 from hub.clock import wall_ms
 from hub.config import Config, load_config
 from hub.endpoints import read_endpoints

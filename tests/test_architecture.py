@@ -35,7 +35,7 @@ ALLOWED = {
     "gateway.chain": ("gateway.chain",),
     "gateway.contracts": ("gateway.contracts", "gateway.chain.canonical", "gateway.chain.errors"),
     "gateway": ("gateway",),
-    "hub": ("hub", "gateway.chain", "gateway.contracts", "gateway.region.mqtt"),
+    "hub": ("hub", "gateway.chain", "gateway.contracts", "gateway.mqtt"),
     "firmware_tools": ("firmware_tools", "gateway"),
 }
 # What the leaves may import of others, beside the standard library.

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from gateway.region.mqtt import LinkDown
+from gateway.mqtt.config import LinkDown
 from gateway.storage.store import Transition
 
 __all__ = ["Crier"]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from gateway.chain.genesis import Genesis
 from gateway.config import HubTable
+from gateway.mqtt.config import LinkConfig, Will
 from gateway.region.federation import Federation
 from gateway.region.herald import Herald
 from gateway.region.keeper import Identity, Keeper
-from gateway.region.mqtt import LinkConfig, Will
 from gateway.region.orders import Orders
 from gateway.region.topics import Topics
 from gateway.storage.rows import Transition

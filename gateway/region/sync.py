@@ -1,6 +1,6 @@
 """Sending to one hub: births, alarms, heartbeats, epoch changes and blocks, over one link, in this order.
 
-Owns when what is sent, and sent again. It does not own the connection (`gateway.region.mqtt`), which block is next
+Owns when what is sent, and sent again. It does not own the connection (`gateway.mqtt`), which block is next
 (`gateway.region.window`), alarms that are on no disk (`gateway.region.crier`), nor what arrives
 (`gateway.region.hearing`).
 
@@ -26,10 +26,11 @@ from gateway.chain.block import Header
 from gateway.chain.errors import ChainError
 from gateway.config import HubTable
 from gateway.errors import StoreError
+from gateway.mqtt.config import LinkDown
+from gateway.mqtt.link import Link
 from gateway.region.crier import Crier
 from gateway.region.hearing import Heard, Hearing
 from gateway.region.mouth import Mouth, link_config
-from gateway.region.mqtt import Link, LinkDown
 from gateway.region.topics import Topics, epoch_payload
 from gateway.region.window import Window
 from gateway.storage.store import ALARM_PAGE, Stored, Transition

@@ -54,7 +54,8 @@ from gateway.chain.verify import (
     read_transition,
     verify_epoch_change,
 )
-from gateway.region.mqtt import Link, LinkConfig
+from gateway.mqtt.config import LinkConfig
+from gateway.mqtt.link import Link
 
 __all__ = [
     "AUTHORITY",

@@ -19,7 +19,8 @@ import pytest
 from brokers import START_SECONDS, is_listening, wait_until
 
 import hub.broker
-from gateway.region.mqtt import Link, LinkConfig, LinkDown
+from gateway.mqtt.config import LinkConfig, LinkDown
+from gateway.mqtt.link import Link
 from hub.broker import EmbeddedBroker, find_server
 from hub.broker_config import BrokerConfig, BrokerTls, BrokerUser, gateway_user, hub_user, render
 from hub.errors import BrokerError

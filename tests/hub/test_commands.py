@@ -11,7 +11,8 @@ from hubs import PATIENCE, Caller, RunningHub, eventually
 
 from gateway.chain.keys import COMMAND, Signed, SigningKey, digest
 from gateway.chain.messages import Command
-from gateway.region.mqtt import Link, LinkConfig
+from gateway.mqtt.config import LinkConfig
+from gateway.mqtt.link import Link
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""One contract for both links over both brokers, and the rules that need no broker."""
+"""One contract for the link over both brokers, and the rules that need no broker."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from brokers import Broker, BrokerFactory, Mosquitto, Nats, wait_until
 from certificates import Authority
 
-import gateway.region.mqtt
+from gateway.mqtt import link as mqtt_link
+from gateway.mqtt.config import LinkConfig, LinkDown, LinkUrlError, PayloadTooLarge, Will
+from gateway.mqtt.link import MAX_PAYLOAD, Link
 from hub.broker_config import BrokerTls, BrokerUser, gateway_user, hub_user
 
 PATIENCE = 60.0
@@ -29,7 +30,6 @@ class Client:
 
     def __init__(
         self,
-        module: ModuleType,
         url: str,
         name: str,
         *topics: str,
@@ -40,9 +40,8 @@ class Client:
         self.messages: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self.events: queue.Queue[str] = queue.Queue()
         self.verdicts: queue.Queue[bool | Exception] = queue.Queue()
-        self.module = module
-        config = module.LinkConfig(url=url, client_id=name, subscriptions=topics, **settings)
-        self.link = module.Link(
+        config = LinkConfig(url=url, client_id=name, subscriptions=topics, **settings)
+        self.link = Link(
             config, self.handle, on_up=lambda: self.events.put("up"), on_down=lambda: self.events.put("down")
         )
         self.link.start()
@@ -92,30 +91,23 @@ class Client:
         return self.messages.empty()
 
 
-@pytest.fixture(
-    params=[(gateway.region.mqtt, Mosquitto), (gateway.region.mqtt, Nats)], ids=["mosquitto", "nats"]
-)
-def pair(request: pytest.FixtureRequest) -> tuple[ModuleType, type[Mosquitto] | type[Nats]]:
-    """The link and each broker that it must get along with."""
-    chosen: tuple[ModuleType, type[Mosquitto] | type[Nats]] = request.param
+@pytest.fixture(params=[Mosquitto, Nats], ids=["mosquitto", "nats"])
+def kind(request: pytest.FixtureRequest) -> type[Mosquitto] | type[Nats]:
+    """Each broker that the link must get along with."""
+    chosen: type[Mosquitto] | type[Nats] = request.param
     return chosen
 
 
 @pytest.fixture
-def module(pair: tuple[ModuleType, Any]) -> ModuleType:
-    return pair[0]
-
-
-@pytest.fixture
 def start_broker(
-    pair: tuple[ModuleType, Any], tmp_path: Path, require: Callable[[str], Path]
+    kind: type[Mosquitto] | type[Nats], tmp_path: Path, require: Callable[[str], Path]
 ) -> Iterator[BrokerFactory]:
     started: list[Broker] = []
 
     def start(**settings: Any) -> Broker:
-        if pair[1] is Mosquitto:
+        if kind is Mosquitto:
             settings["program"] = require("mosquitto")
-        started.append(pair[1](tmp_path / "broker", **settings))
+        started.append(kind(tmp_path / "broker", **settings))
         return started[-1]
 
     yield start
@@ -124,11 +116,11 @@ def start_broker(
 
 
 @pytest.fixture
-def connect(module: ModuleType) -> Iterator[Any]:
+def connect() -> Iterator[Any]:
     clients: list[Client] = []
 
     def open_client(broker: Broker, name: str, *topics: str, **settings: Any) -> Client:
-        clients.append(Client(module, settings.pop("url", broker.url), name, *topics, **settings))
+        clients.append(Client(settings.pop("url", broker.url), name, *topics, **settings))
         return clients[-1]
 
     yield open_client
@@ -176,7 +168,7 @@ def test_both_ends_return_by_themselves_after_a_broker_restart(
 
 
 def test_publishing_while_the_broker_is_away_is_refused_and_leaves_nothing_behind(
-    start_broker: BrokerFactory, connect: Any, module: ModuleType
+    start_broker: BrokerFactory, connect: Any
 ) -> None:
     broker = start_broker()
     reader = connect(broker, "reader", "t/#").up()
@@ -184,7 +176,7 @@ def test_publishing_while_the_broker_is_away_is_refused_and_leaves_nothing_behin
     broker.kill()
     writer.down()
     assert not writer.link.is_connected
-    with pytest.raises(module.LinkDown, match="not connected"):
+    with pytest.raises(LinkDown, match="not connected"):
         writer.link.publish("t/lost", b"")
     broker.revive()
     writer.up()
@@ -222,11 +214,11 @@ def test_a_message_not_taken_comes_again_and_nothing_after_it_is_lost(
 
 
 def test_a_link_falling_under_the_handler_leaves_the_message_unacknowledged(
-    start_broker: BrokerFactory, connect: Any, module: ModuleType
+    start_broker: BrokerFactory, connect: Any
 ) -> None:
     broker = start_broker(redeliver=1)
     reader = connect(broker, "reader", "t/#").up()
-    reader.verdicts.put(module.LinkDown("no receipt can be sent"))
+    reader.verdicts.put(LinkDown("no receipt can be sent"))
     connect(broker, "writer").up().link.publish("t/1", b"")
     assert [reader.next(), reader.next()] == [("t/1", b"")] * 2
 
@@ -271,9 +263,7 @@ def test_a_message_repeated_while_it_waits_is_handled_once(start_broker: BrokerF
     assert reader.hears_nothing(0.2)
 
 
-def test_a_callback_may_publish_and_may_close_its_link(
-    start_broker: BrokerFactory, module: ModuleType
-) -> None:
+def test_a_callback_may_publish_and_may_close_its_link(start_broker: BrokerFactory) -> None:
     broker = start_broker()
     done = threading.Event()
 
@@ -285,21 +275,19 @@ def test_a_callback_may_publish_and_may_close_its_link(
     def greet() -> None:
         link.publish("t/birth", b"")
 
-    config = module.LinkConfig(broker.url, "self", ("t/birth",))
-    link = module.Link(config, answer, on_up=greet)
+    config = LinkConfig(broker.url, "self", ("t/birth",))
+    link = Link(config, answer, on_up=greet)
     link.start()
     assert done.wait(PATIENCE)
 
 
-def test_a_killed_clients_will_is_published(
-    start_broker: BrokerFactory, connect: Any, module: ModuleType
-) -> None:
+def test_a_killed_clients_will_is_published(start_broker: BrokerFactory, connect: Any) -> None:
     broker = start_broker()
     reader = connect(broker, "reader", "t/#").up()
     program = (
-        f"import time, {module.__name__} as m\n"
-        f"config = m.LinkConfig({broker.url!r}, 'mortal', will=m.Will('t/death', b'gone'))\n"
-        "m.Link(config, lambda *_: True, on_up=lambda: print('up', flush=True)).start()\n"
+        "import time\nfrom gateway.mqtt.config import LinkConfig, Will\nfrom gateway.mqtt.link import Link\n"
+        f"config = LinkConfig({broker.url!r}, 'mortal', will=Will('t/death', b'gone'))\n"
+        "Link(config, lambda *_: True, on_up=lambda: print('up', flush=True)).start()\n"
         "time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as mortal:
@@ -309,38 +297,36 @@ def test_a_killed_clients_will_is_published(
     assert reader.next() == ("t/death", b"gone")
 
 
-def test_a_closed_clients_will_is_not_published(
-    start_broker: BrokerFactory, connect: Any, module: ModuleType
-) -> None:
+def test_a_closed_clients_will_is_not_published(start_broker: BrokerFactory, connect: Any) -> None:
     broker = start_broker()
     reader = connect(broker, "reader", "t/#").up()
-    connect(broker, "leaver", will=module.Will("t/death", b"gone")).up().link.close()
+    connect(broker, "leaver", will=Will("t/death", b"gone")).up().link.close()
     assert reader.hears_nothing()
 
 
 def test_the_largest_payload_passes_and_a_larger_one_is_refused_at_the_source(
-    start_broker: BrokerFactory, connect: Any, module: ModuleType
+    start_broker: BrokerFactory, connect: Any
 ) -> None:
     broker = start_broker()
     reader = connect(broker, "reader", "t/#").up()
     writer = connect(broker, "writer").up()
-    payload = bytes(range(256)) * (module.MAX_PAYLOAD // 256)
+    payload = bytes(range(256)) * (MAX_PAYLOAD // 256)
     writer.link.publish("t/block", payload)
     assert reader.next() == ("t/block", payload)
-    with pytest.raises(module.PayloadTooLarge, match="at most 135168"):
+    with pytest.raises(PayloadTooLarge, match="at most 135168"):
         writer.link.publish("t/block", payload + b"\0")
 
 
 def test_a_strangers_oversized_message_is_dropped_counted_and_not_sent_again(
-    start_broker: BrokerFactory, connect: Any, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+    start_broker: BrokerFactory, connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = start_broker()
     reader = connect(broker, "reader", "t/#").up()
     writer = connect(broker, "writer").up()
-    limit = module.MAX_PAYLOAD
-    monkeypatch.setattr(module, "MAX_PAYLOAD", limit + 1)
+    limit = MAX_PAYLOAD
+    monkeypatch.setattr(mqtt_link, "MAX_PAYLOAD", limit + 1)
     writer.link.publish("t/huge", bytes(limit + 1))
-    monkeypatch.setattr(module, "MAX_PAYLOAD", limit)
+    monkeypatch.setattr(mqtt_link, "MAX_PAYLOAD", limit)
     writer.link.publish("t/small", b"")
     assert reader.next() == ("t/small", b"")
     assert reader.link.counts() == {"oversized": 1}
@@ -423,11 +409,11 @@ def test_tls_proves_both_ends(
     assert no_certificate.events.empty()
 
 
-def test_a_broker_that_never_answers_ends_in_linkdown_and_a_prompt_close(module: ModuleType) -> None:
+def test_a_broker_that_never_answers_ends_in_linkdown_and_a_prompt_close() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        client = Client(module, f"mqtt://127.0.0.1:{deaf.getsockname()[1]}", "x")
+        client = Client(f"mqtt://127.0.0.1:{deaf.getsockname()[1]}", "x")
         connection, _ = deaf.accept()
-        with connection, pytest.raises(module.LinkDown):
+        with connection, pytest.raises(LinkDown):
             client.link.publish("t", b"")
         began = time.monotonic()
         client.link.close()
@@ -453,8 +439,8 @@ def test_a_broker_that_never_answers_ends_in_linkdown_and_a_prompt_close(module:
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_with_its_remedy(
-    module: ModuleType, settings: dict[str, Any], complaint: str
+    settings: dict[str, Any], complaint: str
 ) -> None:
-    with pytest.raises(module.LinkUrlError, match=complaint) as refusal:
-        module.Link(module.LinkConfig(client_id="x", **settings), lambda *_: True)
+    with pytest.raises(LinkUrlError, match=complaint) as refusal:
+        Link(LinkConfig(client_id="x", **settings), lambda *_: True)
     assert "secret" not in str(refusal.value)

@@ -20,7 +20,7 @@ from gateway.chain.block import Block, Header
 from gateway.chain.custody import Promise
 from gateway.chain.messages import Receipts
 from gateway.chain.ordered import Position
-from gateway.region.mqtt import LinkDown
+from gateway.mqtt.config import LinkDown
 from hub.auditing.audit import audit
 from hub.storage.store import Store
 

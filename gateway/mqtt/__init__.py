@@ -1,0 +1,1 @@
+"""MQTT as gateways and hubs use it: settings, one connection, and the link that keeps one up."""
