@@ -15,7 +15,7 @@ from typing import Final
 from firmware_tools.authority import Desk
 from gateway.chain.block import (
     NOTHING_SEEN,
-    SYNCHRONISED,
+    NTP,
     Block,
     Header,
     SegmentHead,
@@ -83,7 +83,8 @@ class Crowd:
     def __init__(self, desk: Desk, region: str, klass: int, readings: int, count: int) -> None:
         self._genesis, self._klass = desk.genesis.hash, klass
         self._catalogue = tuple(
-            Series(i, f"room.ch{i}", "voltage", "V", -6, klass, 0, 0, "bench", b"") for i in range(_SERIES)
+            Series(i, f"room.ch{i}", "voltage", "V", -6, klass, 0, 0, 0, 0, "bench", b"")
+            for i in range(_SERIES)
         )
         secret = b"" if klass == PUBLIC else secrets.token_bytes(32)
         self._span = readings // _SERIES * _PERIOD_MS
@@ -105,7 +106,7 @@ class Crowd:
             for at in range(len(member.blocks) + 1, height + 1):
                 header = Header(
                     self._genesis, gateway_id(member.key.public), 1, at, previous, member.boot, now,
-                    at * (self._span + 1), self._span, SYNCHRONISED, catalogue, contracts, NOTHING_SEEN, (self._head,),
+                    at * (self._span + 1), self._span, NTP, catalogue, contracts, NOTHING_SEEN, (self._head,),
                 ).encode()  # fmt: skip
                 block = Block(SUITE, header, member.key.sign(BLOCK, header), (self._segment,))
                 member.blocks.append(block)

@@ -68,11 +68,12 @@ class Catalogue:
         return {each.name: SeriesInfo(each.unit, each.scale, each.klass) for each in self.series}
 
 
-def make_catalogue(sensors: tuple[SensorTable, ...], where: str) -> Catalogue:
+def make_catalogue(sensors: tuple[SensorTable, ...], where: str, ring_ms: int = 0) -> Catalogue:
     """Return the catalogue of configured sensors.
 
     Args:
         where: the configuration's name, for messages.
+        ring_ms: how long every value is kept before and after a transition, of a series that leaves values out.
 
     Raises:
         ConfigError: an unknown driver, option, quantity or calibration; a name twice; too many series.
@@ -80,7 +81,7 @@ def make_catalogue(sensors: tuple[SensorTable, ...], where: str) -> Catalogue:
     plans: list[SensorPlan] = []
     taken: dict[str, str] = {}
     for table in sensors:
-        plan = _plan(table, len(taken), f"{where}: sensor {table.name}")
+        plan = _plan(table, len(taken), f"{where}: sensor {table.name}", ring_ms)
         for channel in plan.channels:
             name = channel.series.name
             if name in taken:
@@ -93,7 +94,7 @@ def make_catalogue(sensors: tuple[SensorTable, ...], where: str) -> Catalogue:
     return Catalogue(tuple(plans), tuple(c.series for plan in plans for c in plan.channels))
 
 
-def _plan(table: SensorTable, first: int, where: str) -> SensorPlan:
+def _plan(table: SensorTable, first: int, where: str, ring_ms: int) -> SensorPlan:
     try:
         options = read_options(table.driver, table.options, where)
         info = describe_sensor(table.driver, table.options)
@@ -103,7 +104,7 @@ def _plan(table: SensorTable, first: int, where: str) -> SensorPlan:
             )
         quantities = {quantity.name: quantity for quantity in info.quantities}
         channels = tuple(
-            _channel(series, first + i, quantities, options, table, where)
+            _channel(series, first + i, quantities, options, table, where, ring_ms)
             for i, series in enumerate(table.series or _all_of(table.name, info))
         )
     except (ContractError, ChainError, GatewayError) as error:
@@ -124,6 +125,7 @@ def _channel(
     options: object,
     sensor: SensorTable,
     where: str,
+    ring_ms: int,
 ) -> Channel:
     calibration = None
     if table.calibration is not None:
@@ -147,6 +149,8 @@ def _channel(
         _CLASSES[table.class_],
         table.dead_band,
         table.longest_s * 1000,
+        sensor.period_ms,
+        ring_ms if table.longest_s else 0,
         f"{sensor.driver} {sensor.name}",
         encode(calibration.to_item()) if calibration else b"",
     )

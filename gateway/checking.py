@@ -72,7 +72,7 @@ class Report:
 
 def examine(config: Config, where: str) -> Report:
     """Check a configuration. Raises ConfigError."""
-    catalogue = make_catalogue(config.sensors, where)
+    catalogue = make_catalogue(config.sensors, where, config.gateway.ring_s * 1000)
     contracts = configured_contracts(config.contracts, where)
     check_birth(catalogue.series, contracts.documents)
     try:

@@ -77,7 +77,7 @@ class Gateway:
     ) -> None:
         self._config, self._where, self._turn = config, where, turn
         self._keeps_hardware = False
-        self.catalogue = make_catalogue(config.sensors, where)
+        self.catalogue = make_catalogue(config.sensors, where, config.gateway.ring_s * 1000)
         with contextlib.ExitStack() as opened:
             self._assemble(data_directory(config.data), hardware, opened)
             self._opened = opened.pop_all()
@@ -225,7 +225,6 @@ class Gateway:
             self.decider,
             logbook,
             self.writer,
-            ring_ms=self._config.gateway.ring_s * 1000,
             powered_since_ms=self.hardware.powered_since_ms,
             poke=self._wake.set,
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from gateway.chain.block import HOLDOVER, SYNCHRONISED, UNSYNCHRONISED
+from gateway.chain.block import NTP, STALE
 from gateway.clock import Clock
 
 __all__ = ["Synchrony"]
@@ -22,20 +22,17 @@ _TIME_ERROR: Final = 5  # adjtimex(2): clock not synchronised
 
 
 class Synchrony:
-    """The clock state as headers say it: 0 unsynchronised, 1 synchronised, 2 was synchronised before."""
+    """The clock state as headers say it: a time server vouches for wall time, or nobody does."""
 
     def __init__(self, clock: Clock, ask: Callable[[], bool] | None = None) -> None:
         self._clock, self._ask = clock, ask or is_synchronised
-        self._state, self._asked_ms = UNSYNCHRONISED, clock.monotonic_ms() - _ASK_MS
+        self._state, self._asked_ms = STALE, clock.monotonic_ms() - _ASK_MS
 
     def __call__(self) -> int:
         now = self._clock.monotonic_ms()
         if now - self._asked_ms >= _ASK_MS:
             self._asked_ms = now
-            if self._ask():
-                self._state = SYNCHRONISED
-            elif self._state == SYNCHRONISED:
-                self._state = HOLDOVER
+            self._state = NTP if self._ask() else STALE
         return self._state
 
 

@@ -93,7 +93,8 @@ class Sample:
         )  # fmt: skip
         self.id = gateway_id(self.key.public)
         self.catalogue = tuple(
-            Series(i, f"room.ch{i}", "voltage", "V", -6, PUBLIC, 0, 0, "bench", b"") for i in range(SERIES)
+            Series(i, f"room.ch{i}", "voltage", "V", -6, PUBLIC, 0, 0, 0, 0, "bench", b"")
+            for i in range(SERIES)
         )
         self.readings = readings
         self.blocks = list(self._chain(readings, blocks))

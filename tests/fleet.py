@@ -14,7 +14,7 @@ from hashlib import sha256
 from gateway.chain.alarm import ALARMED, NORMAL, Alarm, Deciding, Transition, contract_hash
 from gateway.chain.block import (
     NOTHING_SEEN,
-    SYNCHRONISED,
+    NTP,
     Block,
     Header,
     Seen,
@@ -197,7 +197,7 @@ class FleetGateway:
         self.alarms: list[Alarm] = []
         self.pending: list[bytes] = []
         self.catalogue = tuple(
-            Series(index, quantity, quantity, unit, -3, klass, 0, 0, f"{name}/sim", b"")
+            Series(index, quantity, quantity, unit, -3, klass, 0, 0, 0, 0, f"{name}/sim", b"")
             for index, (quantity, unit, klass) in enumerate(
                 (("ch4", "%", 0), ("temperature", "Cel", 0), ("strain", "um/m", 1), ("occupancy", "1", 2))
             )
@@ -250,7 +250,7 @@ class FleetGateway:
             (Deciding("ch4", 2100 + self.counter, self.mono),),
             self.fleet.now,
             self.mono,
-            SYNCHRONISED,
+            NTP,
         ).encode()
         alarm = Alarm.sign(self.key, transition, mark)
         self.alarms.append(alarm)
@@ -446,7 +446,7 @@ class FleetGateway:
             self.fleet.now,
             self.mono,
             max(readings - 1, 0) * 100,
-            SYNCHRONISED,
+            NTP,
             list_catalogue(self.catalogue),
             listing(sorted(self.documents, key=contract_hash)),
             self.seen,

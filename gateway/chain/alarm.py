@@ -15,6 +15,7 @@ from gateway.chain.errors import WrongShape
 from gateway.chain.keys import ALARM, ALARM_UNRECORDED, CONTRACT, SUITE, SigningKey, digest, verify
 from gateway.chain.record import (
     BootNonce,
+    ClockState,
     GatewayId,
     Hash,
     Int,
@@ -74,7 +75,7 @@ class Transition(Record):
     values: Annotated[tuple[Deciding, ...], Many(0, 32)]
     wall: Millis
     mono: Millis
-    clock: Annotated[int, Range(0, 2)]
+    clock: ClockState
 
     def check(self, where: str) -> None:
         if list(self.faults) != sorted(set(self.faults)):

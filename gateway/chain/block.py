@@ -16,6 +16,7 @@ from gateway.chain.reading import MAX_LEAVES, MAX_SEGMENT, MAX_SERIES, PUBLIC, C
 from gateway.chain.record import (
     MAX_MILLIS,
     BootNonce,
+    ClockState,
     GatewayId,
     Hash,
     Many,
@@ -31,9 +32,10 @@ from gateway.chain.trees import leaf_hash, root_of
 
 MAX_SPAN: Final = 0xFFFFFFFF
 
-UNSYNCHRONISED: Final = 0
-SYNCHRONISED: Final = 1
-HOLDOVER: Final = 2
+STALE: Final = 0
+NTP: Final = 1
+HUB: Final = 2
+RTC: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,9 @@ class Header(Record):
 
     `height` counts a gateway's blocks from 1 and goes on through epochs; `previous` is the hash of the header
     one below (zero for height 1). `wall` and `mono` are the first reading's time, Unix ms and ms on the boot's
-    monotonic clock, and `span` the ms from first to last. `clock` is 0 unsynchronised, 1 synchronised,
-    2 holdover. `catalogue` and `contracts` list the series and the contract documents in force.
+    monotonic clock, and `span` the ms from first to last. `clock` says who vouches for `wall`: 0 nobody
+    (stale), 1 a time server, 2 a hub, 3 a battery-backed clock. `catalogue` and `contracts` list the series and
+    the contract documents in force.
     """
 
     genesis: Hash
@@ -89,7 +92,7 @@ class Header(Record):
     wall: Millis
     mono: Millis
     span: Annotated[int, Range(0, MAX_SPAN)]
-    clock: Annotated[int, Range(UNSYNCHRONISED, HOLDOVER)]
+    clock: ClockState
     catalogue: Listing
     contracts: Listing
     seen: Seen

@@ -176,8 +176,9 @@ class Request(Record):
 class Command(Record):
     """An authority or hub to a gateway (domain `tocsin/command/v1`).
 
-    Action 1 resets a latched contract, 2 silences the sirens of a contract, 3 asks for a new epoch. `signer` is
-    the key of an authority in office or of a member; a command is valid for one boot, once, until `not_after`.
+    Action 1 resets a latched contract, 2 silences the sirens of a contract, 3 asks for a new epoch, 4 tests the
+    output whose name is in `contract`. `signer` is the key of an authority in office or of a member; a command is
+    valid for one boot, once, until `not_after`.
     """
 
     genesis: Hash
@@ -185,6 +186,6 @@ class Command(Record):
     gateway: GatewayId
     boot: BootNonce
     nonce: Annotated[bytes, Octets(16, 16)]
-    action: Annotated[int, Range(1, 3)]
+    action: Annotated[int, Range(1, 4)]
     contract: Name
     not_after: Millis

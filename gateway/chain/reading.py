@@ -18,10 +18,23 @@ from typing import Annotated, Final
 import cbor2
 
 from gateway.chain.alarm import MAX_TRANSITION, Transition
-from gateway.chain.canonical import decode, decode_at, encode
+from gateway.chain.canonical import INT_MAX, decode, decode_at, encode
 from gateway.chain.errors import NotCanonical, TooLarge, WrongShape
 from gateway.chain.keys import SALT, SEGMENT, digest
-from gateway.chain.record import Int, Label, Many, Millis, Name, Octets, Range, Record, Text, UInt
+from gateway.chain.record import (
+    ClockState,
+    Hash,
+    Int,
+    Label,
+    Many,
+    Millis,
+    Name,
+    Octets,
+    Range,
+    Record,
+    Text,
+    UInt,
+)
 from gateway.chain.trees import leaf_hash, root_of
 
 PUBLIC: Final = 0
@@ -39,6 +52,8 @@ STATUS: Final = 2
 SHEDDING: Final = 3
 CLOCK_STEP: Final = 4
 OUTCOME: Final = 5
+ACTUATION: Final = 6
+REFUSAL: Final = 7
 
 # One reading in its only spelling: an array of two unsigned integers and one of either sign, each shortest.
 _UINT = rb"(?:[\x00-\x17]|\x18[\x18-\xff]|\x19(?!\x00)[\x00-\xff]{2}|\x1a(?!\x00\x00)[\x00-\xff]{4})"
@@ -53,9 +68,10 @@ class Series(Record):
     """One entry of the catalogue. A value v of this series means v · 10^scale `unit`.
 
     `index` is the entry's place in the catalogue, so that a proof of membership is a proof of place.
-    `dead_band` and `longest` are the policy of report by exception: a value within the dead band of the last
-    one kept is not kept until `longest` ms have gone by (0 and 0: every value is kept). `calibration` is the
-    canonical record that turned the sensor's raw value into this one, empty for a raw series.
+    Its sensor is sampled every `period` ms (0: a value comes when it comes). `dead_band` and `longest` are the
+    policy of report by exception: a value within the dead band of the last one kept is not kept until `longest`
+    ms have gone by (0: every value is kept), but for `ring` ms before and after each transition all are.
+    `calibration` is the canonical record that turned the sensor's raw value into this one, empty for a raw series.
     """
 
     index: Annotated[int, Range(0, MAX_SERIES - 1)]
@@ -66,8 +82,14 @@ class Series(Record):
     klass: Class
     dead_band: UInt
     longest: Millis
+    period: Millis
+    ring: Millis
     sensor: Label
     calibration: Annotated[bytes, Octets(0, 8192)]
+
+    def check(self, where: str) -> None:
+        if not self.longest and (self.dead_band or self.ring):
+            raise WrongShape(f"{where}: a series that keeps every value has neither dead band nor ring")
 
 
 Catalogue = Annotated[tuple[Series, ...], Many(0, MAX_SERIES)]
@@ -109,24 +131,59 @@ class ClockStep(Record):
 
     offset: Annotated[int, Range(0, MAX_OFFSET)]
     step: Int
-    state: Annotated[int, Range(0, 2)]
+    state: ClockState
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Record):
     """Event 5: what became of a command. Code 0 done, 1 refused: late, 2 refused: another boot, 3 failed."""
 
-    command: Annotated[bytes, Octets(32, 32)]
+    command: Hash
     offset: Annotated[int, Range(0, MAX_OFFSET)]
     code: Annotated[int, Range(0, 3)]
 
 
-Event = Status | Shedding | ClockStep | Outcome
+@dataclass(frozen=True, slots=True)
+class Actuation(Record):
+    """Event 6: an output was driven (`active` 1) or let go (0), and why.
+
+    Cause 1 a contract, 2 a fault, 3 its longest time is over, 4 silenced, 5 reset, 6 a test, 7 the daemon was gone,
+    8 start, 9 stop. `by` is the contract's id, or who ordered it: the first 16 bytes of a command's hash as
+    hexadecimal digits, `button` and its name, or `console`. `moved` tells what the read-back saw: 0 none is wired,
+    1 the output moved, 2 it did not.
+    """
+
+    offset: Annotated[int, Range(0, MAX_OFFSET)]
+    output: Name
+    active: Annotated[int, Range(0, 1)]
+    cause: Annotated[int, Range(1, 9)]
+    by: Annotated[str, Text(96)]
+    moved: Annotated[int, Range(0, 2)]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal(Record):
+    """Event 7: messages that were not obeyed, at once or, of one kind and reason, together at most once a minute.
+
+    What is 1 a command, 2 a contract grant, 3 a neighbour's message. `reason` is the name of the rule that was
+    broken, `count` how many there were since the one before, `first` SHA-256 (no domain) of the first one's bytes.
+    """
+
+    offset: Annotated[int, Range(0, MAX_OFFSET)]
+    what: Annotated[int, Range(1, 3)]
+    reason: Annotated[str, Text(64)]
+    count: Annotated[int, Range(1, INT_MAX)]
+    first: Hash
+
+
+Event = Status | Shedding | ClockStep | Outcome | Actuation | Refusal
 _EVENTS: dict[int, type[Event]] = {
     STATUS: Status,
     SHEDDING: Shedding,
     CLOCK_STEP: ClockStep,
     OUTCOME: Outcome,
+    ACTUATION: Actuation,
+    REFUSAL: Refusal,
 }
 _KINDS = {record: kind for kind, record in _EVENTS.items()}
 

@@ -191,6 +191,7 @@ UInt = Annotated[int, Range(0, INT_MAX)]
 Int = Annotated[int, Range(INT_MIN, INT_MAX)]
 MAX_MILLIS = (1 << 53) - 1  # every language can count so far, and sums of two still fit
 Millis = Annotated[int, Range(0, MAX_MILLIS)]  # milliseconds since 1970-01-01 UTC, or a span of milliseconds
+ClockState = Annotated[int, Range(0, 3)]  # who vouches for wall time: `gateway.chain.block` names them
 Suite = Annotated[int, Range(1, 255)]
 Hash = Annotated[bytes, Octets(32, 32)]
 PublicKey = Annotated[bytes, Octets(32, 32)]

@@ -29,18 +29,17 @@ class Gauges:
 
     Args:
         powered_since_ms: when the sensors' supply came up.
-        ring_ms: how long full-rate readings are kept around a transition.
 
     Attributes:
         latest: by series, its latest value and when it was taken.
         powered: by series, when its sensor's power came on.
     """
 
-    def __init__(self, catalogue: Catalogue, *, powered_since_ms: int, ring_ms: int, now_ms: int) -> None:
+    def __init__(self, catalogue: Catalogue, *, powered_since_ms: int, now_ms: int) -> None:
         self.latest: dict[str, tuple[int, int]] = {}
         self.powered = dict.fromkeys((each.name for each in catalogue.series), powered_since_ms)
         self._channels = [channel for plan in catalogue.sensors for channel in plan.channels]
-        self._policies = [Policy(each.dead_band, each.longest, ring_ms) for each in catalogue.series]
+        self._policies = [Policy(each.dead_band, each.longest, each.ring) for each in catalogue.series]
         self._health = [
             Health(plan.period_ms, powered_since_ms + plan.info.warm_up_ms, now_ms)
             for plan in catalogue.sensors

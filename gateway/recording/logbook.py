@@ -52,7 +52,7 @@ class Logbook:
         catalogue, contracts: what blocks are recorded under.
         journals: empty; with two, one block can be stored while the next is open. There may be none at first.
         state: returns the contracts' state at a monotonic time.
-        clock_state: says whether wall time is synchronised (0, 1 or 2 as in the header).
+        clock_state: says who vouches for wall time, as headers do.
 
     Attributes:
         lost: readings that found no room.

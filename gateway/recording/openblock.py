@@ -22,7 +22,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final, cast
+from typing import Final, cast
 
 import cbor2
 
@@ -32,15 +32,19 @@ from gateway.chain.canonical import decode, encode
 from gateway.chain.errors import FormatError
 from gateway.chain.keys import NO_HASH
 from gateway.chain.reading import (
+    ACTUATION,
     CLOCK_STEP,
     OUTCOME,
     PUBLIC,
+    REFUSAL,
     SHEDDING,
     STATUS,
     TRANSITION,
+    Actuation,
     ClockStep,
     Event,
     Outcome,
+    Refusal,
     Shedding,
     Status,
     build_segment,
@@ -50,7 +54,7 @@ from gateway.chain.reading import (
     segment_hash,
     transition_leaf,
 )
-from gateway.chain.record import BootNonce, Int, Millis, Range, Record, UInt
+from gateway.chain.record import BootNonce, ClockState, Int, Millis, Record, UInt
 from gateway.chain.trees import root_of
 from gateway.recording.feed import Feed
 from gateway.storage.journal import MAX_RECORD_BYTES
@@ -65,6 +69,8 @@ _EVENTS: Final[dict[int, type[Event]]] = {
     SHEDDING: Shedding,
     CLOCK_STEP: ClockStep,
     OUTCOME: Outcome,
+    ACTUATION: Actuation,
+    REFUSAL: Refusal,
 }
 _KINDS: Final = {record: kind for kind, record in _EVENTS.items()}
 
@@ -85,7 +91,7 @@ class Opening(Record):
     boot: BootNonce
     wall: Millis
     mono: Int
-    clock: Annotated[int, Range(0, 2)]
+    clock: ClockState
     catalogue: Listing
     contracts: Listing
 

@@ -23,7 +23,7 @@ from typing import Final, Protocol
 from gateway.catalogue import Catalogue, Channel, SensorPlan
 from gateway.chain.alarm import CONDITIONS, Deciding, transition_hash
 from gateway.chain.alarm import Transition as TransitionRecord
-from gateway.chain.reading import Outcome, Shedding
+from gateway.chain.reading import Actuation, Outcome, Refusal, Shedding
 from gateway.contracts.machine import Transition
 from gateway.decider import ContractSet, Decider
 from gateway.errors import SensorError
@@ -76,7 +76,6 @@ class Recorder:
 
     Args:
         powered_since_ms: when the sensors' supply came up, on the clock's monotonic time.
-        ring_ms: how long full-rate readings are kept around a transition.
         poke: called when something is due earlier than `due_ms` said last.
     """
 
@@ -88,7 +87,6 @@ class Recorder:
         logbook: Logbook,
         told: Told,
         *,
-        ring_ms: int,
         powered_since_ms: int,
         poke: Callable[[], None] = lambda: None,
     ) -> None:
@@ -97,7 +95,7 @@ class Recorder:
         self._told, self._poke = told, poke
         self._counter = 0
         now = self._planned = logbook.stamp()
-        self._gauges = Gauges(catalogue, powered_since_ms=powered_since_ms, ring_ms=ring_ms, now_ms=now)
+        self._gauges = Gauges(catalogue, powered_since_ms=powered_since_ms, now_ms=now)
 
     def start(self, saved: bytes | None, loose: Sequence[bytes]) -> None:
         """Take up the contracts' saved state, drive the pins, and record what stands in no block yet.
@@ -188,7 +186,7 @@ class Recorder:
             self._logbook.put_in_force(contracts.listing, now)
             self._follow(changes, now)
 
-    def note(self, event: Outcome | Shedding) -> None:
+    def note(self, event: Outcome | Shedding | Actuation | Refusal) -> None:
         """Record an event of the gateway's own."""
         with self._lock:
             now = self._logbook.stamp()

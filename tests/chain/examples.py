@@ -50,6 +50,8 @@ from gateway.chain.ordered import (
 from gateway.chain.reading import (
     PUBLIC,
     RESTRICTED,
+    Actuation,
+    Refusal,
     Series,
     Status,
     build_segment,
@@ -82,9 +84,20 @@ BOOT = bytes.fromhex("0102030405060708")
 DOCUMENT = bytes.fromhex((VECTORS / "example-contract.hex").read_text().strip())
 CATALOGUE = (
     Series(
-        0, "kitchen.ch4", "ch4", "ppm", 0, PUBLIC, 0, 0, "ads1115/mq-4 at 0x48", encode(["linear", 1, 1, 0])
+        0,
+        "kitchen.ch4",
+        "ch4",
+        "ppm",
+        0,
+        PUBLIC,
+        5,
+        60_000,
+        1_000,
+        30_000,
+        "ads1115/mq-4 at 0x48",
+        encode(["linear", 1, 1, 0]),
     ),
-    Series(1, "hall.occupancy", "occupancy", "persons", 0, RESTRICTED, 0, 0, "counter", b""),
+    Series(1, "hall.occupancy", "occupancy", "persons", 0, RESTRICTED, 0, 0, 50, 0, "counter", b""),
 )
 
 
@@ -187,6 +200,7 @@ class Example:
     reading: Evidence
     restricted: Evidence
     status: Evidence
+    actuation: Evidence
     alarm_evidence: Evidence
     both: Evidence
 
@@ -214,6 +228,8 @@ def make_block(doc: Genesis, seen: Seen, moved: Transition) -> Block:
         event_leaf(Status(0, 500, 1, "nack")),
         reading_leaf(0, 1000, 9120),
         transition_leaf(moved.encode()),
+        event_leaf(Actuation(1000, "siren", 1, 1, moved.contract, 1)),
+        event_leaf(Refusal(1200, 1, "Delayed", 2, sha256(b"tocsin example command").digest())),
     ]
     secret = sha256(b"tocsin example segment secret").digest()
     restricted = [reading_leaf(1, 250, 2), reading_leaf(1, 1250, 3), reading_leaf(1, 1300, -1)]
@@ -322,6 +338,7 @@ def build() -> Example:
         reading=of_leaf(0, 2, 0),
         restricted=of_leaf(1, 1, 1),
         status=of_leaf(0, 1, 0),
+        actuation=of_leaf(0, 4, None),
         alarm_evidence=Evidence(1, doc, None, raised, known),
         both=of_leaf(0, 3, None, raised),
     )  # fmt: skip

@@ -258,6 +258,7 @@ def vectors() -> str:
         "reading": example.reading,
         "restricted": example.restricted,
         "status": example.status,
+        "actuation": example.actuation,
         "alarm": example.alarm_evidence,
         "alarm_in_block": example.both,
         "federation_moved": federation.moved_evidence(recorded.seal(9)),

@@ -31,7 +31,7 @@ from gateway.chain.governance import (
 from gateway.chain.keys import NO_HASH
 from gateway.chain.leaf import MISBEHAVE, SUSPEND
 from gateway.chain.ordered import Breach, EpochChange, EpochChangeBody
-from gateway.chain.reading import Shedding
+from gateway.chain.reading import Series, Shedding
 from gateway.chain.record import MAX_MILLIS, Many, Maybe, Nested, Octets, Range, Record, Text, shape
 from gateway.chain.state import StateProof
 
@@ -152,6 +152,10 @@ def _body(value: EpochChangeBody) -> EpochChangeBody:
     return replace(value, orphans=tuple(orphans[at] for at in sorted(orphans)))
 
 
+def _series(value: Series) -> Series:
+    return value if value.longest else replace(value, dead_band=0, ring=0)
+
+
 def _shedding(value: Shedding) -> Shedding:
     return replace(value, first=min(value.first, value.last), last=max(value.first, value.last))
 
@@ -184,6 +188,7 @@ _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     StateProof: _proof,
     EpochChange: _change,
     EpochChangeBody: _body,
+    Series: _series,
     Shedding: _shedding,
     Member: _member,
     ProposalBody: _proposal,

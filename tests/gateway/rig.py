@@ -81,7 +81,7 @@ class Rig:
     ) -> None:
         self.clock = clock or SimulatedClock(speed=0, start_wall_ms=START_MS)
         self.identity = Identity(genesis, gateway_id(KEY.public), KEY, boot.to_bytes(8, "big"))
-        self.catalogue: Catalogue = make_catalogue(tuple(sensors), "test")
+        self.catalogue: Catalogue = make_catalogue(tuple(sensors), "test", 30_000)
         directory.mkdir(exist_ok=True)
         contracts = contracts or gas_contract()
         listing = self.catalogue.listing
@@ -132,7 +132,6 @@ class Rig:
             self.decider,
             self.logbook,
             self.writer,
-            ring_ms=30_000,
             powered_since_ms=powered_since_ms,
         )
         loose = [row.body for row in self.store.loose_transitions()]

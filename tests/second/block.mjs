@@ -62,6 +62,7 @@ function demandSeries(header, leaf, part) {
   demand((leaf.series !== null) === (part !== null), "the series is missing, or is there for nothing");
   if (part === null) return;
   const { series, path } = part;
+  demand(series.longest > 0n || (series.dead_band === 0n && series.ring === 0n), "a series of two policies");
   demand(series.index === leaf.series, "the series is of another index than the leaf's");
   demand(series.klass === leaf.klass, "the series is of another class than the leaf's segment");
   demandInLog(bytesOf(series), series.index, header.catalogue.count, path, header.catalogue.root, "the series");

@@ -21,6 +21,8 @@ PUBLIC: Final = Case()
 RESTRICTED: Final = Case(leaf="restricted")
 STATUS: Final = Case(leaf="status")
 SHEDDING: Final = Case(leaf="shedding")
+ACTUATION: Final = Case(leaf="actuation")
+REFUSAL: Final = Case(leaf="refusal")
 TRANSITION: Final = Case(leaf="transition")
 ALARM: Final = Case(block=False, alarm=True)
 BOTH: Final = Case(leaf="transition", alarm=True)
@@ -70,9 +72,17 @@ def put(*path: int, to: Item | Callable[[Item], Item]) -> Bend:
     return bend
 
 
+def keeping(*policy: int) -> Bend:
+    """A series' dead band, longest interval, period and ring."""
+    return lambda series: [*series[:6], *policy, *series[10:]]
+
+
 def with_seen(*seen: Any) -> Mapping[str, Bend]:
     """A header that has seen this, without the checkpoint that would show it."""
     return {"header": put(12, to=list(seen)), "block_part": put(5, to=[])}
+
+
+NO_SERIES: Final[Mapping[str, Bend]] = {"block_part": put(2, to=[])}
 
 
 def sealed(height: int, time: int) -> Bend:
@@ -208,7 +218,15 @@ ACCEPTED: Final = (
     Story("seal seen one below", PUBLIC, {"seen_body": put(1, to=8)}),
     Story("seal seen of an empty log", PUBLIC, {"seen_app": put(0, to=0)}),
     Story("seal seen of the same time", PUBLIC, {"seen_body": put(2, to=WALL + 60_000)}),
-    Story("largest calibration", PUBLIC, {"series": put(9, to=bytes(8192))}),
+    Story("largest calibration", PUBLIC, {"series": put(11, to=bytes(8192))}),
+    Story("series that keeps every value", PUBLIC, {"series": keeping(0, 0, 0, 0)}),
+    Story("series without a dead band", PUBLIC, {"series": keeping(0, 1, 0, 0)}),
+    Story("longest policy", PUBLIC, {"series": keeping(MOST, LAST_MOMENT, LAST_MOMENT, LAST_MOMENT)}),
+    Story("longest who of an actuation", ACTUATION, {"leaf": put(1, 4, to="é" * 48)}),
+    Story("actuation by nobody", ACTUATION, {"leaf": put(1, 4, to="")}),
+    Story("output let go by a contract", ACTUATION, {"leaf": lambda _: [6, [500, "a", 0, 1, "gas.high", 0]]}),
+    Story("longest reason of a refusal", REFUSAL, {"leaf": put(1, 2, to="x" * 64)}),
+    Story("refusal of very many", REFUSAL, {"leaf": put(1, 3, to=MOST)}),
     Story("unit with a byte order mark", PUBLIC, {"series": put(3, to="\ufeffppm")}),
     Story("unit of 24 bytes", PUBLIC, {"series": put(3, to="é" * 12)}),
     Story("unit that JSON escapes", PUBLIC, {"series": put(3, to='"\\\u2028\x80\uffff')}),
@@ -267,6 +285,31 @@ REFUSED: Final = (
     Story("status after the span", STATUS, {"header": put(8, to=499)}),
     Story("clock step after the span", Case(leaf="clock_step"), {"header": put(8, to=499)}),
     Story("outcome after the span", Case(leaf="outcome"), {"header": put(8, to=499)}),
+    Story("actuation after the span", ACTUATION, {"header": put(8, to=499)}),
+    Story("refusal after the span", REFUSAL, {"header": put(8, to=499)}),
+    Story("clock step to state four", Case(leaf="clock_step"), {"leaf": put(1, 2, to=4)}),
+    Story("clock of state four", PUBLIC, {"header": put(9, to=4)}),
+    Story("transition under clock state four", BOTH, {"transition": put(12, to=4)}),
+    Story("output driven twice over", ACTUATION, {"leaf": put(1, 2, to=2)}),
+    Story("actuation without a cause", ACTUATION, {"leaf": put(1, 3, to=0)}),
+    Story("actuation of cause ten", ACTUATION, {"leaf": put(1, 3, to=10)}),
+    Story("who of an actuation too long", ACTUATION, {"leaf": put(1, 4, to="é" * 48 + "x")}),
+    Story("output that moved otherwise", ACTUATION, {"leaf": put(1, 5, to=3)}),
+    Story("output of no name", ACTUATION, {"leaf": put(1, 1, to="")}),
+    Story("output with a capital", ACTUATION, {"leaf": put(1, 1, to="Siren")}),
+    Story("actuation with a field more", ACTUATION, {"leaf": put(1, to=lambda body: [*body, 0])}),
+    Story("restricted actuation", RESTRICTED, {"leaf": lambda _: [6, [1, "a", 1, 1, "", 0]], **NO_SERIES}),
+    Story("actuation with a series", PUBLIC, {"leaf": lambda _: [6, [500, "a", 1, 1, "", 0]]}),
+    Story("refusal of nothing known", REFUSAL, {"leaf": put(1, 1, to=0)}),
+    Story("refusal of the fourth kind", REFUSAL, {"leaf": put(1, 1, to=4)}),
+    Story("refusal's reason too long", REFUSAL, {"leaf": put(1, 2, to="x" * 65)}),
+    Story("refusal of none", REFUSAL, {"leaf": put(1, 3, to=0)}),
+    Story("refusal of half a hash", REFUSAL, {"leaf": put(1, 4, to=bytes(16))}),
+    Story("restricted refusal", RESTRICTED, {"leaf": lambda _: [7, [1, 1, "x", 1, ZERO]], **NO_SERIES}),
+    Story("dead band without an end", PUBLIC, {"series": keeping(5, 0, 1000, 0)}),
+    Story("ring of a series that keeps every value", PUBLIC, {"series": keeping(0, 0, 1000, 30_000)}),
+    Story("period beyond time", PUBLIC, {"series": put(8, to=LAST_MOMENT + 1)}),
+    Story("ring below nothing", PUBLIC, {"series": put(9, to=-1)}),
     Story("block that ends too late", PUBLIC, {"header": put(6, to=LAST_MOMENT - 999)}),
     Story("boot that ends too late", PUBLIC, {"header": put(7, to=LAST_MOMENT - 999)}),
     Story("no header below the second", PUBLIC, {"header": put(4, to=ZERO)}),
@@ -295,8 +338,8 @@ REFUSED: Final = (
     Story("restricted leaf without salt", RESTRICTED, {"salt": lambda _: b""}),
     Story("salt on a public leaf", PUBLIC, {"leaf_part": put(3, to=bytes(16))}),
     Story("no such segment", PUBLIC, {"leaf_part": put(0, to=2)}),
-    Story("restricted shedding", RESTRICTED, {"leaf": lambda _: [3, [1, 1, 1, 1]], "block_part": put(2, to=[])}),
-    Story("event of kind six", SHEDDING, {"leaf": put(0, to=6)}),
+    Story("restricted shedding", RESTRICTED, {"leaf": lambda _: [3, [1, 1, 1, 1]], **NO_SERIES}),
+    Story("event of kind eight", SHEDDING, {"leaf": put(0, to=8)}),
     Story("shedding backwards", SHEDDING, {"leaf": put(1, 1, to=10)}),
     Story("status as a byte string", STATUS, {"leaf": lambda leaf: [2, encode(leaf[1])]}),
     Story("leaf with a byte behind it", PUBLIC, {"leaf": lambda leaf: encode(leaf) + b"\0"}),

@@ -44,7 +44,9 @@ STAGES: Final = (
     "leaf_part", "block_part", "alarm", "alarm_part", "standing", "evidence",
 )  # fmt: skip
 OLD_CHAIN: Final = sha256(b"a chain taken over")
-LEAVES: Final = ("public", "restricted", "status", "shedding", "clock_step", "outcome", "transition")
+LEAVES: Final = (
+    "public", "restricted", "status", "shedding", "clock_step", "outcome", "actuation", "refusal", "transition",
+)  # fmt: skip
 VALIDATORS: Final = 4
 SEALED: Final = {
     "seen": (6, WALL - 5),
@@ -192,8 +194,10 @@ class Forgery:
             "restricted": [1, 500, -7],
             "status": [2, [1, 500, 1, "nack"]],
             "shedding": [3, [2, 5, 9, 4]],
-            "clock_step": [4, [500, -1234, 2]],
+            "clock_step": [4, [500, -1234, 3]],
             "outcome": [5, [sha256(b"command"), 500, 3]],
+            "actuation": [6, [500, "siren", 1, 9, "button silence", 2]],
+            "refusal": [7, [500, 3, "Replayed", 1, sha256(b"message")]],
             "transition": [1, transition],
         }[self.case.leaf]
         segments = [[encode([0, i, i * i]) for i in range(count)] for count in (5, 3)]
@@ -203,7 +207,10 @@ class Forgery:
 
     def _catalogue(self) -> list[bytes]:
         klass = 2 if self.case.leaf == "restricted" else 0
-        series = [[i, f"room.s{i}", "ch4", "ppm", -2, klass, 0, 0, "a sensor", b""] for i in range(3)]
+        series = [
+            [i, f"room.s{i}", "ch4", "ppm", -2, klass, 5, 60_000, 1000, 30_000, "a sensor", b""]
+            for i in range(3)
+        ]
         series[1] = self.bent("series", series[1])
         return [encode(one) for one in series]
 

@@ -3,13 +3,20 @@
 import { decode, encode } from "./cbor.mjs";
 import { parse } from "./fields.mjs";
 import { DOMAIN, domainHash } from "./hashes.mjs";
-import { ClockStep, Outcome, Reading, Shedding, Status, Transition } from "./records.mjs";
+import { Actuation, ClockStep, Outcome, Reading, Refusal, Shedding, Status, Transition } from "./records.mjs";
 import { demand } from "./refusal.mjs";
 
 const PUBLIC = 0n;
 const TRANSITION = 1n, STATUS = 2n;
 const MOST_TRANSITION_BYTES = 4096;
-const EVENTS = new Map([[STATUS, Status], [3n, openShedding], [4n, ClockStep], [5n, Outcome]]);
+const EVENTS = new Map([
+  [STATUS, Status],
+  [3n, openShedding],
+  [4n, ClockStep],
+  [5n, Outcome],
+  [6n, Actuation],
+  [7n, Refusal],
+]);
 
 /**
  * One of `reading`, `event` (as encoded) and `transition` is there, and the index of the series it speaks of or null.

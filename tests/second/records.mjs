@@ -14,7 +14,7 @@ const signature = bytes(64);
 const suite = int(1, 255);
 const offset = int(0, 2 ** 32 - 1);
 const condition = int(0, 3);
-const clock = int(0, 2);
+const clock = int(0, 3);
 const logPath = list(0, 64, hash);
 
 export const Signed = record({ suite, body: bytes(0, 131072), signature });
@@ -50,6 +50,8 @@ const Series = record({
   klass: int(0, 2),
   dead_band: uint,
   longest: moment,
+  period: moment,
+  ring: moment,
   sensor: text(200),
   calibration: bytes(0, 8192),
 });
@@ -59,6 +61,15 @@ export const Status = record({ series: int(0, 255), offset, state: int(0, 3), re
 export const Shedding = record({ what: int(1, 3), first: uint, last: uint, count: uint });
 export const ClockStep = record({ offset, step: int(), state: clock });
 export const Outcome = record({ command: hash, offset, code: int(0, 3) });
+export const Actuation = record({
+  offset,
+  output: name,
+  active: int(0, 1),
+  cause: int(1, 9),
+  by: text(96),
+  moved: int(0, 2),
+});
+export const Refusal = record({ offset, what: int(1, 3), reason: text(64), count: int(1), first: hash });
 
 const Seen = record({ height: uint, log_size: uint, seal_hash: hash });
 const Listing = record({ count: int(0, 256), root: hash });
