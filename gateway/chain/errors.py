@@ -21,7 +21,9 @@ ChainError
 ├── BadStanding                     a key that may not sign here
 │   ├── UnknownGateway              never enrolled in this chain
 │   ├── RevokedKey                  revoked, rotated away or barred
-│   └── UnknownSigner               not an authority or hub of the genesis
+│   ├── UnknownSigner               not an authority or hub of the genesis
+│   └── UnknownNeighbour            not in the building's roster
+├── OtherBuilding                   a neighbour's message for another building
 ├── BadRecord                       an enrolment, rotation, revocation or epoch change breaks a rule
 └── BadEvidence                     an evidence file's parts do not belong together
 """
@@ -119,6 +121,14 @@ class RevokedKey(BadStanding):
 
 class UnknownSigner(BadStanding):
     """The key is of no authority or hub that the genesis names."""
+
+
+class UnknownNeighbour(BadStanding):
+    """The gateway is not in the roster of this building."""
+
+
+class OtherBuilding(ChainError):
+    """A neighbour's message is for another building."""
 
 
 class BadRecord(ChainError):

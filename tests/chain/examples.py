@@ -7,9 +7,10 @@ be proved as of any of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from gateway.chain.alarm import ALARMED, NORMAL, Alarm, Deciding, Transition, contract_hash
 from gateway.chain.block import Block, Header, Seen, SegmentHead, list_catalogue, listing
@@ -38,6 +39,7 @@ from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Entry, Fi
 from gateway.chain.genesis import AGENCY, EMBEDDED, REGULATOR, Authority, Genesis, Hub
 from gateway.chain.keys import BLOCK, ENROLMENT, EPOCH, NO_HASH, SUITE, TICKET, SigningKey, gateway_id
 from gateway.chain.leaf import ALARMS, CHANGE_EPOCH, ENROL, HEADERS, LogLeaf
+from gateway.chain.neighbour import Building, Neighbour, NeighbourState, Raised, sign_message
 from gateway.chain.ordered import (
     NOWHERE,
     Enrolment,
@@ -99,6 +101,40 @@ CATALOGUE = (
     ),
     Series(1, "hall.occupancy", "occupancy", "persons", 0, RESTRICTED, 0, 0, 50, 0, "counter", b""),
 )
+
+
+NEIGHBOUR_KEY = key("neighbour")
+
+
+def building() -> Building:
+    """Two flats of a house; one listens on both protocols."""
+    return Building(
+        form=2,
+        name="elm-street-4",
+        members=(
+            Neighbour("flat-1", GID, GATEWAY.public, ("192.0.2.11:47470", "[2001:db8::11]:47470")),
+            Neighbour(
+                "flat-2", gateway_id(NEIGHBOUR_KEY.public), NEIGHBOUR_KEY.public, ("192.0.2.12:47470",)
+            ),
+        ),
+    )
+
+
+def told(**changes: Any) -> NeighbourState:
+    """What flat 1 tells flat 2 in an alarm."""
+    state = NeighbourState(
+        building="elm-street-4",
+        gateway=GID,
+        boot=BOOT,
+        counter=7,
+        challenge=bytes(range(16)),
+        asks=0,
+        raised=(Raised("kitchen-gas", 2),),
+        more=0,
+        faults=1,
+        echoes=(bytes(range(16, 32)),),
+    )
+    return replace(state, **changes)
 
 
 def genesis() -> Genesis:
@@ -203,6 +239,8 @@ class Example:
     actuation: Evidence
     alarm_evidence: Evidence
     both: Evidence
+    building: Building
+    told: bytes
 
 
 def seen_of(checkpoint: Checkpoint, doc: Genesis) -> Seen:
@@ -341,4 +379,6 @@ def build() -> Example:
         actuation=of_leaf(0, 4, None),
         alarm_evidence=Evidence(1, doc, None, raised, known),
         both=of_leaf(0, 3, None, raised),
+        building=building(),
+        told=sign_message(GATEWAY, told()),
     )  # fmt: skip

@@ -32,6 +32,7 @@ from gateway.chain import (
     keys,
     leaf,
     messages,
+    neighbour,
     ordered,
     possession,
     reading,
@@ -59,6 +60,7 @@ MODULES = {
         keys,
         leaf,
         messages,
+        neighbour,
         ordered,
         possession,
         reading,
@@ -166,6 +168,11 @@ def sections() -> dict[str, str]:
         ],
         "evidence": [example.reading],
         **_federation(),
+        "neighbours": [
+            example.building,
+            keys.Signed.decode(example.told),
+            neighbour.read_message(example.told)[1],
+        ],
     }
     for name, records in shown.items():
         parts[f"example {name}"] = "\n".join(annotated(record) for record in records)
@@ -244,6 +251,8 @@ def vectors() -> str:
         "receipt": example.receipt,
         "epoch_change": example.epoch_change,
         "finality_proof": example.finality,
+        "building": example.building,
+        "neighbour_state": keys.Signed.decode(example.told),
         "federation_genesis": made.chain.genesis,
         "import": made.imported,
         "roster": made.roster,

@@ -30,6 +30,7 @@ from gateway.chain.governance import (
 )
 from gateway.chain.keys import NO_HASH
 from gateway.chain.leaf import MISBEHAVE, SUSPEND
+from gateway.chain.neighbour import MAX_RAISED, Building, NeighbourState
 from gateway.chain.ordered import Breach, EpochChange, EpochChangeBody
 from gateway.chain.reading import Series, Shedding
 from gateway.chain.record import MAX_MILLIS, Many, Maybe, Nested, Octets, Range, Record, Text, shape
@@ -181,6 +182,21 @@ def _breach(value: Breach) -> Breach:
     return replace(value, summons=b"" if value.lack else (value.summons + bytes(32))[:32])
 
 
+def _building(value: Building) -> Building:
+    members = {each.name: each for each in value.members}
+    named = [
+        replace(members[name], gateway=bytes([i]) * 16, key=bytes([i]) * 32)
+        for i, name in enumerate(sorted(members))
+    ]
+    return replace(value, members=tuple(named))
+
+
+def _told(value: NeighbourState) -> NeighbourState:
+    raised = {each.contract: each for each in value.raised}
+    order = sorted(raised.values(), key=lambda each: (-each.condition, each.contract))
+    return replace(value, raised=tuple(order), more=value.more if len(order) == MAX_RAISED else 0)
+
+
 _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     Header: _header,
     Seen: _seen,
@@ -193,4 +209,6 @@ _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     Member: _member,
     ProposalBody: _proposal,
     Breach: _breach,
+    Building: _building,
+    NeighbourState: _told,
 }

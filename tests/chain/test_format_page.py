@@ -19,6 +19,7 @@ from gateway.chain import (
     governance,
     keys,
     messages,
+    neighbour,
     ordered,
     possession,
     reading,
@@ -99,6 +100,12 @@ def test_the_limits_are_those_of_the_code() -> None:
         "bodies asked for in one request": [possession.MAX_WANTED],
         "hashes in a log path": [trees.MAX_PATH],
         "an evidence file": [evidence.MAX_EVIDENCE],
+        "a message to neighbours": [
+            neighbour.MAX_DATAGRAM,
+            high(neighbour.NeighbourState, "raised"),
+            high(neighbour.NeighbourState, "echoes"),
+        ],
+        "gateways in a building": [high(neighbour.Building, "members")],
         "nesting of arrays": [canonical.MAX_DEPTH],
     }
     assert {name: said.get(name) for name in expected} == expected
