@@ -23,6 +23,7 @@ from gateway.chain.errors import ChainError
 from gateway.config import Config, load_config
 from gateway.contracts.errors import ContractError
 from gateway.errors import GatewayError
+from gateway.options import config_option, configured, simulate_option
 
 __all__ = ["main"]
 
@@ -30,16 +31,6 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
 
 _AGAIN: Final = 75  # EX_TEMPFAIL: the service is started anew
-
-
-def _config_option(function: _Command) -> _Command:
-    return click.option(
-        "--config",
-        "path",
-        required=True,
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The gateway's TOML file.",
-    )(function)
 
 
 def _reported(function: _Command) -> _Command:
@@ -69,7 +60,7 @@ def main(debug: bool) -> None:
 
 
 @main.command()
-@_config_option
+@config_option
 @click.option("--verbose", is_flag=True, help="Log more.")
 @_reported
 def run(path: Path, verbose: bool) -> None:
@@ -111,17 +102,18 @@ def _end_with_thread(failure: threading.ExceptHookArgs) -> None:
 
 
 @main.command()
-@_config_option
+@config_option
+@simulate_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_reported
-def check(path: Path, as_json: bool) -> None:
+def check(path: Path, scenario: str | None, as_json: bool) -> None:
     """Check a configuration: file, sensors, calibrations, contracts, outputs, trust. Touches no hardware.
 
     Example: tocsin-gateway check --config /etc/tocsin/gateway.toml
     """
     from gateway.checking import examine
 
-    report = examine(load_config(path), str(path))
+    report = examine(configured(path, scenario), str(path))
     if as_json:
         click.echo(json.dumps(report.statement()))
         return
@@ -132,22 +124,26 @@ def check(path: Path, as_json: bool) -> None:
 
 
 @main.command()
-@_config_option
+@config_option
+@simulate_option
 @click.option("--seconds", type=click.FloatRange(min=0), help="End after so long; by default with Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a sample.")
 @_reported
-def read(path: Path, seconds: float | None, as_json: bool) -> None:
-    """Show live values of every sensor, without recording or deciding. The gateway itself must not run.
+def read(path: Path, scenario: str | None, seconds: float | None, as_json: bool) -> None:
+    """Show live values, state, age and rate of every series, without recording or deciding.
 
-    Example: tocsin-gateway read --config gateway.toml --seconds 10
+    A terminal shows a table, anything else one line a sample. The gateway itself must not run: a bus has one owner.
+
+    Example: tocsin-gateway read --config gateway.toml --simulate gas-leak --seconds 10
     """
     from gateway.live import follow
 
-    follow(load_config(path), str(path), seconds, as_json=as_json)
+    config = configured(path, scenario)
+    follow(config, str(path), seconds, as_json=as_json, is_terminal=sys.stdout.isatty())
 
 
 @main.command()
-@_config_option
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @_reported
 def status(path: Path, as_json: bool) -> None:
@@ -172,7 +168,7 @@ def status(path: Path, as_json: bool) -> None:
 
 
 @main.command()
-@_config_option
+@config_option
 @click.argument("contract")
 @_reported
 def reset(path: Path, contract: str) -> None:
@@ -186,7 +182,7 @@ def reset(path: Path, contract: str) -> None:
 
 
 @main.command()
-@_config_option
+@config_option
 @click.argument("contract")
 @_reported
 def silence(path: Path, contract: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from gateway.errors import GatewayError, TransportError
 
-__all__ = ["Control", "ask"]
+__all__ = ["Control", "ask", "is_running"]
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +110,19 @@ def ask(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
     if not answer.get("ok"):
         raise TransportError(str(answer.get("error", "the gateway refuses")))
     return dict(answer)
+
+
+def is_running(path: Path) -> bool:
+    """Whether a gateway listens at this socket; one that may not be asked counts."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(_TIMEOUT_S)
+        try:
+            peer.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+    return True
 
 
 def _line(peer: socket.socket, limit: int) -> bytes:

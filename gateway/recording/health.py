@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DEGRADED", "FAULT", "WARMING", "WELL", "Health"]
+__all__ = ["DEGRADED", "FAULT", "STATES", "WARMING", "WELL", "Health"]
 
 WELL: Final = 0
 DEGRADED: Final = 1
 FAULT: Final = 2
 WARMING: Final = 3
+STATES: Final = ("OK", "DEGRADED", "FAULT", "WARMING")
+"""Their names, for people."""
 
 _FAILURES: Final = 5
 _SILENCE_MS: Final = 10_000
