@@ -85,7 +85,6 @@ class Board:
         self._gauges = Gauges(
             catalogue,
             powered_since_ms=hardware.powered_since_ms,
-            ring_ms=0,
             now_ms=self.clock.monotonic_ms(),
         )
 
