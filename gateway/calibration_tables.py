@@ -19,7 +19,6 @@ from gateway.calibration import Calibration, Correction, Divider, Linear, Stage,
 from gateway.contracts.tables import read_table
 from gateway.errors import CalibrationError
 from gateway.sensors import mq
-from gateway.sensors.ads1115 import FULL_CODE
 from gateway.sensors.curves import Curve, find_curve
 
 __all__ = ["LinearTable", "MqTable", "PointsTable", "mq_calibration", "mq_table", "read_calibration"]
@@ -129,7 +128,7 @@ def mq_calibration(sensor: mq.Options, table: MqTable) -> Calibration:
     except ValueError as error:
         raise CalibrationError(str(error)) from error
     ratio = Fraction(sensor.load_ohm, table.r0_ohm)
-    full = Fraction(sensor.supply_mv * FULL_CODE, sensor.range_mv) / Fraction(sensor.divider)
+    full = sensor.full_code
     divider = Divider(ratio.numerator, ratio.denominator, full.numerator, full.denominator)
     correction = (
         Correction("divide", table.temperature, table.humidity, *_CLIMATE) if table.temperature else None

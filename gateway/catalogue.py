@@ -102,6 +102,10 @@ def _plan(table: SensorTable, first: int, where: str, ring_ms: int) -> SensorPla
             raise ConfigError(
                 f"{where}: period_ms must be at least {info.min_interval_ms} for a {info.model}"
             )
+        if info.max_interval_ms and table.period_ms > info.max_interval_ms:
+            raise ConfigError(
+                f"{where}: period_ms must be at most {info.max_interval_ms} for this {info.model}"
+            )
         quantities = {quantity.name: quantity for quantity in info.quantities}
         channels = tuple(
             _channel(series, first + i, quantities, options, table, where, ring_ms)

@@ -117,7 +117,8 @@ class _Bus:
             _log.exception("driver %s of sensor %s failed", plan.driver, plan.name)
             self._taker.fail(plan, SensorError("no-data", f"{plan.name}: {error}"))
         else:
-            self._taker.sample(plan, values)
+            if values:  # a sensor between two of its cycle's values has none
+                self._taker.sample(plan, values)
 
     def _opened(self, plan: SensorPlan) -> Sensor:
         if plan.name not in self._sensors:

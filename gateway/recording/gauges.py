@@ -41,7 +41,7 @@ class Gauges:
         self._channels = [channel for plan in catalogue.sensors for channel in plan.channels]
         self._policies = [Policy(each.dead_band, each.longest, each.ring) for each in catalogue.series]
         self._health = [
-            Health(plan.period_ms, powered_since_ms + plan.info.warm_up_ms, now_ms)
+            Health(plan.period_ms, powered_since_ms + plan.info.warm_up_ms, now_ms, plan.info.cycle_ms)
             for plan in catalogue.sensors
             for _ in plan.channels
         ]

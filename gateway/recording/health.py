@@ -3,8 +3,9 @@
 Owns the count of failures and the states that are signed as events. It does not own what contracts make of a
 fault (`gateway.contracts`).
 
-Invariant: five failures in a row, or no good value for ten seconds and five periods, are a fault; one good value
-ends it. A single failure is no fault: buses and data lines fail now and then.
+Invariant: five failures in a row, or no good value for ten seconds, five periods and two cycles of a sensor that
+gives a value only now and then, are a fault; one good value ends it. A single failure is no fault: buses and data lines
+fail now and then.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Health:
 
     __slots__ = ("_failures", "_good", "_good_at", "_patience", "_warm_at", "reason", "state")
 
-    def __init__(self, period_ms: int, warm_at_ms: int, now_ms: int) -> None:
-        self._patience = max(_SILENCE_MS, 5 * period_ms)
+    def __init__(self, period_ms: int, warm_at_ms: int, now_ms: int, cycle_ms: int = 0) -> None:
+        self._patience = max(_SILENCE_MS, 5 * period_ms, 2 * cycle_ms)
         self._warm_at = warm_at_ms
         self._good_at = now_ms
         self._failures = 0

@@ -48,6 +48,9 @@ class SensorInfo:
         min_interval_ms: the shortest time between samples that the chip allows.
         warm_up_ms: how long after power-on its values mean nothing yet.
         bus: everything with the same bus belongs to one thread.
+        cycle_ms: the time from one value to the next where a sensor gives one only now and then; 0 where
+            every sample is one.
+        max_interval_ms: the longest time between samples that the sensor bears; 0 is any.
     """
 
     driver: str
@@ -56,6 +59,8 @@ class SensorInfo:
     min_interval_ms: int
     warm_up_ms: int
     bus: str
+    cycle_ms: int = 0
+    max_interval_ms: int = 0
 
 
 class Sensor(Protocol):
@@ -65,7 +70,10 @@ class Sensor(Protocol):
     def info(self) -> SensorInfo: ...
 
     def sample(self) -> Mapping[str, int]:
-        """Measure once, blocking, and return every quantity by name.
+        """Measure once, blocking, and return every quantity by name, or nothing where no value is due.
+
+        Nothing is what a sensor with a `cycle_ms` says between two values: neither a fault nor a sample. Whoever
+        asks leaves things as they are; that values come at all is watched by the cycle's time.
 
         Raises:
             SensorError: there is no usable sample; the next call tries anew, re-initialising the chip

@@ -20,7 +20,10 @@ __all__ = ["DRIVERS", "describe_sensor", "open_sensor", "read_options"]
 
 DRIVERS: Final[Mapping[str, str]] = {
     name: f"gateway.sensors.{name}"
-    for name in ("ads1115", "contact", "dht22", "mq", "nau7802", "recording", "strain")
+    for name in (
+        *("ads1115", "contact", "dht22", "eol_loop", "ina219", "mcp3008", "mq", "nau7802", "power"),
+        *("recording", "strain"),
+    )
 }
 
 

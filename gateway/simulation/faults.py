@@ -22,6 +22,8 @@ FaultKind = Literal[
     "drift",  # the input moves away by `amount` per second
     "noise",  # the input's noise gains a standard deviation of `amount`
     "cut",  # the wire between element and chip is open
+    "shorted",  # a supervised loop's wires touch
+    "heater",  # a gas element's heater is dead
     "checksum",  # the DHT's frame is damaged
     "short",  # the DHT's frame breaks off
 ]

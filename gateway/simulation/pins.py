@@ -14,16 +14,24 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from gateway.simulation.spi import Mcp3008Chip, make_interface
+
 __all__ = ["KEPT_CHANGES", "make_factory"]
 
 KEPT_CHANGES: Final = 1024
 
 
-def make_factory(levels: dict[int, Callable[[], bool]]) -> Any:
+def make_factory(
+    levels: dict[int, Callable[[], bool]],
+    chips: dict[int, Mcp3008Chip],
+    before: dict[int, Callable[[], None]],
+) -> Any:
     """Return a pin factory; its pins have `changes`, a deque of (monotonic_ns, level).
 
     Args:
         levels: by BCM number, what an input reads; may be filled later. Other inputs rest at their pull.
+        chips: by the BCM number of their chip select, what answers on SPI; may be filled later.
+        before: by BCM number, called before a pin's level changes; may be filled later.
     """
     # Here, not above: importing the simulation must not load GPIO code.
     from gpiozero.pins.mock import MockFactory, MockPin
@@ -33,8 +41,9 @@ def make_factory(levels: dict[int, Callable[[], bool]]) -> Any:
 
         def __init__(self, factory: Any, info: Any) -> None:
             self.changes: deque[tuple[int, bool]] = deque(maxlen=KEPT_CHANGES)
+            self._number = int(info.name.removeprefix("GPIO"))
             super().__init__(factory, info)
-            self._level = levels.get(int(info.name.removeprefix("GPIO")))
+            self._level = levels.get(self._number)
 
         def _get_state(self) -> bool:
             if self._level is not None and self._function == "input":
@@ -42,9 +51,19 @@ def make_factory(levels: dict[int, Callable[[], bool]]) -> Any:
             return bool(super()._get_state())
 
         def _change_state(self, value: bool) -> bool:
+            if value != self._state and (notice := before.get(self._number)):
+                notice()
             changed = bool(super()._change_state(value))
             if changed:
                 self.changes.append((time.monotonic_ns(), value))
             return changed
 
-    return MockFactory(pin_class=RoomPin)
+    interface = make_interface(chips)
+
+    class RoomFactory(MockFactory):  # type: ignore[misc]
+        """Pins of the room, and its SPI."""
+
+        def _get_spi_class(self, shared: bool, hardware: bool) -> Any:
+            return interface
+
+    return RoomFactory(pin_class=RoomPin)

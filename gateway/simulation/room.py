@@ -37,6 +37,7 @@ _AIR_KJ_PER_M3K: Final = 1.2
 _WALLS: Final = 5.0  # heat that walls take up at once, as a multiple of the air's
 _COOLING_S: Final = 900.0
 _THERMAL_STRAIN: Final = 11.0  # µm/m per kelvin, steel or concrete
+_CHARGED_V, _RESTING_V, _DISCHARGE_V_PER_H = 13.6, 12.7, 0.3  # a 12 V lead battery and what it feeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Room:
         load_kg: load on the beam.
         strain_per_kg: the beam's strain, µm/m per kg.
         creep_per_s: strain that grows by itself under overload, µm/m per second.
+        mains: whether the building has power.
     """
 
     volume_m3: float = 40.0
@@ -66,6 +68,7 @@ class Room:
     load_kg: float = 0.0
     strain_per_kg: float = 0.05
     creep_per_s: float = 0.0
+    mains: bool = True
 
     def __post_init__(self) -> None:
         if self.volume_m3 <= 0 or self.air_changes_per_h < 0:
@@ -86,6 +89,7 @@ class Change:
     flame_peak_kw: float | None = None
     load_kg: float | None = None
     creep_per_s: float | None = None
+    mains: bool | None = None
 
     def apply(self, room: Room) -> Room:
         """Return the room after the event."""
@@ -105,6 +109,8 @@ class Air:
         strain: of the beam, µm/m.
         flame_s: how long a flame has burnt.
         creep: strain that has crept, µm/m.
+        mains: whether the building has power.
+        battery_s: how long what is fed from the battery has run on it.
     """
 
     ppm: Mapping[Gas, float]
@@ -114,6 +120,13 @@ class Air:
     strain: float
     flame_s: float
     creep: float
+    mains: bool
+    battery_s: float
+
+    @property
+    def supply_v(self) -> float:
+        """The voltage of a 12 V supply with its battery."""
+        return _CHARGED_V if self.mains else _RESTING_V - _DISCHARGE_V_PER_H * self.battery_s / 3600
 
 
 class RoomModel:
@@ -131,7 +144,7 @@ class RoomModel:
         self._origin_c = room.outside_c
         self._events = sorted(events, key=lambda event: event[0])
         self._time = 0.0
-        self._air = self._observe(dict.fromkeys(get_args(Gas), 0.0), 0.0, room.outside_c, 0.0, 0.0)
+        self._air = self._observe(dict.fromkeys(get_args(Gas), 0.0), 0.0, room.outside_c, 0.0, 0.0, 0.0)
 
     def at(self, t: float) -> Air:
         """Return the state at second `t`; times before the latest step give that step's state."""
@@ -175,16 +188,23 @@ class RoomModel:
             room.outside_c + excess,
             flame_s,
             air.creep + room.creep_per_s * seconds,
+            0.0 if room.mains else air.battery_s + seconds,
         )
 
     def _observe(
-        self, ppm: Mapping[Gas, float], smoke: float, celsius: float, flame_s: float, creep: float
+        self,
+        ppm: Mapping[Gas, float],
+        smoke: float,
+        celsius: float,
+        flame_s: float,
+        creep: float,
+        battery_s: float,
     ) -> Air:
         """Add what follows from the rest: humidity and strain."""
         humidity = min(100.0, self._water / _saturation(celsius))
         thermal = _THERMAL_STRAIN * (celsius - self._origin_c)
         strain = self._room.load_kg * self._room.strain_per_kg + creep + thermal
-        return Air(ppm, smoke, celsius, humidity, strain, flame_s, creep)
+        return Air(ppm, smoke, celsius, humidity, strain, flame_s, creep, self._room.mains, battery_s)
 
 
 def _decay(value: float, source: float, rate: float, seconds: float) -> float:

@@ -20,17 +20,19 @@ from typing import Any, Final
 from gateway.clock import Clock, SimulatedClock
 from gateway.contracts.tables import read_table
 from gateway.errors import SimulationError
-from gateway.sensors import ads1115, contact, dht22, mq, nau7802, strain
+from gateway.sensors import ads1115, contact, dht22, eol_loop, ina219, mcp3008, mq, nau7802, power, strain
 from gateway.sensors.base import I2cBus, Pulses
 from gateway.sensors.registry import read_options
-from gateway.simulation import pins, wiring
+from gateway.simulation import circuits, pins, wiring
 from gateway.simulation.bus import SimulatedBus
+from gateway.simulation.chip_ina219 import Ina219Chip
 from gateway.simulation.chips import Ads1115Chip, Nau7802Chip, Watch
 from gateway.simulation.dht import DhtLine
 from gateway.simulation.faults import Fault, Faults
 from gateway.simulation.probe import Probe
 from gateway.simulation.room import Change, RoomModel
 from gateway.simulation.scenario import Scenario, load_scenario
+from gateway.simulation.spi import Mcp3008Chip
 from gateway.simulation.wiring import Placement, Site
 
 __all__ = ["Simulation", "SimulationOptions"]
@@ -86,6 +88,8 @@ class Simulation:
         self._rooms = scenario.models()
         self._buses: dict[str, SimulatedBus] = {}
         self._levels: dict[int, Callable[[], bool]] = {}
+        self._selects: dict[int, Mcp3008Chip] = {}
+        self._before: dict[int, Callable[[], None]] = {}
         self._pins: Any = None
         self._lines: dict[int, DhtLine] = {}
         self._faults: dict[str, Faults] = {}
@@ -128,7 +132,7 @@ class Simulation:
 
     def pins(self) -> Any:
         if self._pins is None:
-            self._pins = pins.make_factory(self._levels)
+            self._pins = pins.make_factory(self._levels, self._selects, self._before)
         return self._pins
 
     def dht_pulses(self, pin: int) -> Callable[[], Pulses]:
@@ -174,7 +178,8 @@ class Simulation:
 
     def model_seconds(self) -> float:
         """Return the CPU time that all buses' models have taken."""
-        return sum(bus.model_seconds for bus in self._buses.values())
+        on_spi = sum(chip.model_seconds for chip in self._selects.values())
+        return on_spi + sum(bus.model_seconds for bus in self._buses.values())
 
     def inject(self, sensor: str, fault: Fault) -> None:
         """Add a fault to a sensor; its times are the scenario's seconds.
@@ -219,7 +224,18 @@ class Simulation:
     def _plug(self, name: str, options: object, site: Site) -> None:
         match options:
             case mq.Options():
-                self._plug_adc(name, options.adc(), wiring.mq_probe(options, site), site.faults)
+                self._plug_mq(name, options, site)
+            case mcp3008.Options():
+                self._plug_spi(name, options, wiring.adc_probe(options, site), site.faults)
+            case eol_loop.Options():
+                self._plug_loop(name, options, site)
+            case ina219.Options():
+                self._plug_supply(name, options, site)
+            case power.Options():
+                for quantity, each in options.contacts().items():
+                    self._plug_contact(
+                        f"{name}.{quantity}", each, circuits.contact_of(options, quantity, site)
+                    )
             case ads1115.Options():
                 self._plug_adc(name, options, wiring.adc_probe(options, site), site.faults)
             case strain.Options() | nau7802.Options():
@@ -240,6 +256,52 @@ class Simulation:
         bus.plug(options.address, chip, faults)
         self._probes[name] = probe
         self._watches[name] = lambda watch: chip.watches.update({pin: watch})
+
+    def _plug_mq(self, name: str, options: mq.Options, site: Site) -> None:
+        probe = wiring.mq_probe(options, site)
+        if options.heater_pin is not None:
+            if options.heater_pin in self._levels:
+                raise ValueError(f"GPIO{options.heater_pin} is taken")
+            element = circuits.HeatedElement(options, site, lambda: self._heats(options))
+            self._before[options.heater_pin] = lambda: element.advance(self.seconds())
+            probe = element.probe
+        adc = options.adc()
+        if isinstance(adc, mcp3008.Options):
+            self._plug_spi(name, adc, probe, site.faults)
+        else:
+            self._plug_adc(name, adc, probe, site.faults)
+
+    def _heats(self, options: mq.Options) -> bool:
+        """Whether a heater has its full voltage, which it also has while nobody drives its pin."""
+        pin = self.pins().pin(options.heater_pin)
+        return pin.function != "output" or bool(pin.state) == (options.heater_high == "5V")
+
+    def _plug_spi(self, name: str, options: mcp3008.Options, probe: Probe, faults: Faults) -> None:
+        select = {0: 8, 1: 7}[options.device]
+        chip = self._selects.setdefault(select, Mcp3008Chip(self.seconds, options.reference_mv / 1000))
+        if options.channel in chip.inputs:
+            raise ValueError(f"channel {options.channel} is taken")
+        chip.inputs[options.channel] = probe.read
+        chip.faults.append(faults)
+        self._probes[name] = probe
+
+    def _plug_loop(self, name: str, options: eol_loop.Options, site: Site) -> None:
+        self._plug_adc(name, options.adc(), circuits.loop_probe(options, site), site.faults)
+        supply = options.adc_of_supply()
+        chip = self.bus(options.bus).chip_at(options.address)
+        if supply is not None and isinstance(chip, Ads1115Chip):
+            volts = options.supply_mv / 1000
+            chip.inputs.setdefault(int(supply.input[1]), lambda t: volts)
+
+    def _plug_supply(self, name: str, options: ina219.Options, site: Site) -> None:
+        bus = self.bus(options.bus)
+        if bus.chip_at(options.address) is not None:
+            raise ValueError(f"address {options.address:#04x} is taken")
+        probe, over_shunt = circuits.supply_of(options, site)
+        chip = Ina219Chip(bus.seconds)
+        chip.supply = lambda t: (probe.read(t), over_shunt(t))
+        bus.plug(options.address, chip, site.faults)
+        self._probes[name] = probe
 
     def _plug_bridge(self, name: str, bus_name: str, probe: Probe, faults: Faults) -> None:
         bus, address = self.bus(bus_name), nau7802.BridgeConverter.ADDRESS

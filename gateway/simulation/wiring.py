@@ -11,21 +11,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.sensors import ads1115, contact, mq, nau7802, strain
+from gateway.sensors import ads1115, contact, mcp3008, mq, nau7802, strain
 from gateway.sensors.curves import CURVES, Curve
 from gateway.simulation.faults import Faults
 from gateway.simulation.probe import Probe
 from gateway.simulation.room import Air, Gas
 
-__all__ = ["Placement", "Site", "adc_probe", "bridge_probe", "contact_probe", "mq_probe"]
+__all__ = [
+    "ADC_NOISE_V",
+    "Placement",
+    "Site",
+    "adc_probe",
+    "bridge_probe",
+    "contact_probe",
+    "mq_probe",
+    "signals_fire",
+]
 
-_ADC_NOISE_V: Final = 0.0005
+ADC_NOISE_V: Final = 0.0005
 _BRIDGE_NOISE: Final = 1.5e-7  # V/V: 0.3 µm/m in a quarter bridge
 _OPEN_BRIDGE: Final = 1.0  # V/V: far beyond every range
 _SMOKE_ALARM_DB_PER_M: Final = 0.15
 _HEAT_ALARM_C: Final = 57.0
 # A cold element conducts well for its first minutes, which looks like gas.
 _COLD_RESISTANCE, _WARMING_S = 0.4, 60.0
+_UNHEATED: Final = 20.0  # without any heat it hardly conducts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +76,28 @@ class Site:
     placement: Placement
 
 
-def adc_probe(options: ads1115.Options, site: Site) -> Probe:
+def adc_probe(options: ads1115.Options | mcp3008.Options, site: Site) -> Probe:
     """Return a bare input at a constant voltage."""
     volts = site.placement.volts
-    return Probe(lambda t: volts, noise=_ADC_NOISE_V, open_value=0.0, faults=site.faults, seed=site.seed)
+    return Probe(lambda t: volts, noise=ADC_NOISE_V, open_value=0.0, faults=site.faults, seed=site.seed)
 
 
-def mq_probe(options: mq.Options, site: Site) -> Probe:
-    """Return the voltage over an MQ element's load resistor."""
+def mq_probe(options: mq.Options, site: Site, heated: Callable[[float, float], float] | None = None) -> Probe:
+    """Return the voltage over an MQ element's load resistor.
+
+    Args:
+        heated: what becomes of Rs/R0 at a second where the heater is switched; a steady one is always right.
+    """
     gas, curve = _smelled(options.model, site.placement.gas)
     supply = options.supply_mv / 1000
+    of_heat = heated or (lambda t, ratio: ratio * (_UNHEATED if site.faults.find("heater", t) else 1.0))
 
     def volts(t: float) -> float:
         cold = math.pow(_COLD_RESISTANCE, math.exp(-max(0.0, t - site.powered_s) / _WARMING_S))
-        ohm = site.placement.r0_ohm * _ratio(curve, site.air(t).ppm[gas]) * cold
+        ohm = site.placement.r0_ohm * of_heat(t, _ratio(curve, site.air(t).ppm[gas])) * cold
         return supply * options.load_ohm / (options.load_ohm + ohm) / float(options.divider)
 
-    return Probe(volts, noise=_ADC_NOISE_V, open_value=0.0, faults=site.faults, seed=site.seed)
+    return Probe(volts, noise=ADC_NOISE_V, open_value=0.0, faults=site.faults, seed=site.seed)
 
 
 def bridge_probe(options: nau7802.Options | strain.Options, site: Site) -> Probe:
@@ -104,11 +119,14 @@ def contact_probe(options: contact.Options, site: Site) -> Probe:
     at_rest = 1.0 if options.contact == "nc" else 0.0
 
     def closed(t: float) -> float:
-        air = site.air(t)
-        alarm = air.smoke >= _SMOKE_ALARM_DB_PER_M or air.celsius >= _HEAT_ALARM_C
-        return 1.0 - at_rest if alarm else at_rest
+        return 1.0 - at_rest if signals_fire(site.air(t)) else at_rest
 
     return Probe(closed, noise=0.0, open_value=0.0, faults=site.faults, seed=site.seed)
+
+
+def signals_fire(air: Air) -> bool:
+    """Say whether a smoke or heat detector in that air signals an alarm."""
+    return air.smoke >= _SMOKE_ALARM_DB_PER_M or air.celsius >= _HEAT_ALARM_C
 
 
 def _smelled(model: mq.MqModel, gas: Gas | None) -> tuple[Gas, Curve]:

@@ -25,6 +25,10 @@ SENSORS: Mapping[str, Mapping[str, Any]] = {
     "nau7802": {},
     "strain": {"bridge": "half", "gauge_factor": 2},
     "dht22": {"pin": 4},
+    "eol_loop": {"input": "a0"},
+    "ina219": {},
+    "mcp3008": {"channel": 0},
+    "power": {"mains_pin": 5, "battery_pin": 6},
     "recording": {
         "path": "package:mq_counts.csv",
         "columns": {"mq2": {"column": "MQ2", "unit": "count"}},
