@@ -9,7 +9,7 @@ Invariant: the same configuration gives the same catalogue, byte for byte.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.calibration import Calibration
@@ -107,8 +107,11 @@ def _plan(table: SensorTable, first: int, where: str, ring_ms: int) -> SensorPla
                 f"{where}: period_ms must be at most {info.max_interval_ms} for this {info.model}"
             )
         quantities = {quantity.name: quantity for quantity in info.quantities}
+        valued = replace(
+            table, period_ms=max(table.period_ms, info.cycle_ms)
+        )  # as values come, not as it is asked
         channels = tuple(
-            _channel(series, first + i, quantities, options, table, where, ring_ms)
+            _channel(series, first + i, quantities, options, valued, where, ring_ms)
             for i, series in enumerate(table.series or _all_of(table.name, info))
         )
     except (ContractError, ChainError, GatewayError) as error:

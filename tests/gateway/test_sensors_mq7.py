@@ -150,3 +150,8 @@ def test_a_cycled_sensor_must_be_looked_after_every_second() -> None:
         make_catalogue((SensorTable("co", "mq", 2000, MQ7),), "test")
     with pytest.raises(ContractError, match="heater_pin is for an mq7"):
         read_options("mq", {**MQ7, "model": "mq4"})
+
+
+def test_the_catalogue_says_how_often_values_come() -> None:
+    catalogue = make_catalogue((SensorTable("co", "mq", 1000, MQ7),), "test")
+    assert [each.period for each in catalogue.series] == [CYCLE_MS]
