@@ -31,6 +31,7 @@ from gateway.recording.feed import Feed
 from gateway.recording.gauges import Gauges
 from gateway.recording.health import FAULT
 from gateway.recording.logbook import Logbook
+from gateway.recording.refusals import Refusals
 from gateway.region.keeper import Identity
 
 __all__ = ["Decision", "Recorder", "Told"]
@@ -77,6 +78,9 @@ class Recorder:
     Args:
         powered_since_ms: when the sensors' supply came up, on the clock's monotonic time.
         poke: called when something is due earlier than `due_ms` said last.
+
+    Attributes:
+        refusals: takes note of messages that are not obeyed.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._identity, self._decider, self._logbook = identity, decider, logbook
         self._told, self._poke = told, poke
+        self.refusals = Refusals(self.note)
         self._counter = 0
         now = self._planned = logbook.stamp()
         self._gauges = Gauges(catalogue, powered_since_ms=powered_since_ms, now_ms=now)
@@ -144,6 +149,7 @@ class Recorder:
         """Do what time alone brings: deadlines of contracts, outputs and seals, silent sensors, clock steps."""
         with self._lock, self._event() as event:
             self._decider.drive()  # what runs out, and what failed before
+            self.refusals.flush(event.now)
             event.transitions += self._decider.engine.expire(event.now)
             event.noted += self._gauges.wait(event.now)
             for channel in event.noted:
@@ -201,6 +207,7 @@ class Recorder:
     def end(self) -> None:
         """Seal what is open; nothing may be recorded any more."""
         with self._lock:
+            self.refusals.flush(self._logbook.stamp(), ending=True)
             self._logbook.end(self._logbook.stamp())
 
     @property
