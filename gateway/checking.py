@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gateway.catalogue import Catalogue, make_catalogue
+from gateway.clashes import clashes, crowded, loads
 from gateway.clock import SystemClock
 from gateway.config import Config, HubTable
 from gateway.contracting import configured_contracts
@@ -55,6 +57,8 @@ class Report:
         for contract in self.contracts.contracts:
             yield f"  contract {contract.id} version {contract.version}: {contract.title}"
         yield f"  outputs: {', '.join(self.outputs) or 'none'}"
+        for bus, share in loads(self.catalogue).items():
+            yield f"  {bus}: busy {share:.1%} of its time"
 
     def statement(self) -> dict[str, Any]:
         """Return the report as plain values."""
@@ -66,6 +70,7 @@ class Report:
             "series": [[each.name, each.unit, each.scale] for each in self.catalogue.series],
             "contracts": {each.id: each.hash.hex() for each in self.contracts.contracts},
             "outputs": list(self.outputs),
+            "buses": {bus: round(share, 4) for bus, share in loads(self.catalogue).items()},
             "warnings": list(self.warnings),
         }
 
@@ -80,6 +85,8 @@ def examine(config: Config, where: str) -> Report:
         Outputs(config.outputs, _NoPins(), SystemClock())
     except (ContractError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
+    if found := clashes(config, catalogue):
+        raise ConfigError(f"{where}: {'; '.join(found)}")
     if config.simulation is not None:
         _check_simulation(config, catalogue)
     trust, moved = _chain(config)
@@ -143,10 +150,53 @@ def _warnings(
         for channel in plan.channels:
             if channel.calibration is not None and channel.quantity not in raw:
                 yield f"{plan.name}: only {channel.series.name} is recorded, not the {channel.quantity} it was made of"
+    yield from crowded(catalogue)
+    yield from _unread(catalogue, contracts)
+    yield from _uncalibrated(catalogue, contracts)
     if not config.hubs:
         yield "no hub is configured: blocks stay here, and alarms are seen by nobody else"
     if config.enrolment and Path(config.enrolment.ticket).exists():
         read_ticket(Path(config.enrolment.ticket))
+
+
+def _unread(catalogue: Catalogue, contracts: ContractSet) -> Iterator[str]:
+    """Series that decide nothing: read by no contract, no correction, and no calibrated series' raw quantity."""
+    read = _read(contracts)
+    unread = []
+    for plan in catalogue.sensors:
+        made_of = {channel.quantity for channel in plan.channels if channel.calibration is not None}
+        for channel in plan.channels:
+            correction = channel.calibration.correction if channel.calibration else None
+            read |= {correction.temperature, correction.humidity} if correction else set()
+            if channel.calibration is not None or channel.quantity not in made_of:
+                unread.append(channel.series.name)
+    if names := [name for name in unread if name not in read]:
+        yield f"no contract reads {', '.join(names)}: recorded, but nothing is decided on it"
+
+
+def _uncalibrated(catalogue: Catalogue, contracts: ContractSet) -> Iterator[str]:
+    """Calibrations that are missing where a contract decides on bare counts, unsigned, or over."""
+    read, now = _read(contracts), SystemClock().wall_ms()
+    for plan in catalogue.sensors:
+        for channel in plan.channels:
+            name = channel.series.name
+            if channel.calibration is None:
+                if name in read and channel.series.unit == "count":
+                    yield f"{name} is decided on as bare counts: it has no calibration; tocsin-tools calibrate"
+                continue
+            validity = getattr(channel.calibration, "validity", None)
+            if validity is None:
+                yield f"{name}: nobody signed its calibration, and it never expires; tocsin-tools calibrate"
+            elif now >= validity.until_ms:
+                yield f"{name}: its calibration expired on {_day(validity.until_ms)}; tocsin-tools calibrate"
+
+
+def _day(wall_ms: int) -> str:
+    return f"{datetime.fromtimestamp(wall_ms // 1000, UTC):%Y-%m-%d}"
+
+
+def _read(contracts: ContractSet) -> set[str]:
+    return {given.series for contract in contracts.contracts for given in contract.inputs}
 
 
 def _check_simulation(config: Config, catalogue: Catalogue) -> None:

@@ -19,11 +19,22 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.errors import SensorError
-from gateway.sensors.base import Hardware, Quantity, SensorInfo, divide_half_even
-from gateway.sensors.i2c import I2cDevice
+from gateway.sensors.base import Claim, Hardware, Quantity, SensorInfo, divide_half_even
+from gateway.sensors.i2c import I2cDevice, wire_us
 from gateway.sensors.plausible import Stuck
 
-__all__ = ["FULL_CODE", "Ads1115", "Converter", "Input", "Options", "RangeMv", "Rate", "connect", "describe"]
+__all__ = [
+    "FULL_CODE",
+    "Ads1115",
+    "Converter",
+    "Input",
+    "Options",
+    "RangeMv",
+    "Rate",
+    "claim",
+    "connect",
+    "describe",
+]
 
 Input = Literal["a0", "a1", "a2", "a3", "a0-a1", "a0-a3", "a1-a3", "a2-a3"]
 RangeMv = Literal[6144, 4096, 2048, 1024, 512, 256]
@@ -41,6 +52,7 @@ _MUX: Final[dict[Input, int]] = {
 _PGA: Final[dict[RangeMv, int]] = {6144: 0, 4096: 1, 2048: 2, 1024: 3, 512: 4, 256: 5}
 _RATE: Final[dict[Rate, int]] = {8: 0, 16: 1, 32: 2, 64: 3, 128: 4, 250: 5, 475: 6, 860: 7}
 _POLL_S = 0.0005
+_BYTES: Final = 4 + 5 + 5  # on the wire: configuration written, its end read once, result read
 # The internal oscillator is good to 10 %; the rest is for a busy machine.
 _GRACE_MS = 100
 
@@ -143,7 +155,14 @@ def describe(options: Options) -> SensorInfo:
         min_interval_ms=-(-1000 // options.rate),
         warm_up_ms=0,
         bus=options.bus,
+        claim=claim(options.address, options.rate, options.input),
     )
+
+
+def claim(address: int, rate: int, channel: Input, conversions: int = 1) -> Claim:
+    """Return what a sample of so many conversions takes: each is started, waited for, and read."""
+    each_us = 1_000_000 // rate + wire_us(_BYTES)
+    return Claim("ADS1115", address, (channel,), busy_us=conversions * each_us)
 
 
 def connect(options: Options, hardware: Hardware) -> Ads1115:

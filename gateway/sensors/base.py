@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from gateway.clock import Clock
 
 __all__ = [
+    "Claim",
     "Hardware",
     "I2cBus",
     "Pulses",
@@ -38,6 +39,26 @@ class Quantity:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a sensor takes of the machine, so that clashes are found before anything is opened.
+
+    Attributes:
+        chip: what answers at the address; two kinds of chip cannot share one.
+        address: of 7 bits on an I2C bus, the chip select on SPI; None elsewhere.
+        channels: of the chip; without any the sensor has the whole chip for itself.
+        pins: BCM numbers, beyond those of its bus.
+        busy_us: how long a sample holds its bus: the chip's conversions at their nominal length, plus each byte's
+            nine bits at 100 kHz.
+    """
+
+    chip: str = ""
+    address: int | None = None
+    channels: tuple[str, ...] = ()
+    pins: tuple[int, ...] = ()
+    busy_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SensorInfo:
     """What a sensor is, known without touching it.
 
@@ -51,6 +72,7 @@ class SensorInfo:
         cycle_ms: the time from one value to the next where a sensor gives one only now and then; 0 where
             every sample is one.
         max_interval_ms: the longest time between samples that the sensor bears; 0 is any.
+        claim: what it takes of bus and pins.
     """
 
     driver: str
@@ -61,6 +83,7 @@ class SensorInfo:
     bus: str
     cycle_ms: int = 0
     max_interval_ms: int = 0
+    claim: Claim = Claim()
 
 
 class Sensor(Protocol):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from gateway.errors import SensorError
-from gateway.sensors.base import Hardware, Quantity, SensorInfo
+from gateway.sensors.base import Claim, Hardware, Quantity, SensorInfo
 
 __all__ = ["Contact", "Options", "connect", "describe"]
 
@@ -107,6 +107,7 @@ def describe(options: Options) -> SensorInfo:
         min_interval_ms=1,
         warm_up_ms=0,
         bus="gpio",
+        claim=Claim(pins=(options.pin,)),
     )
 
 

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from gateway.errors import SENSOR_ERROR_KINDS, SensorError, SensorErrorKind
-from gateway.sensors.base import Hardware, Pulses, Quantity, SensorInfo
+from gateway.sensors.base import Claim, Hardware, Pulses, Quantity, SensorInfo
 from gateway.sensors.plausible import Slew
 
 __all__ = ["Dht22", "Options", "connect", "describe"]
 
 _MIN_INTERVAL_MS: Final = 2100
+_BUSY_US: Final = 350_000  # the library holds the line for so long
 _LOWEST, _HIGHEST = -400, 800  # tenths of °C the chip can measure
 # Tenths per second: a fire close by heats the sensor by a few kelvin a second, a bit error halves it.
 _SLEW_CELSIUS, _SLEW_HUMIDITY = 30, 100
@@ -213,6 +214,7 @@ def describe(options: Options) -> SensorInfo:
         min_interval_ms=_MIN_INTERVAL_MS,
         warm_up_ms=2000,
         bus=f"dht22-{options.pin}",
+        claim=Claim(pins=(options.pin,), busy_us=_BUSY_US),
     )
 
 

@@ -199,6 +199,7 @@ def describe(options: Options) -> SensorInfo:
         min_interval_ms=-(-1000 * conversions // options.rate),
         warm_up_ms=0,
         bus=options.bus,
+        claim=ads1115.claim(options.address, options.rate, options.input, conversions),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from gateway.errors import SensorError, SensorErrorKind
 from gateway.sensors.base import I2cBus
 
-__all__ = ["I2cDevice"]
+__all__ = ["I2cDevice", "wire_us"]
 
 T = TypeVar("T")
 
@@ -82,6 +82,11 @@ class I2cDevice:
         except OSError as error:
             kind = _KINDS.get(error.errno or 0, "wiring")
             raise SensorError(kind, f"{self.name} {_HINTS[kind]} ({error.strerror or error})") from error
+
+
+def wire_us(count: int) -> int:
+    """Return how long so many bytes, addresses included, take at 100 kHz: nine bits each."""
+    return count * 90
 
 
 def _swapped(word: int) -> int:

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.errors import SensorError
-from gateway.sensors.base import Hardware, Quantity, SensorInfo, divide_half_even
-from gateway.sensors.i2c import I2cDevice
+from gateway.sensors.base import Claim, Hardware, Quantity, SensorInfo, divide_half_even
+from gateway.sensors.i2c import I2cDevice, wire_us
 
 __all__ = ["Ina219", "Options", "connect", "describe"]
 
@@ -38,6 +38,7 @@ _AVERAGES: Final[dict[int, int]] = {1: 3, 2: 9, 4: 10, 8: 11, 16: 12, 32: 13, 64
 _CONVERSION_US: Final = 532
 _GRACE_MS: Final = 100
 _POLL_S: Final = 0.0005
+_BYTES: Final = 2 * 4 + 6 * 5  # on the wire: two words written, six read
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ def describe(options: Options) -> SensorInfo:
         min_interval_ms=-(-options.conversion_us // 1000),
         warm_up_ms=0,
         bus=options.bus,
+        claim=Claim("INA219", options.address, busy_us=options.conversion_us + wire_us(_BYTES)),
     )
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from gateway.errors import SensorError
-from gateway.sensors.base import Hardware, Quantity, SensorInfo, divide_half_even
+from gateway.sensors.base import Claim, Hardware, Quantity, SensorInfo, divide_half_even
 from gateway.sensors.plausible import Stuck
 
 __all__ = ["BUS", "FULL_CODE", "Converter", "Mcp3008", "Options", "connect", "describe"]
@@ -140,7 +140,13 @@ def describe(options: Options) -> SensorInfo:
         min_interval_ms=1,
         warm_up_ms=0,
         bus=BUS,
+        claim=claim(options),
     )
+
+
+def claim(options: Options) -> Claim:
+    """Return what a sample takes: three bytes at 1 MHz, and as many again where it is at full scale."""
+    return Claim("MCP3008", options.device, (f"channel {options.channel}",), busy_us=2 * 24)
 
 
 def connect(options: Options, hardware: Hardware) -> Mcp3008:

@@ -13,14 +13,14 @@ Invariant: an input without any voltage is a fault (heater off, wire off), never
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal
 
 from gateway.errors import SensorError
 from gateway.sensors import ads1115, mcp3008
-from gateway.sensors.base import Hardware, Quantity, SensorInfo
+from gateway.sensors.base import Claim, Hardware, Quantity, SensorInfo
 from gateway.sensors.heater import CYCLE_MS, TURN_MS, HeaterCycle
 
 __all__ = ["Mq", "MqModel", "Options", "connect", "describe"]
@@ -149,7 +149,17 @@ def describe(options: Options) -> SensorInfo:
         bus=mcp3008.BUS if on_spi else options.bus,
         cycle_ms=0 if options.heater_pin is None else CYCLE_MS,
         max_interval_ms=0 if options.heater_pin is None else TURN_MS,
+        claim=_claim(options),
     )
+
+
+def _claim(options: Options) -> Claim:
+    match options.adc():
+        case mcp3008.Options() as adc:
+            claim = mcp3008.claim(adc)
+        case adc:
+            claim = ads1115.claim(adc.address, adc.rate, adc.input)
+    return claim if options.heater_pin is None else replace(claim, pins=(options.heater_pin,))
 
 
 def connect(options: Options, hardware: Hardware) -> Mq:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.errors import SensorError, SensorErrorKind
-from gateway.sensors.base import Hardware, Quantity, SensorInfo
-from gateway.sensors.i2c import I2cDevice
+from gateway.sensors.base import Claim, Hardware, Quantity, SensorInfo
+from gateway.sensors.i2c import I2cDevice, wire_us
 from gateway.sensors.plausible import Stuck
 
 __all__ = [
+    "CLAIM",
     "RATIO_ONE",
     "BridgeConverter",
     "Gain",
@@ -148,6 +149,10 @@ class BridgeConverter:
         return value
 
 
+CLAIM: Final = Claim("NAU7802", BridgeConverter.ADDRESS, busy_us=wire_us(4 + 6))
+"""A conversion runs while others use the bus: a sample reads its end once, and its three bytes."""
+
+
 class Nau7802:
     """The code itself (`raw`)."""
 
@@ -171,6 +176,7 @@ def describe(options: Options) -> SensorInfo:
         min_interval_ms=-(-1000 // options.rate),
         warm_up_ms=0,
         bus=options.bus,
+        claim=CLAIM,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gateway.sensors import contact
-from gateway.sensors.base import Hardware, Quantity, SensorInfo
+from gateway.sensors.base import Claim, Hardware, Quantity, SensorInfo
 
 __all__ = ["Options", "Power", "connect", "describe"]
 
@@ -81,6 +81,7 @@ def describe(options: Options) -> SensorInfo:
         min_interval_ms=1,
         warm_up_ms=0,
         bus="gpio",
+        claim=Claim(pins=tuple(each.pin for each in contacts.values())),
     )
 
 

@@ -92,6 +92,7 @@ def describe(options: Options) -> SensorInfo:
         min_interval_ms=-(-1000 // options.rate),
         warm_up_ms=0,
         bus=options.bus,
+        claim=nau7802.CLAIM,
     )
 
 
