@@ -10,6 +10,12 @@
     │   └── JournalFull                 no room for the record: seal the block, then reset
     ├── StoreError                      the block database cannot be read or written
     │   └── StoreFull                   the disk or the quota is exhausted: shed, then retry
+    ├── OrderRefused                    a command or grant that is not obeyed; its name is recorded as the reason
+    │   ├── AnotherGateway              it is not for this gateway
+    │   ├── AnotherBoot                 it is for another boot of this gateway
+    │   ├── Delayed                     its time is over
+    │   ├── Repeated                    it was obeyed before, or another one took its place
+    │   └── TooMany                     its signer orders more than anybody needs to
     └── TransportError                  the broker cannot be reached or refused us
 
 The ledger format (`gateway.chain.errors`) and the contracts (`gateway.contracts.errors`) are leaves
@@ -26,17 +32,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SENSOR_ERROR_KINDS",
+    "AnotherBoot",
+    "AnotherGateway",
     "CalibrationError",
     "ConfigError",
+    "Delayed",
     "GatewayError",
     "JournalError",
     "JournalFull",
+    "OrderRefused",
     "OutputError",
+    "Repeated",
     "SensorError",
     "SensorErrorKind",
     "SimulationError",
     "StoreError",
     "StoreFull",
+    "TooMany",
     "TransportError",
 ]
 
@@ -108,6 +120,30 @@ class StoreError(GatewayError):
 
 class StoreFull(StoreError):
     """The disk or the quota is exhausted; shed what may be shed, then retry."""
+
+
+class OrderRefused(GatewayError):
+    """A command or contract grant is not obeyed, although it may well be signed by whoever may give it."""
+
+
+class AnotherGateway(OrderRefused):
+    """It is for another gateway."""
+
+
+class AnotherBoot(OrderRefused):
+    """It is for another boot of this gateway."""
+
+
+class Delayed(OrderRefused):
+    """Its time is over."""
+
+
+class Repeated(OrderRefused):
+    """It was obeyed before, or another one took its place."""
+
+
+class TooMany(OrderRefused):
+    """Its signer orders more than anybody needs to."""
 
 
 class TransportError(GatewayError):

@@ -35,6 +35,11 @@ from gateway.chain.record import (
 Documents = Annotated[tuple[Annotated[bytes, Octets(1, MAX_CONTRACT)], ...], Many(0, 64)]
 MAX_RECEIPTS: Final = 64
 
+RESET: Final = 1
+SILENCE: Final = 2
+NEW_EPOCH: Final = 3
+TEST: Final = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Birth(Record):
@@ -186,6 +191,6 @@ class Command(Record):
     gateway: GatewayId
     boot: BootNonce
     nonce: Annotated[bytes, Octets(16, 16)]
-    action: Annotated[int, Range(1, 4)]
+    action: Annotated[int, Range(RESET, TEST)]
     contract: Name
     not_after: Millis

@@ -123,7 +123,7 @@ class Hearing:
             birth: version of the latest birth that this hub was sent.
 
         Raises:
-            ChainError: it is refused.
+            ChainError: it is refused. What becomes of grants and commands is recorded instead.
         """
         match kind:
             case "receipt":
@@ -133,9 +133,9 @@ class Hearing:
             case "request":
                 return self._request(Signed.decode(payload))
             case "contract":
-                self._orders.grant(Signed.decode(payload))
+                self._orders.grant(payload)
             case "command":
-                self._orders.command(Signed.decode(payload))
+                self._orders.command(payload)
             case "successor":
                 self._successor(payload)
         return Heard()

@@ -14,7 +14,7 @@ import gateway.region.window
 from gateway.chain.alarm import ALARMED, UNRECORDED, Transition
 from gateway.chain.block import Header
 from gateway.chain.keys import NO_HASH
-from gateway.chain.reading import Outcome, open_segment, parse_leaf
+from gateway.chain.reading import Outcome, Refusal, open_segment, parse_leaf
 from gateway.chain.state import StateTree
 from gateway.contracts.library import template
 from gateway.contracts.source import read_contract
@@ -256,13 +256,20 @@ def test_a_granted_contract_set_is_put_in_force_and_outlives_a_restart(tmp_path:
     run.stop()
 
 
-def outcomes(hub: TestHub) -> list[int]:
-    leaves = [
-        leaf
+def events(hub: TestHub) -> list[object]:
+    return [
+        parse_leaf(leaf)
         for _, block in sorted(hub.blocks.items())
         for _, leaf in open_segment(0, block.segments[0]).events
     ]
-    return [event.code for leaf in leaves if isinstance(event := parse_leaf(leaf), Outcome)]
+
+
+def outcomes(hub: TestHub) -> list[int]:
+    return [event.code for event in events(hub) if isinstance(event, Outcome)]
+
+
+def refused(hub: TestHub) -> list[str]:
+    return sorted(event.reason for event in events(hub) if isinstance(event, Refusal))
 
 
 def test_commands_are_carried_out_once_in_time_for_this_boot_and_recorded(
@@ -289,6 +296,7 @@ def test_commands_are_carried_out_once_in_time_for_this_boot_and_recorded(
     hub.say_command(run.id, boot, 1, nonce=b"7" * 16)
     wait_until(lambda: run.gateway.recorder.conditions()["gas-ch4"][0] == "normal", "the reset")
     wait_until(lambda: outcomes(hub) == [0, 1, 2, 3, 0], "outcomes")
+    assert refused(hub) == ["AnotherBoot", "BadSignature", "Delayed", "Repeated"]
     run.stop()
 
 
