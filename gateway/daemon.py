@@ -16,6 +16,7 @@ import contextlib
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,7 @@ __all__ = ["Gateway"]
 _log = logging.getLogger(__name__)
 
 _END_S: Final = 5.0
+_TICK_S: Final = 20.0  # the ticker has something to do every second
 _NO_ROOM: Final = 100_000  # per mille of the quota: as full as a heartbeat can say
 
 
@@ -141,6 +143,7 @@ class Gateway:
         self._state = found.state
         self._samplers = Samplers(self.catalogue.sensors, self.hardware, self.recorder, self._speed)
         self._control = Control(directory / "control.sock", self._do)
+        self._ticked_at = time.monotonic()
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
 
     def start(self) -> None:
@@ -186,6 +189,11 @@ class Gateway:
     def hubs(self) -> tuple[Any, ...]:
         """The hubs spoken to (`gateway.region.sync.HubSync`); none before the genesis is known."""
         return self.membership.hubs
+
+    def ticks(self) -> dict[str, bool]:
+        """Return, by name, whether each thread that alarms hang on ticked in its time: the buses' and the ticker."""
+        is_ticking = self._ticked_at + _TICK_S > time.monotonic()
+        return {**self._samplers.ticks(), "ticker": is_ticking}
 
     # parts
 
@@ -287,6 +295,7 @@ class Gateway:
     def _tick(self) -> None:
         clock = self.hardware.clock
         while not self._ending.is_set():
+            self._ticked_at = time.monotonic()
             try:
                 self.recorder.tick()
                 wait_ms = self.recorder.due_ms() - clock.monotonic_ms()

@@ -12,7 +12,7 @@ from gateway.machine import software
 if TYPE_CHECKING:
     from gateway.daemon import Gateway
 
-__all__ = ["status_of"]
+__all__ = ["line_of", "status_of"]
 
 
 def status_of(gateway: Gateway) -> dict[str, Any]:
@@ -31,6 +31,17 @@ def status_of(gateway: Gateway) -> dict[str, Any]:
         "hubs": [hub.is_connected for hub in gateway.hubs],
         "troubles": _troubles(gateway),
     }
+
+
+def line_of(gateway: Gateway) -> str:
+    """Return the same in one line, for the service manager."""
+    states = gateway.recorder.conditions().values()
+    unwell = sum(1 for condition, faults in states if condition != "normal" or faults)
+    head = gateway.keeper.head
+    return (
+        f"{len(gateway.catalogue.sensors)} sensors, {gateway.recorder.faults} series in fault, {unwell} of"
+        f" {len(states)} contracts not normal, block {head.epoch}/{head.height}"
+    )
 
 
 def _troubles(gateway: Gateway) -> list[str]:

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Final
 
 from gateway.config import Config
 from gateway.daemon import Gateway
+from gateway.reporting import line_of
 from gateway.sensors.base import Hardware
+from gateway.vigil import Vigil
 
 __all__ = ["Running"]
 
 _log = logging.getLogger(__name__)
-
-_LOOK_S: Final = 30.0
 
 
 class Running:
@@ -30,6 +29,7 @@ class Running:
     Args:
         where: the configuration's name, for messages.
         hardware: in place of what the configuration names, for tests and benches.
+        vigil: tells the service manager how it goes; by default the one that the environment names.
 
     Attributes:
         gateway: the present one, once there is one.
@@ -37,8 +37,11 @@ class Running:
 
     gateway: Gateway
 
-    def __init__(self, config: Config, where: str, hardware: Hardware | None = None) -> None:
+    def __init__(
+        self, config: Config, where: str, hardware: Hardware | None = None, vigil: Vigil | None = None
+    ) -> None:
         self._config, self._where, self._hardware = config, where, hardware
+        self._vigil = vigil or Vigil()
         self._wake = threading.Event()
         self._ending = False
 
@@ -50,7 +53,8 @@ class Running:
     def wait(self) -> bool:
         """Return at the end, going on from chain to chain; False where the process has to be started anew."""
         while not self._ending:
-            self._wake.wait(_LOOK_S)
+            self._look()
+            self._wake.wait(self._vigil.interval_s)
             self._wake.clear()
             if self.gateway.succession.is_over and not self._ending:
                 self._go_on()
@@ -65,9 +69,14 @@ class Running:
 
     def stop(self) -> None:
         """Stop the gateway; idempotent."""
+        self._vigil.end()
         self.gateway.stop()
 
+    def _look(self) -> None:
+        self._vigil.look(self.gateway.ticks(), line_of(self.gateway))
+
     def _go_on(self) -> None:
+        self._look()  # to stop and to begin may take a while
         self.gateway.stop(keep_hardware=True)
         self._hardware = self.gateway.hardware
         self.start()

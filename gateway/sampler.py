@@ -7,6 +7,8 @@ Invariants:
 * The next sample is due a period after the last one was due, not after it was done, so rates do not drift; what
   a stall has missed is left out, never made up for in a burst.
 * Whatever a driver raises becomes a fault of its sensor; it never ends the thread.
+* A thread ticks before and after each sample and while it waits. One sample may take as long as the slowest sensor
+  of its bus may, which is twice its period; a thread that has not ticked for longer is stuck.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import heapq
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
@@ -27,6 +30,8 @@ __all__ = ["Samplers", "Taker"]
 _log = logging.getLogger(__name__)
 
 _END_S: Final = 5.0
+_TICK_S: Final = 1.0
+_HANG_S: Final = 20.0  # no transfer takes so long: buses time out within 35 ms, and retries are few
 
 
 class Taker(Protocol):
@@ -51,19 +56,23 @@ class Samplers:
         buses: dict[str, list[SensorPlan]] = {}
         for plan in plans:
             buses.setdefault(plan.info.bus, []).append(plan)
+        self._buses = {
+            name: _Bus(on_it, hardware, taker, speed, self._ending) for name, on_it in buses.items()
+        }
         self._threads = [
-            threading.Thread(
-                target=_Bus(on_it, hardware, taker, speed, self._ending).run,
-                name=f"bus-{name}",
-                daemon=True,
-            )
-            for name, on_it in buses.items()
+            threading.Thread(target=bus.run, name=f"bus-{name}", daemon=True)
+            for name, bus in self._buses.items()
         ]
 
     def start(self) -> None:
         """Begin to sample."""
         for thread in self._threads:
             thread.start()
+
+    def ticks(self) -> dict[str, bool]:
+        """Return, by bus, whether its thread ticked within its time."""
+        now = time.monotonic()
+        return {name: bus.ticked_at + bus.patience_s > now for name, bus in self._buses.items()}
 
     def stop(self) -> None:
         """End after the samples under way, and close the sensors."""
@@ -73,7 +82,12 @@ class Samplers:
 
 
 class _Bus:
-    """One bus: its sensors, and when each is due."""
+    """One bus: its sensors, and when each is due.
+
+    Attributes:
+        ticked_at: `time.monotonic` at the thread's last tick.
+        patience_s: how long it may go without one.
+    """
 
     def __init__(
         self,
@@ -86,15 +100,18 @@ class _Bus:
         self._plans, self._hardware, self._taker = plans, hardware, taker
         self._speed, self._ending = speed, ending
         self._sensors: dict[str, Sensor] = {}
+        self.patience_s = max([_HANG_S, *(2 * plan.period_ms / 1000 / speed for plan in plans)])
+        self.ticked_at = time.monotonic()
 
     def run(self) -> None:
         now = self._hardware.clock.monotonic_ms()
         dues = [(now, index) for index in range(len(self._plans))]
         while not self._ending.is_set():
             due, index = dues[0]
-            wait_ms = due - self._hardware.clock.monotonic_ms()
-            if wait_ms > 0 and self._ending.wait(wait_ms / 1000 / self._speed):
-                break
+            self.ticked_at = time.monotonic()
+            wait_s = (due - self._hardware.clock.monotonic_ms()) / 1000 / self._speed
+            if wait_s > 0 and (self._ending.wait(min(wait_s, _TICK_S)) or wait_s > _TICK_S):
+                continue
             plan = self._plans[index]
             try:
                 self._sample(plan)

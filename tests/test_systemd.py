@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 UNITS = sorted((ROOT / "systemd").glob("*.service"))
+PROGRAMS = [unit for unit in UNITS if "@" not in unit.name]
+GATEWAY = ROOT / "systemd/tocsin-gateway.service"
 
 
 @pytest.fixture(params=UNITS, ids=lambda path: path.stem)
@@ -21,20 +23,30 @@ def unit(request: pytest.FixtureRequest) -> Path:
 
 
 def with_program_present(unit: Path, directory: Path) -> Path:
-    """The unit with a program that this machine has: systemd looks for it."""
-    copy = directory / unit.name
-    copy.write_text(re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text()))
-    return copy
+    """The unit with a program that this machine has, and beside the others: systemd looks for them."""
+    for each in UNITS:
+        (directory / each.name).write_text(
+            re.sub(r"(?m)^ExecStart=/opt/\S+", "ExecStart=/bin/true", each.read_text())
+        )
+    if unit.stem.endswith("@"):  # as a gateway's failure would start it
+        unit = unit.with_name(f"{unit.stem}tocsin-gateway.service.service")
+        (directory / unit.name).write_text((directory / "tocsin-failed@.service").read_text())
+    return directory / unit.name
 
 
-def test_a_unit_starts_a_console_script_of_ours(unit: Path) -> None:
+def values(unit: Path, key: str) -> list[str]:
+    return re.findall(rf"(?m)^{key}=(.*)$", unit.read_text())
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_a_unit_starts_a_console_script_of_ours(program: Path) -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     started = re.search(
-        r"(?m)^ExecStart=/opt/tocsin/bin/(\S+) run --config /etc/tocsin/\w+\.toml$", unit.read_text()
+        r"(?m)^ExecStart=/opt/tocsin/bin/(\S+) run --config /etc/tocsin/\w+\.toml$", program.read_text()
     )
     assert started is not None
     assert started[1] in scripts
-    assert started[1] == unit.stem
+    assert started[1] == program.stem
 
 
 def test_systemd_finds_no_fault_in_a_unit(unit: Path, tmp_path: Path, require: Callable[[str], Path]) -> None:
@@ -46,16 +58,43 @@ def test_systemd_finds_no_fault_in_a_unit(unit: Path, tmp_path: Path, require: C
 
 def test_a_unit_is_confined(unit: Path, tmp_path: Path, require: Callable[[str], Path]) -> None:
     program = require("systemd-analyze")
-    command = [program, "security", "--offline=true", "--threshold=25", with_program_present(unit, tmp_path)]
+    command = [program, "security", "--offline=true", "--threshold=20", with_program_present(unit, tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stdout
 
 
 def test_every_user_and_group_of_a_unit_is_made(unit: Path) -> None:
     made = set(re.findall(r"(?m)^[ug] (\S+)", (ROOT / "systemd/tocsin.sysusers").read_text()))
-    text = unit.read_text()
-    names = re.findall(r"(?m)^User=(\S+)", text)
-    for groups in re.findall(r"(?m)^SupplementaryGroups=(.*)", text):
+    names = values(unit, "User")
+    for groups in values(unit, "SupplementaryGroups"):
         names += groups.split()
-    assert names
+    assert names or values(unit, "DynamicUser") == ["yes"]
     assert set(names) <= made
+
+
+def test_a_unit_writes_to_nothing_but_directories_that_systemd_makes_for_it(unit: Path) -> None:
+    assert values(unit, "ProtectSystem") == ["strict"]
+    assert values(unit, "ReadWritePaths") == []
+
+
+def test_devices_are_allowed_by_class_because_their_numbers_change(unit: Path) -> None:
+    allowed = values(unit, "DeviceAllow")
+    assert all(re.fullmatch(r"char-(gpiochip|i2c|spidev) rw", each) for each in allowed)
+    assert values(unit, "DevicePolicy") == ["closed"] or values(unit, "PrivateDevices") == ["yes"]
+
+
+def test_the_gateway_is_watched_over_and_told_of_when_it_keeps_failing() -> None:
+    assert values(GATEWAY, "Type") == ["notify"]
+    assert values(GATEWAY, "WatchdogSec") == ["30"]
+    assert values(GATEWAY, "Restart") == ["always"]
+    assert values(GATEWAY, "OnFailure") == ["tocsin-failed@%n.service"]
+
+
+def test_what_keeps_failing_is_started_again_once_its_limit_of_starts_is_over() -> None:
+    failed = ROOT / "systemd/tocsin-failed@.service"
+    assert values(failed, "OnSuccess") == ["%i"]
+    waits = [int(each) for each in re.findall(r"(?m)^ExecStart=/bin/sleep (\d+)$", failed.read_text())]
+    watched = [unit for unit in UNITS if any("tocsin-failed@" in each for each in values(unit, "OnFailure"))]
+    assert watched
+    for unit in watched:
+        assert sum(waits) > int(values(unit, "StartLimitIntervalSec")[0])

@@ -1,10 +1,11 @@
 """Who this gateway is: its key, the chain it trusts, and how it joined it.
 
-Owns the files `key` and `genesis.cbor` of the data directory, the trust file's reading, and enrolment at a hub's
-REST interface. It does not own what the chain makes of an enrolment.
+Owns the key, the files `key` and `genesis.cbor` of the data directory, the trust file's reading, and enrolment at a
+hub's REST interface. It does not own what the chain makes of an enrolment.
 
 Invariants:
-* The key's seed is readable by its owner alone, and never overwritten.
+* The key's seed is readable by its owner alone, and never overwritten. It comes as a service's credential
+  (`CREDENTIAL`), where there is one, or else stands in the data directory; never both, unless they are the same.
 * A genesis is taken from anyone, but only with the hash that the trust file names.
 * A ticket's seed is erased once the enrolment is accepted and noted, not before.
 """
@@ -15,6 +16,7 @@ import contextlib
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,8 +30,18 @@ from gateway.errors import ConfigError, StoreError, TransportError
 if TYPE_CHECKING:
     from gateway.config import EnrolmentTable
 
-__all__ = ["EnrolmentRefused", "Trust", "enrol", "erase_ticket", "load_key", "load_trust", "read_ticket"]
+__all__ = [
+    "CREDENTIAL",
+    "EnrolmentRefused",
+    "Trust",
+    "enrol",
+    "erase_ticket",
+    "load_key",
+    "load_trust",
+    "read_ticket",
+]
 
+CREDENTIAL: Final = "tocsin-gateway-key"
 _TIMEOUT_S: Final = 30.0
 _MAX_ANSWER: Final = 1 << 20
 
@@ -46,23 +58,38 @@ class Trust:
     genesis: Genesis | None
 
 
-def load_key(directory: Path) -> tuple[SigningKey, bool]:
+def load_key(directory: Path, environ: Mapping[str, str] = os.environ) -> tuple[SigningKey, bool]:
     """Return the gateway's key, made at the first start, and whether it was made now.
 
     Raises:
-        ConfigError: the file cannot be read or written, or holds no key.
+        ConfigError: the file cannot be read or written, or holds no key; or two keys are there.
     """
     path = directory / "key"
     try:
-        if path.exists():
-            return SigningKey(bytes.fromhex(path.read_text(encoding="ascii").strip())), False
+        given = _credential(environ)
+        kept = _read_key(path) if path.exists() else None
+        if given and kept and given.seed != kept.seed:
+            raise ConfigError(f"{path} is another key than the credential {CREDENTIAL}; remove the wrong one")
+        if found := given or kept:
+            return found, False
         key = SigningKey(secrets.token_bytes(32))
         _write(path, key.seed.hex() + "\n")
     except OSError as error:
         raise ConfigError(f"{path}: the gateway's key cannot be read or made: {error}") from error
+    return key, True
+
+
+def _credential(environ: Mapping[str, str]) -> SigningKey | None:
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(directory, CREDENTIAL) if directory else None
+    return _read_key(path) if path and path.exists() else None
+
+
+def _read_key(path: Path) -> SigningKey:
+    try:
+        return SigningKey(bytes.fromhex(path.read_text(encoding="ascii").strip()))
     except ValueError as error:
         raise ConfigError(f"{path}: not a key: its seed stands there as 64 hexadecimal digits") from error
-    return key, True
 
 
 def load_trust(trust_file: Path, directory: Path) -> Trust:

@@ -2,20 +2,30 @@
 
 Owns opening each bus and the pin factory once and closing them. It does not own transfers or sensors.
 
-Invariant: nothing is opened before a driver asks for it, and no library is imported before that either.
+Invariants:
+* Nothing is opened before a driver asks for it, and no library is imported before that either.
+* The header's pins are found by their chip's label: the number of a GPIO chip changes with board and kernel.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import re
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final, cast
 
 from gateway.clock import Clock, SystemClock
 from gateway.errors import SensorError
 from gateway.sensors.base import I2cBus, Pulses
 
-__all__ = ["PiHardware"]
+__all__ = ["PiHardware", "header_chip", "open_pins"]
+
+# Zero 2 W and 3; 4; 5. The header's pins are the lines of the chip so labelled, by their BCM numbers.
+_LABELS: Final = ("pinctrl-rp1", "pinctrl-bcm2711", "pinctrl-bcm2835")
+_CHIP_INFO: Final = 0x8044B401  # GPIO_GET_CHIPINFO_IOCTL of linux/gpio.h: name, label, number of lines
+_CHIP_INFO_BYTES: Final = 68
 
 
 class PiHardware:
@@ -40,7 +50,7 @@ class PiHardware:
 
     def pins(self) -> Any:
         if self._pins is None:
-            self._pins = _open_pins()
+            self._pins = open_pins()
         return self._pins
 
     def dht_pulses(self, pin: int) -> Callable[[], Pulses] | None:
@@ -69,14 +79,44 @@ def _open_bus(name: str) -> I2cBus:
         ) from error
 
 
-def _open_pins() -> Any:
+def open_pins() -> Any:
+    """Return gpiozero's factory on the header's pins. Raises SensorError."""
     from gpiozero.exc import GPIOZeroError
 
     try:
         from gpiozero.pins.lgpio import LGPIOFactory
 
-        return LGPIOFactory()
-    except (GPIOZeroError, ImportError, OSError) as error:
+        return LGPIOFactory(header_chip(_labels()))
+    except (GPIOZeroError, ImportError, OSError, AttributeError) as error:
         raise SensorError(
             "wiring", f"no GPIO pins here ({error}); install the extra 'pi' on a Raspberry Pi, or simulate"
         ) from error
+
+
+def header_chip(labels: Iterable[tuple[int, str]]) -> int:
+    """Return the number of the GPIO chip that the header is on, of (number, label) each.
+
+    Raises:
+        SensorError: no chip has a label of a Raspberry Pi's.
+    """
+    found = {label: number for number, label in sorted(labels, reverse=True)}
+    for label in _LABELS:
+        if label in found:
+            return found[label]
+    raise SensorError(
+        "wiring",
+        f"no GPIO chip is labelled {', '.join(_LABELS)}, but {', '.join(sorted(found)) or 'there is none'};"
+        " this is no Raspberry Pi that is known, or the service may not open /dev/gpiochip*",
+    )
+
+
+def _labels() -> list[tuple[int, str]]:
+    """Return number and label of each GPIO chip that this process may open."""
+    labels = []
+    for device in Path("/dev").glob("gpiochip*"):
+        number = device.name.removeprefix("gpiochip")
+        if number.isdecimal():
+            with contextlib.suppress(OSError), device.open("rb", buffering=0) as file:
+                info = fcntl.ioctl(file.fileno(), _CHIP_INFO, bytes(_CHIP_INFO_BYTES))
+                labels.append((int(number), info[32:64].rstrip(b"\0").decode("ascii", "replace")))
+    return labels
