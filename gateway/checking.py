@@ -21,8 +21,8 @@ from gateway.contracts.errors import ContractError
 from gateway.contracts.explain import lint
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError, StoreError, TransportError
-from gateway.outputs import Outputs
 from gateway.machine import configured_catalogue, make_hardware
+from gateway.outputs import Outputs
 from gateway.region.enrol import Trust, load_trust, read_ticket
 from gateway.region.herald import check_birth
 from gateway.region.succession import settle
