@@ -36,6 +36,7 @@ _DHT_S: Final = 5
 _OTHER_THREADS: Final = 8  # ticker, writer, control, sync and those of its link
 _DHT_SERIES: Final = 2  # the first of the catalogue; gas sensors' follow
 _DHT_MODULES: Final = ("gateway.sensors.dht_process", "adafruit_dht")
+_GUARDIAN_MODULES: Final = ("gateway.outputs.guardian", "gateway.outputs.mock", "gpiozero")
 _CPU_LIMIT, _RSS_LIMIT, _START_LIMIT = 10.0, 80.0, 1.0  # % of a core, MB, s
 _BYTES_LIMITS: Final = {60: 17.0, 600: 11.0}
 _SETTLE_S: Final = 2.0
@@ -102,10 +103,16 @@ def _run(log: Path, config: Path, seconds: float) -> _Run:
         time.sleep(seconds)
         after = [cpu_seconds(pid) for pid in processes]
         took, model = time.monotonic() - begun, gateway.ask("model-seconds") - model
-        daemon, *dht, empty = (100 * (b - a) / took for a, b in zip(before, after, strict=True))
+        shares = [100 * (b - a) / took for a, b in zip(before, after, strict=True)]
+        guardian = next(i for i, pid in enumerate(processes) if _is_guardian(pid))
+        total = sum(shares[:-1]) - 100 * model / took
+        dht = sum(shares[1:-1]) - shares[guardian]
         sizes = [memory(pid) for pid in family(gateway.pid)]
-        total = daemon - 100 * model / took + sum(dht)
-        return _Run(gateway.ready, gateway.ask("modules"), total, sum(dht), empty, sizes)
+        return _Run(gateway.ready, gateway.ask("modules"), total, dht, shares[-1], sizes)
+
+
+def _is_guardian(pid: int) -> bool:
+    return b"gateway.outputs.guardian" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _rate_figure(config: Path) -> Figure:
@@ -116,7 +123,7 @@ def _rate_figure(config: Path) -> Figure:
 
 
 def _memory_figures(log: Path, run: _Run) -> Iterator[Figure]:
-    bare = [_load(log, modules)[1] for modules in (run.modules, _DHT_MODULES)]
+    bare = [_load(log, modules)[1] for modules in (run.modules, _DHT_MODULES, _GUARDIAN_MODULES)]
     (rss, pss), (bare_rss, bare_pss) = (map(sum, zip(*sizes, strict=True)) for sizes in (run.sizes, bare))
     yield Figure("gateway-rss", rss, "MB", _RSS_LIMIT, bare_rss)
     yield Figure("gateway-pss", pss, "MB", peer=bare_pss)

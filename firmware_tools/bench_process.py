@@ -35,6 +35,7 @@ _PATIENCE_S: Final = 10.0
 
 Hold = Callable[[bool], int]
 Changes = deque[tuple[int, bool]]
+Look = Callable[[], tuple[int, bool] | None]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,21 +58,30 @@ def run_gateway(config: str) -> None:
     """Run the daemon as `tocsin-gateway run` does, with a hand at its simulated gas sensor."""
     from gateway.config import load_config
     from gateway.daemon import Gateway
+    from gateway.outputs.wire import ask, end_simulated, places
 
     sys.setswitchinterval(0.001)
-    gateway = Gateway(load_config(Path(config)), config)
+    given = load_config(Path(config))
+    gateway = Gateway(given, config)
     gateway.start()
     while not gateway.recorder.latest():
         time.sleep(_LOOK_S)
     _say(sorted(sys.modules))
     simulation: Any = gateway.hardware
 
+    meeting = places(given.data)
+
     def hold(leak: bool) -> int:
         return int(simulation.hold(SENSOR, _LEAK if leak else _CALM))
 
+    def siren() -> tuple[int, bool] | None:
+        """The siren's latest change, as the guardian saw it."""
+        changes = ask(meeting, {"do": "pin", "pin": SIREN_PIN})["changes"]
+        return changes[-1] if changes else None
+
     for verb, *rest in _requests():
         if verb == "toggle":
-            _say(toggle(hold, simulation.pins().pin(SIREN_PIN).changes, *rest))
+            _say(toggle(hold, siren, *rest))
         elif verb == "alarm-bytes":
             _say(_alarm_bytes(gateway))
         elif verb == "model-seconds":
@@ -79,6 +89,7 @@ def run_gateway(config: str) -> None:
         elif verb == "modules":
             _say(sorted(sys.modules))
     gateway.stop()
+    end_simulated(given.data)
 
 
 def _alarm_bytes(gateway: Gateway) -> int:
@@ -109,7 +120,7 @@ def run_loop(period_ms: str) -> None:
     threading.Thread(target=look, daemon=True).start()
     _say("ready")
     for _, *rest in _requests():
-        _say(toggle(hold, changes, *rest))
+        _say(toggle(hold, lambda: changes[-1] if changes else None, *rest))
 
 
 def run_idle(wakes_per_s: str, conversion_ms: str, dht_period_s: str, dht_busy_ms: str, others: str) -> None:
@@ -172,12 +183,12 @@ def run_verify(evidence: str, trust: str) -> None:
         _say((time.perf_counter() - begun) * 1000)
 
 
-def toggle(hold: Hold, changes: Changes, count: int, period_ms: int, seed: int) -> list[float]:
+def toggle(hold: Hold, latest: Look, count: int, period_ms: int, seed: int) -> list[float]:
     """Put an input up and down, up at random instants within a period.
 
     Args:
         hold: moves the input, and returns the `time.monotonic_ns()` of that.
-        changes: what follows it notes its own changes there.
+        latest: returns when what follows it changed last, as `time.monotonic_ns()`, and to what.
 
     Returns:
         The milliseconds from each rise to the change it caused.
@@ -185,19 +196,19 @@ def toggle(hold: Hold, changes: Changes, count: int, period_ms: int, seed: int) 
     random, latencies = Random(seed), []
     for _ in range(count):
         time.sleep(random.uniform(0, period_ms / 1000))
-        latencies.append(_follow(hold, changes, True))
-        _follow(hold, changes, False)
+        latencies.append(_follow(hold, latest, True))
+        _follow(hold, latest, False)
     return latencies
 
 
-def _follow(hold: Hold, changes: Changes, level: bool) -> float:
+def _follow(hold: Hold, latest: Look, level: bool) -> float:
     onset = hold(level)
     end = time.monotonic() + _PATIENCE_S
-    while not changes or changes[-1][1] != level:
+    while (change := latest()) is None or change[0] < onset or change[1] != level:
         if time.monotonic() > end:
             raise TimeoutError(f"nothing followed the input to {level} within {_PATIENCE_S:.0f} s")
         time.sleep(_LOOK_S)
-    return (changes[-1][0] - onset) / 1e6
+    return (change[0] - onset) / 1e6
 
 
 def _requests() -> Iterator[list[Any]]:

@@ -25,6 +25,7 @@ from firmware_tools.authority import Desk, found, open_desk
 from firmware_tools.demo_process import Process, run, spawn, stop
 from firmware_tools.demo_site import HUB, REGION, Post, prepare
 from firmware_tools.errors import ProcessFailed, ToolError
+from gateway.outputs.wire import end_simulated
 
 AGENCIES = ("city-fire", "gas-works", "building-control", "civil-protection", "police", "health-service")
 _START_S = 60.0
@@ -93,6 +94,7 @@ class Region:
             path = prepare(
                 post, self._directory / "gateways", desk, self.hubs[0].api, reached_at, seed=index + 1
             )
+            self._stack.callback(end_simulated, path.parent / "data")
             gateway = spawn(self._stack, post.folder, path.parent, "tocsin-gateway", "run", "--config", path)
             self._gateways.append(gateway)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.catalogue import Catalogue, SensorPlan
 from gateway.config import Config
-from gateway.outputs import OutputOptions
+from gateway.outputs.options import OutputOptions
 
 __all__ = ["clashes", "crowded", "loads"]
 
@@ -83,10 +83,14 @@ def _pin_users(config: Config, plans: Sequence[SensorPlan]) -> Iterator[tuple[in
         yield from ((pin, f"sensor {plan.name}") for pin in plan.info.claim.pins)
     for output in config.outputs:
         yield from _output_pins(output)
+    for button in config.buttons:
+        yield button.pin, f"button {button.name}"
 
 
 def _output_pins(output: OutputOptions) -> Iterator[tuple[int, str]]:
     yield output.pin, f"output {output.name}"
+    if output.read_back is not None:
+        yield output.read_back.pin, f"the read-back of output {output.name}"
 
 
 def _on_pins(config: Config, plans: Sequence[SensorPlan]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.catalogue import make_catalogue
 from gateway.chain.keys import gateway_id
 from gateway.clock import Clock
 from gateway.config import Config
@@ -28,9 +29,10 @@ from gateway.contracting import first_contracts
 from gateway.contracts.errors import ContractError
 from gateway.control import Control
 from gateway.decider import ContractSet, Decider
-from gateway.errors import ConfigError, OutputError, SensorError, StoreError
-from gateway.machine import configured_catalogue, data_directory, make_hardware, software
-from gateway.outputs import Outputs
+from gateway.errors import ConfigError, StoreError
+from gateway.machine import data_directory, make_hardware, software
+from gateway.outputs.client import Guardian
+from gateway.outputs.wire import meeting_point
 from gateway.recording.logbook import Logbook
 from gateway.recording.recorder import Recorder
 from gateway.recording.writer import Writer
@@ -51,6 +53,7 @@ __all__ = ["Gateway"]
 
 _log = logging.getLogger(__name__)
 
+_CONSOLE: Final = "console"  # who asks over the control socket
 _END_S: Final = 5.0
 _TICK_S: Final = 20.0  # the ticker has something to do every second
 _NO_ROOM: Final = 100_000  # per mille of the quota: as full as a heartbeat can say
@@ -78,7 +81,7 @@ class Gateway:
     ) -> None:
         self._config, self._where, self._turn = config, where, turn
         self._keeps_hardware = False
-        self.catalogue = configured_catalogue(config, where, runs=True)
+        self.catalogue = make_catalogue(config.sensors, where, config.gateway.ring_s * 1000)
         with contextlib.ExitStack() as opened:
             self._assemble(data_directory(config.data), hardware, opened)
             self._opened = opened.pop_all()
@@ -102,6 +105,7 @@ class Gateway:
             opened.callback(journal.close)
         opened.callback(self.store.close)
         contracts = first_contracts(config.contracts, where, self.store)
+        self._wake, self._ending = threading.Event(), threading.Event()
         check_birth(self.catalogue.series, contracts.documents)
         self.keeper = Keeper(
             self.identity,
@@ -136,7 +140,6 @@ class Gateway:
             announce=lambda: self.membership.announce(),
             speed=self._speed,
         )
-        self._wake, self._ending = threading.Event(), threading.Event()
         self.recorder = self._make_recorder(contracts, found.number, found.journals, clock)
         self.membership = self._make_membership(trust, clock)
         self._state = found.state
@@ -147,6 +150,7 @@ class Gateway:
 
     def start(self) -> None:
         """Begin: outputs and contracts, samples, then all else."""
+        self.outputs.start()
         self.writer.start()
         self.recorder.start(self._state, self._loose())
         self._samplers.start()
@@ -158,7 +162,9 @@ class Gateway:
         _log.info("%s: gateway %s of chain %s, %d sensors", software(), gateway, genesis, sensors)
 
     def stop(self, *, keep_hardware: bool = False) -> None:
-        """End: no more samples, the open block sealed and stored, outputs on their safe side; idempotent.
+        """End: no more samples, the open block sealed and stored; idempotent.
+
+        The guardian holds the outputs as they are for the next start, and goes to the safe state if there is none.
 
         Args:
             keep_hardware: leave it open, for the next gateway.
@@ -198,18 +204,27 @@ class Gateway:
 
     def _make_decider(self, contracts: ContractSet, clock: Clock, opened: contextlib.ExitStack) -> Decider:
         config = self._config
+        directories, is_systems = meeting_point(config.data, simulated=self.hardware.is_simulated)
         try:
-            pins = self.hardware.pins() if config.outputs else None
-            self.outputs = Outputs(config.outputs, pins, clock)
-            opened.callback(self._close_outputs)
+            self.outputs = Guardian(
+                config.outputs,
+                directories,
+                hold_s=config.guardian.hold_s,
+                simulated=self.hardware.is_simulated,
+                speed=self._speed,
+                spawns=not is_systems,
+                poke=self._wake.set,
+            )
             kinds = {each.name: each.kind for each in config.outputs}
-            decider = Decider(contracts, self.catalogue.infos, self.outputs, kinds, clock.monotonic_ms())
-        except SensorError as error:
-            raise ConfigError(f"{self._where}: outputs: {error}") from error
+            now = clock.monotonic_ms()
+            decider = Decider(
+                contracts, self.catalogue.infos, self.outputs, kinds, now, lambda: self.recorder.faulty
+            )
         except (ContractError, ValueError) as error:
             raise ConfigError(f"{self._where}: {error}") from error
+        opened.callback(self.outputs.close)
         for name in decider.unknown_outputs(contracts):
-            _log.error("a contract drives %r, and no output is called so", name)
+            _log.error("a contract drives %r, and no output is called so that contracts may drive", name)
         return decider
 
     def _make_recorder(self, contracts: ContractSet, number: int, journals: Any, clock: Clock) -> Recorder:
@@ -244,7 +259,7 @@ class Gateway:
             clock,
             heartbeat_ms=self._config.gateway.heartbeat_s * 1000,
             software=software(),
-            faults=lambda: self.recorder.faults,
+            faults=lambda: self.recorder.faults + len(self.outputs.faults),
             fill=lambda: self.pruner.fill if self.store.is_writable else _NO_ROOM,
         )
         return Membership(
@@ -283,12 +298,6 @@ class Gateway:
         if not self._keeps_hardware:
             self.hardware.close()
 
-    def _close_outputs(self) -> None:
-        try:
-            self.outputs.close()
-        except OutputError as error:
-            _log.error("%s", error)
-
     # threads
 
     def _tick(self) -> None:
@@ -311,13 +320,16 @@ class Gateway:
             case {"do": "status"}:
                 return self.status()
             case {"do": "reset", "contract": str(contract)}:
-                self.recorder.reset(contract)
+                self.recorder.reset(contract, _CONSOLE)
                 return {}
             case {"do": "silence", "contract": str(contract)}:
-                if not self.recorder.silence(contract):
+                if not self.recorder.silence(contract, _CONSOLE):
                     raise ConfigError(f"no contract is called {contract!r}")
                 return {}
-        raise ConfigError("known requests are status, reset and silence")
+            case {"do": "test", "output": str(output), "seconds": int(seconds)}:
+                self.recorder.test(output, seconds, _CONSOLE)
+                return {}
+        raise ConfigError("known requests are status, reset, silence and test")
 
     def status(self) -> dict[str, Any]:
         """Return what a person asks first, as plain values for JSON."""

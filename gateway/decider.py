@@ -5,7 +5,9 @@ not own recording or publishing (`gateway.recording.recorder`). One thread at a 
 
 Invariants:
 * Pins are driven before anything is written: `drive` comes first after every call that gave transitions.
-* An output that fails keeps no other from acting, and is tried again.
+* Each order says what is to hold if this process dies: alarms in force keep their outputs, and every contract acts as
+  one that has lost its inputs.
+* A fault relay acts on any fault at all; no contract drives it, and nothing silences it.
 * Silence ends with the contract's next change, and a longest running time begins anew with each alarm: a new
   alarm always sounds.
 * A contract that is taken away while it is not normal ends by a transition, never in silence.
@@ -14,7 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.chain.alarm import contract_hash
@@ -24,9 +26,8 @@ from gateway.chain.errors import FormatError
 from gateway.contracts.document import Contract, SeriesInfo
 from gateway.contracts.engine import Engine
 from gateway.contracts.errors import MismatchError, SnapshotError
-from gateway.contracts.machine import ALARM, NORMAL, State, Transition
-from gateway.errors import OutputError
-from gateway.outputs import Outputs
+from gateway.contracts.machine import ALARM, NORMAL, PRE_ALARM, State, Transition
+from gateway.outputs.orders import CONTRACT, FAULT, SILENCE, Cause, Driver, Moved, Order, Want
 
 __all__ = ["ContractSet", "Decider"]
 
@@ -65,6 +66,7 @@ class Decider:
 
     Args:
         kinds: of the configured outputs, by name.
+        faults: what is in fault beside contracts and outputs.
 
     Raises:
         MismatchError: a contract does not fit the series.
@@ -74,15 +76,18 @@ class Decider:
         self,
         contracts: ContractSet,
         series: Mapping[str, SeriesInfo],
-        outputs: Outputs,
+        outputs: Driver,
         kinds: Mapping[str, str],
         now_ms: int,
+        faults: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.contracts = contracts
         self._series = series
         self._outputs = outputs
         self._kinds = kinds
+        self._faults = faults
         self._silenced: set[str] = set()
+        self._renewed: set[str] = set()
         self.engine = Engine(contracts.contracts, series, now_ms)
 
     def restore(self, saved: bytes, now_ms: int) -> list[Transition]:
@@ -103,13 +108,13 @@ class Decider:
         return encode(self.engine.snapshot(now_ms))
 
     def unknown_outputs(self, contracts: ContractSet) -> list[str]:
-        """Return the outputs that contracts name and that are not configured."""
+        """Return the outputs that contracts name and may not drive: none is called so, or it is a fault relay."""
         named = {
             name
             for each in contracts.contracts
             for name in (*each.actions.pre_alarm, *each.actions.alarm, *each.actions.fault)
         }
-        return sorted(named - set(self._kinds))
+        return sorted(name for name in named if self._kinds.get(name, "fault") == "fault")
 
     def swap(self, contracts: ContractSet, now_ms: int) -> tuple[list[Transition], list[Transition]]:
         """Put another contract set in force; contracts that stay keep their state.
@@ -121,48 +126,77 @@ class Decider:
             MismatchError: one does not fit the series or the outputs; nothing has changed then.
         """
         if unknown := self.unknown_outputs(contracts):
-            raise MismatchError(
-                f"no output is called {' or '.join(unknown)}; there are {', '.join(self._kinds)}"
-            )
+            there = ", ".join(name for name, kind in self._kinds.items() if kind != "fault")
+            raise MismatchError(f"no output is called {' or '.join(unknown)}; there are {there}")
         engine = Engine(contracts.contracts, self._series, now_ms)
         saved = self.engine.snapshot(now_ms)
         ends, changes = engine.dropped(saved, now_ms), engine.restore(saved, now_ms)
         self.engine, self.contracts, self._silenced = engine, contracts, set()
         return ends, changes
 
-    def silence(self, contract: str) -> bool:
+    def silence(self, contract: str, by: str) -> bool:
         """Silence the sirens that only this contract wants; False where there is no such contract."""
         if contract not in self.engine.states():
             return False
         self._silenced.add(contract)
-        self.drive()
+        self.drive(Cause(SILENCE, by))
         return True
 
-    def hear(self, transitions: Sequence[Transition]) -> None:
-        """Act on transitions: end silences, let what sounds for a new alarm sound its full time, drive the pins."""
+    def hear(self, transitions: Sequence[Transition], why: Cause | None = None) -> None:
+        """Act on transitions: end silences, let what sounds for a new alarm sound its full time, drive the pins.
+
+        Args:
+            why: whose doing it is, where it is not the contracts'.
+        """
         for each in transitions:
             self._silenced.discard(each.contract_id)
             if each.after > each.before or (each.after == ALARM != each.before):
-                self._outputs.renew(self._wanted_by(each.contract_id, each.after))
-        self.drive()
+                self._renewed.update(self._wanted_by(each.contract_id, each.after))
+        self.drive(why)
 
-    def drive(self) -> None:
-        """Bring every output to where the contracts want it."""
-        wanted = {name: on for name, on in self.engine.outputs().items() if name in self._kinds}
-        for name in self._quiet() if self._silenced else ():
-            wanted[name] = False
-        try:
-            changes = self._outputs.apply(wanted)
-        except OutputError as error:
-            changes = error.changes
-            _log.error("%s", error)
-        for change in changes:
-            _log.warning("output %s %s", change.name, "acts" if change.active else "is back to normal")
+    def drive(self, why: Cause | None = None) -> None:
+        """Bring every output to where the contracts want it; fault relays to where all that is known has them."""
+        want, gone = self._wants(unseen=False), self._wants(unseen=True)
+        fault = self._first_fault()
+        relays = [name for name, kind in self._kinds.items() if kind == "fault"]
+        want |= {name: Want(Cause(FAULT, fault)) for name in relays if fault}
+        self._outputs.order(Order(want, gone, why, frozenset(self._renewed)))
+        self._renewed.clear()
+
+    def test(self, output: str, seconds: int, by: str) -> None:
+        """Let an output act for some seconds. Raises OutputError."""
+        self._outputs.test(output, seconds, by)
+
+    def take(self) -> list[Moved]:
+        """Return what has moved since the last call, in order."""
+        return self._outputs.take()
+
+    def sirens(self) -> list[str]:
+        """Return the names of all sirens."""
+        return [name for name, kind in self._kinds.items() if kind == "siren"]
 
     def due_ms(self) -> int | None:
-        """Return the instant at which `engine.expire` and `drive` are to be called next."""
-        dues = [due for due in (self.engine.next_expiry(), self._outputs.next_expiry_ms) if due is not None]
-        return min(dues, default=None)
+        """Return the instant at which `engine.expire` is to be called next."""
+        return self.engine.next_expiry()
+
+    def _wants(self, *, unseen: bool) -> dict[str, Want]:
+        """Return what the contracts want, each output for the most serious reason."""
+        levels: dict[str, int] = {}
+        wants: dict[str, Want] = {}
+        for contract, name, level in self.engine.wishes(unseen=unseen):
+            if self._kinds.get(name, "fault") != "fault" and level > levels.get(name, -1):
+                levels[name] = level
+                wants[name] = Want(Cause(CONTRACT if level else FAULT, contract), level == PRE_ALARM)
+        for name in self._quiet() if self._silenced else ():
+            wants.pop(name, None)
+        return wants
+
+    def _first_fault(self) -> str:
+        """Return what is wrong, in the words of the record: a series, the outputs, a contract; "" while all is well."""
+        if self._outputs.faults:
+            return "outputs"
+        faulty = (name for name, state in self.engine.states().items() if state.faults)
+        return next(iter((*self._faults(), *faulty)), "")
 
     def _wanted_by(self, contract: str, condition: int) -> tuple[str, ...]:
         for each in self.contracts.contracts:

@@ -5,7 +5,7 @@
     ├── SensorError                     a sensor gave no usable sample; `.kind` says why
     ├── CalibrationError (ValueError)   a calibration record that does not fit its quantity
     ├── SimulationError                 a scenario or recording that cannot be played
-    ├── OutputError                     a pin could not be opened or driven
+    ├── OutputError                     a pin could not be opened or driven, or its guardian is not there
     ├── JournalError (OSError)          the open block's journal cannot be read or written
     │   └── JournalFull                 no room for the record: seal the block, then reset
     ├── StoreError                      the block database cannot be read or written
@@ -25,10 +25,7 @@ message names the thing and what to do about it: it is shown to people as it sta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, get_args
-
-if TYPE_CHECKING:
-    from gateway.outputs import OutputChange
+from typing import Final, Literal, get_args
 
 __all__ = [
     "SENSOR_ERROR_KINDS",
@@ -95,15 +92,7 @@ class SimulationError(GatewayError):
 
 
 class OutputError(GatewayError):
-    """A pin could not be opened or driven; the other outputs have still been driven.
-
-    Attributes:
-        changes: what changed on the others.
-    """
-
-    def __init__(self, message: str, changes: tuple[OutputChange, ...] = ()) -> None:
-        super().__init__(message)
-        self.changes: Final = changes
+    """A pin could not be opened or driven, or the guardian that holds it does not answer."""
 
 
 class JournalError(GatewayError, OSError):

@@ -26,6 +26,7 @@ from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey, gateway_id
 from gateway.control import ask
 from gateway.errors import TransportError
+from gateway.outputs.wire import end_simulated
 
 T = TypeVar("T")
 PATIENCE = 90.0  # machines are slow at times; nothing here waits that long on one that is well
@@ -237,6 +238,7 @@ class Region:
         """A gateway's directory with its ticket; `start` it."""
         made = GatewayProcess(self.directory / name, name, self.fleet, self.endpoints, **options)
         self.gateways.append(made)
+        self._stack.callback(end_simulated, made.data)
         self._stack.callback(made.kill)
         return made
 

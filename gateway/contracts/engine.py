@@ -11,7 +11,7 @@ and in the number of contracts, never in how much has gone before.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -133,6 +133,16 @@ class Engine:
         named = (name for m in self._machines.values() for name in _named(m.contract))
         wanted = {name for m in self._machines.values() for name in m.wanted()}
         return {name: name in wanted for name in sorted(set(named))}
+
+    def wishes(self, *, unseen: bool = False) -> Iterator[tuple[str, str, int]]:
+        """Yield contract, output and what for (`Machine.wishes`), in order of contract.
+
+        Args:
+            unseen: what the contracts would want if nothing were known any more of any series.
+        """
+        for machine in self._machines.values():
+            for name, level in machine.wishes(unseen=unseen):
+                yield machine.contract.id, name, level
 
     def snapshot(self, now_ms: int) -> list[Item]:
         """Return the state to save, as an item of the canonical encoding. Call `expire` with the same instant first."""

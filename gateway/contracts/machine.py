@@ -245,13 +245,22 @@ class Machine:
 
     def wanted(self) -> Iterator[str]:
         """Yield the outputs that the contract wants driven."""
+        return (name for name, _ in self.wishes())
+
+    def wishes(self, *, unseen: bool = False) -> Iterator[tuple[str, int]]:
+        """Yield each output that the contract wants driven, and for what: PRE_ALARM, ALARM, or NORMAL for its faults.
+
+        Args:
+            unseen: as if nothing were known any more of its inputs.
+        """
         actions, on_fault, now = self.contract.actions, self.contract.on_fault, self.condition
+        is_faulty = bool(self.faults) or unseen
         if now >= PRE_ALARM:
-            yield from actions.pre_alarm
-        if now >= ALARM or (self.faults and on_fault == "trip"):
-            yield from actions.alarm
-        if self.faults and on_fault != "hold":
-            yield from actions.fault
+            yield from ((name, PRE_ALARM) for name in actions.pre_alarm)
+        if now >= ALARM or (is_faulty and on_fault == "trip"):
+            yield from ((name, ALARM if now >= ALARM else NORMAL) for name in actions.alarm)
+        if is_faulty and on_fault != "hold":
+            yield from ((name, NORMAL) for name in actions.fault)
 
     def _present_faults(self) -> tuple[str, ...]:
         reasons = [f"{i.alias}:{i.reason}" for i in self.inputs.values() if i.reason]

@@ -51,6 +51,10 @@ class Gauges:
         """How many series are in fault."""
         return sum(1 for each in self._health if each.state == FAULT)
 
+    def faulty(self) -> list[str]:
+        """Return the names of the series in fault."""
+        return [each.series.name for each in self._channels if self._health[each.series.index].state == FAULT]
+
     def value(self, channel: Channel, values: Mapping[str, int], now: int) -> int:
         """Return a series' value out of its sensor's sample. Raises SensorError where there is none."""
         if channel.quantity not in values:

@@ -24,9 +24,10 @@ from gateway.catalogue import Catalogue, Channel, SensorPlan
 from gateway.chain.alarm import CONDITIONS, Deciding, transition_hash
 from gateway.chain.alarm import Transition as TransitionRecord
 from gateway.chain.reading import Actuation, Outcome, Refusal, Shedding
-from gateway.contracts.machine import Transition
+from gateway.contracts.machine import NORMAL, Transition
 from gateway.decider import ContractSet, Decider
 from gateway.errors import SensorError
+from gateway.outputs.orders import RESET, Cause, Moved
 from gateway.recording.feed import Feed
 from gateway.recording.gauges import Gauges
 from gateway.recording.health import FAULT
@@ -165,18 +166,36 @@ class Recorder:
 
     # from sync, the control socket and the writer
 
-    def reset(self, contract: str) -> None:
-        """Drop a contract's latch. Raises MismatchError where there is no such contract."""
+    def reset(self, contract: str, by: str) -> None:
+        """Drop a contract's latch. Raises MismatchError where there is no such contract.
+
+        Args:
+            by: whose doing it is, as the record of what then moves says; so below.
+        """
         with self._lock:
             now = self._logbook.stamp()
             transitions = self._decider.engine.reset(contract, now)
-            self._decider.hear(transitions)
+            self._decider.hear(transitions, Cause(RESET, by))
             self._follow(transitions, now)
 
-    def silence(self, contract: str) -> bool:
+    def silence(self, contract: str, by: str) -> bool:
         """Silence a contract's sirens; False where there is no such contract."""
         with self._lock:
-            return self._decider.silence(contract)
+            is_known = self._decider.silence(contract, by)
+            self._follow([], self._logbook.stamp())
+            return is_known
+
+    def test(self, output: str, seconds: int, by: str) -> None:
+        """Let an output act for some seconds. Raises OutputError."""
+        with self._lock:
+            self._decider.test(output, seconds, by)
+            self._follow([], self._logbook.stamp())
+
+    def alarms(self) -> list[str]:
+        """Return the contracts that are not normal."""
+        with self._lock:
+            states = self._decider.engine.states()
+        return [name for name, state in states.items() if state.condition != NORMAL]
 
     def swap(self, contracts: ContractSet) -> None:
         """Seal, and put another contract set in force. Raises MismatchError when it does not fit."""
@@ -225,6 +244,11 @@ class Recorder:
         """How many series are in fault."""
         return self._gauges.faults
 
+    @property
+    def faulty(self) -> list[str]:
+        """The names of the series in fault."""
+        return self._gauges.faulty()
+
     def conditions(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Return each contract's condition in a word, and its faults."""
         with self._lock:
@@ -252,6 +276,8 @@ class Recorder:
         finally:
             if event.transitions:
                 self._decider.hear(event.transitions)
+            elif event.noted:
+                self._decider.drive()  # a fault relay hears of every sensor
             try:
                 for index, value in event.kept:
                     self._logbook.reading(index, event.now, value, event.now)
@@ -292,6 +318,8 @@ class Recorder:
                 if at >= self._logbook.not_before:
                     self._logbook.reading(index, at, value, now)
             self._logbook.hasten(now)
+        for moved in self._decider.take():
+            self._logbook.event(_actuation(moved), now)
         if self._logbook.is_due(now):
             self._logbook.close(now)
         if (due := self._decider.due_ms()) is not None and due < self._planned:
@@ -318,3 +346,7 @@ class Recorder:
         change = CONDITIONS[transition.before], CONDITIONS[transition.after]
         _log.warning("contract %s: %s -> %s %s", transition.contract_id, *change, transition.faults_after)
         return Decision(transition_hash(body), body, wall, state)
+
+
+def _actuation(moved: Moved) -> Actuation:
+    return Actuation(0, moved.output, int(moved.active), moved.cause.code, moved.cause.by, moved.moved)

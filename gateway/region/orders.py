@@ -29,7 +29,16 @@ from gateway.clock import Clock
 from gateway.contracting import GRANT
 from gateway.contracts.errors import ContractError, MismatchError
 from gateway.decider import ContractSet
-from gateway.errors import AnotherBoot, AnotherGateway, ConfigError, Delayed, OrderRefused, Repeated, TooMany
+from gateway.errors import (
+    AnotherBoot,
+    AnotherGateway,
+    ConfigError,
+    Delayed,
+    OrderRefused,
+    OutputError,
+    Repeated,
+    TooMany,
+)
 from gateway.recording import refusals
 from gateway.recording.recorder import Recorder
 from gateway.region.federation import Federation
@@ -43,6 +52,7 @@ _log = logging.getLogger(__name__)
 
 _DONE, _LATE, _OTHER_BOOT, _FAILED = 0, 1, 2, 3
 _REMEMBERED: Final = 1_000  # nonces of one signer's commands whose time is not over
+_TEST_S: Final = 5
 _A_MINUTE: Final = 30  # commands of one signer
 _NAMES: Final = {refusals.COMMAND: "command", refusals.GRANT: "contract grant"}
 _CODES: Final[dict[type[Exception], int]] = {Delayed: _LATE, AnotherBoot: _OTHER_BOOT}
@@ -121,23 +131,26 @@ class Orders:
         if command.boot != self._identity.boot:
             raise AnotherBoot("it is for another boot of this gateway")
         self._signers.setdefault(command.signer, _Turns()).take(command, self._clock)
-        code = self._carry_out(command)
+        hashed = digest(COMMAND, signed.body)
+        code = self._carry_out(command, by=hashed[:16].hex())
         _log.warning("command %d on %s: outcome %d", command.action, command.contract, code)
-        self._recorder.note(Outcome(digest(COMMAND, signed.body), 0, code))
+        self._recorder.note(Outcome(hashed, 0, code))
 
-    def _carry_out(self, command: Command) -> int:
+    def _carry_out(self, command: Command, by: str) -> int:
         try:
             match command.action:
                 case messages.RESET:
-                    self._recorder.reset(command.contract)
+                    self._recorder.reset(command.contract, by)
                 case messages.SILENCE:
-                    return _DONE if self._recorder.silence(command.contract) else _FAILED
+                    return _DONE if self._recorder.silence(command.contract, by) else _FAILED
                 case messages.NEW_EPOCH:
                     self._keeper.ask_for_epoch()
                     self._changed()
+                case messages.TEST:
+                    self._recorder.test(command.contract, _TEST_S, by)
                 case _:
                     return _FAILED
-        except MismatchError:
+        except (MismatchError, OutputError):
             return _FAILED
         return _DONE
 

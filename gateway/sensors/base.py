@@ -144,7 +144,11 @@ class Hardware(Protocol):
         clock: the clock that conversions and waits run by.
         powered_since_ms: the `clock.monotonic_ms` at which the sensors' supply came up; warm-up counts
             from here, so that a restart of the process does not repeat it.
+        is_simulated: nothing real hangs on it.
     """
+
+    @property
+    def is_simulated(self) -> bool: ...
 
     @property
     def clock(self) -> Clock: ...
@@ -161,7 +165,8 @@ class Hardware(Protocol):
         ...
 
     def pins(self) -> Any:
-        """Return the gpiozero pin factory, to be passed on explicitly as `pin_factory`.
+        """Return the gpiozero pin factory for inputs, to be passed on explicitly as `pin_factory`; outputs are the
+        guardian's (`gateway.outputs`).
 
         Raises:
             SensorError: this machine has no usable pins.

@@ -37,6 +37,7 @@ class PiHardware:
     """
 
     powered_since_ms = 0
+    is_simulated = False
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()

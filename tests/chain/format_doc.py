@@ -38,7 +38,6 @@ from gateway.chain import (
     reading,
     standing,
     state,
-    workmanship,
 )
 from gateway.chain.record import Many, Maybe, Nested, Octets, Range, Record, Text, shape
 
@@ -67,7 +66,6 @@ MODULES = {
         reading,
         standing,
         state,
-        workmanship,
     )
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from guardians import GuardianThread
 from testhub import REGION, TestHub, make_genesis
 
 from gateway.chain.genesis import Genesis
@@ -98,7 +99,13 @@ class Started:
         for table in config.sensors:
             self.simulation.attach(table.name, table.driver, table.options)
         self.simulation.hold("gas", CALM)
-        self.gateway = Gateway(config, "test", self.simulation)
+        config.data.mkdir(mode=0o700, exist_ok=True)
+        self.guardian = GuardianThread(config.data)
+        try:
+            self.gateway = Gateway(config, "test", self.simulation)
+        except BaseException:
+            self.guardian.stop()
+            raise
         self.id = self.gateway.identity.gateway
         if enrol_at:  # before its first word
             enrolled(enrol_at, self)
@@ -116,6 +123,7 @@ class Started:
 
     def stop(self) -> None:
         self.gateway.stop()
+        self.guardian.stop()
 
 
 def enrolled(hub: TestHub, started: Started) -> None:

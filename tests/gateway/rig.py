@@ -19,7 +19,9 @@ from gateway.contracts.library import template
 from gateway.contracts.source import read_contract
 from gateway.decider import ContractSet, Decider
 from gateway.errors import SensorError, SensorErrorKind, StoreError
-from gateway.outputs import OutputOptions, Outputs
+from gateway.outputs.board import Board
+from gateway.outputs.options import OutputOptions
+from gateway.outputs.orders import Order
 from gateway.recording.logbook import Logbook
 from gateway.recording.recorder import Recorder
 from gateway.recording.writer import Writer
@@ -96,7 +98,9 @@ class Rig:
         self.store = found.store
         self.keeper = Keeper(self.identity, self.store, whole=found.whole)
         self.pins = MockFactory()
-        self.outputs = Outputs([siren, VALVE], self.pins, self.clock)
+        self.outputs = Board([siren, VALVE], self.pins, self.clock)
+        self.outputs.order(Order())  # a guardian that was there before the gateway
+        self.outputs.take()
         kinds = {"siren": "siren", "valve": "valve"}
         now = self.clock.monotonic_ms()
         self.decider = Decider(contracts, self.catalogue.infos, self.outputs, kinds, now)

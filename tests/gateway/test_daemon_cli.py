@@ -23,6 +23,7 @@ from gateway.chain.block import Header
 from gateway.cli import main
 from gateway.control import ask
 from gateway.errors import ConfigError, JournalError, TransportError
+from gateway.outputs.wire import end_simulated
 from gateway.region.enrol import Trust
 from gateway.region.succession import adopt, settle
 from gateway.storage.journal_file import DATA
@@ -32,12 +33,13 @@ SIMULATED = f'[simulation]\nscenario = "quiet"\nsensors = {{ gas = {{ volts = {C
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "trust").write_bytes(make_genesis().encode())
     path = tmp_path / "gateway.toml"
     url = "mqtt://127.0.0.1:1"
     path.write_text(TOML.format(url=url, region=REGION, readings=50, seconds=60, extra="") + SIMULATED)
-    return path
+    yield path
+    end_simulated(tmp_path / "data")
 
 
 def call(*arguments: object) -> Any:
@@ -168,7 +170,7 @@ def test_a_running_gateway_answers_and_is_reset_by_its_administrator(config: Pat
             return json.loads(call("status", "--config", config, "--json").stdout)
 
         wait_until(lambda: status()["contracts"]["gas-ch4"]["condition"] == "alarm", "the alarm")
-        assert status()["outputs"] == ["siren", "valve"]
+        wait_until(lambda: status()["outputs"] == ["siren", "valve"], "siren and valve")
         assert "gas-ch4: alarm" in call("status", "--config", config).stdout
         assert call("silence", "--config", config, "gas-ch4").exit_code == 0
         assert status()["outputs"] == ["valve"]

@@ -22,7 +22,7 @@ from gateway.clock import SimulatedClock, SystemClock
 from gateway.config import SealTable, SeriesTable
 from gateway.contracts.errors import MismatchError
 from gateway.errors import StoreFull
-from gateway.outputs import OutputOptions
+from gateway.outputs.options import OutputOptions
 from gateway.recording.feed import Feed
 from gateway.storage.journal import Journal
 from gateway.storage.store import Store, Stored
@@ -421,7 +421,7 @@ from gateway.clock import SystemClock
 from gateway.config import SealTable, SeriesTable
 from gateway.contracts.errors import MismatchError
 from gateway.errors import StoreFull
-from gateway.outputs import OutputOptions
+from gateway.outputs.options import OutputOptions
 seal = SealTable(readings=50, min_interval_ms=20)
 contracts = gas_contract(clear_for="0s")
 rig = Rig(Path(sys.argv[1]), SystemClock(), boot=int(sys.argv[2]), seal=seal, contracts=contracts)

@@ -52,7 +52,7 @@ def fill(directory: Path) -> None:
 def end_alarm(run: Started) -> None:
     run.calm()
     wait_until(lambda: run.gateway.recorder.conditions()["gas-ch4"][0] == "latched", "the alarm's end")
-    run.gateway.recorder.reset("gas-ch4")
+    run.gateway.recorder.reset("gas-ch4", "console")
     assert not run.siren
 
 

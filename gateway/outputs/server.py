@@ -1,0 +1,324 @@
+"""The guardian's work: a daemon's orders to the board, and what holds while there is no daemon.
+
+Owns the peers, the hold, and the times at which the board is called. The board's rules are `gateway.outputs.board`'s,
+the socket is `gateway.outputs.wire`'s.
+
+Invariants:
+* One daemon at a time gives orders; another one is refused while that one speaks.
+* From the daemon's last word on everything stays as it is for the hold, whether it died, hangs, or is being started
+  anew; then the board goes to what the last order said for that case, until a daemon gives an order again.
+* What moved is told again and again until a daemon has taken it, as far back as is kept.
+* Nothing that a peer sends ends the guardian.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.clock import SimulatedClock, SystemClock
+from gateway.errors import GatewayError, OutputError
+from gateway.outputs import wire
+from gateway.outputs.board import Board
+from gateway.outputs.options import GuardianTable, options_of
+from gateway.outputs.orders import STOP, Cause, Moved, Order
+from gateway.outputs.wire import Listener
+
+__all__ = ["Server"]
+
+_log = logging.getLogger(__name__)
+
+_SILENT_S: Final = 5.0  # a daemon that says nothing for so long has given up its place
+_LONELY_S: Final = 60.0  # one that was started by a daemon waits for its first word for so long
+_KEPT: Final = 256
+
+
+@dataclass(slots=True)
+class _Setup:
+    """What the first daemon asked for: a board and the pins below it; mock is None on real ones."""
+
+    board: Board
+    mock: Any
+    clock: Any
+    kind: tuple[bool, float]
+
+
+class Server:
+    """A guardian. `serve` runs it in the caller's thread.
+
+    Args:
+        lingers: it stays for the next daemon, as the system's own does; otherwise it ends where simulated outputs
+            have been alone for the hold, or nobody ever came.
+    """
+
+    def __init__(self, listener: Listener, *, lingers: bool) -> None:
+        self._listener, self._lingers = listener, lingers
+        self._selector = selectors.DefaultSelector()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._setup: _Setup | None = None
+        self._born = secrets.token_hex(8)
+        self._hold_s = float(GuardianTable().hold_s)
+        self._daemon: socket.socket | None = None
+        self._heard = time.monotonic()
+        self._left = False
+        self._moves: deque[Moved] = deque(maxlen=_KEPT)
+        self._faults: tuple[str, ...] = ()
+        self._ending = False
+
+    def stop(self) -> None:
+        """Let `serve` return; callable from a signal's handler and from other threads."""
+        self._ending = True
+        self._wake_in.send(b"x")
+
+    def serve(self) -> None:
+        """Serve until `stop`."""
+        for each in (self._listener.socket, self._wake_out):
+            each.setblocking(False)
+            self._selector.register(each, selectors.EVENT_READ)
+        try:
+            while not self._ending:
+                for key, _ in self._selector.select(self._wait_s()):
+                    self._hear(key.fileobj)
+                self._look()
+        finally:
+            self._close()
+
+    # time
+
+    def _wait_s(self) -> float:
+        dues = [self._heard + (self._hold_s if self._setup else _LONELY_S)] if not self._left else []
+        if self._setup and (due := self._setup.board.due_ms) is not None:
+            clock = self._setup.clock
+            wait = (due - clock.monotonic_ms()) / 1000 / getattr(clock, "speed", 1.0)
+            dues.append(time.monotonic() + wait)
+        return max(0.0, min(dues, default=time.monotonic() + 60) - time.monotonic())
+
+    def _look(self) -> None:
+        """Do what is due, and tell the daemon what came of it."""
+        if self._setup is not None:
+            due = self._setup.board.due_ms
+            if due is not None and self._setup.clock.monotonic_ms() >= due:
+                self._setup.board.tick()
+        if not self._left and time.monotonic() >= self._heard + (self._hold_s if self._setup else _LONELY_S):
+            self._leave()
+        if self._collect() or (self._setup and self._setup.board.faults != self._faults):
+            self._report()
+
+    def _leave(self) -> None:
+        self._left = True
+        if self._setup is not None:
+            _log.error("no daemon for %.0f s: the outputs go to the contracts' safe state", self._hold_s)
+            self._setup.board.leave()
+        if not self._lingers and (self._setup is None or self._setup.mock is not None):
+            self._ending = True
+
+    # peers
+
+    def _hear(self, source: Any) -> None:
+        if source is self._wake_out:
+            self._wake_out.recv(64)
+        elif source is self._listener.socket:
+            self._accept()
+        else:
+            self._serve_peer(source)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.socket.accept()
+        except OSError:
+            return
+        if not wire.is_ours(connection):
+            _log.error("a process of user %d was refused", wire.peer(connection)[1])
+            connection.close()
+            return
+        connection.setblocking(False)
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _serve_peer(self, connection: socket.socket) -> None:
+        request: Mapping[str, Any] | None = {}
+        try:
+            request = wire.receive(connection)
+            answer = self._answer(connection, request) if request is not None else None
+        except BlockingIOError:
+            return
+        except OSError:
+            answer = None
+        except (GatewayError, ValueError, TypeError, LookupError, AttributeError) as error:
+            number = request.get("id") if request else None
+            answer = {"ok": False, "re": number, "error": str(error) or type(error).__name__}
+        if answer is None:
+            self._drop(connection)
+        else:
+            self._send(connection, answer)
+
+    def _drop(self, connection: socket.socket) -> None:
+        self._selector.unregister(connection)
+        connection.close()
+        if connection is self._daemon:
+            self._daemon, self._heard = None, time.monotonic()
+            _log.warning("the daemon is gone; its outputs are held for %.0f s", self._hold_s)
+
+    def _send(self, connection: socket.socket, message: Mapping[str, Any]) -> None:
+        try:
+            wire.send(connection, message)
+        except BlockingIOError:
+            pass  # it hangs; all of this is told again
+        except OSError:
+            self._drop(connection)
+
+    # requests
+
+    def _answer(self, connection: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        verbs: dict[str, Callable[[Any, Any], Mapping[str, Any]]] = {
+            "hello": self._hello,
+            "order": self._obey,
+            "test": self._test,
+            "status": self._status,
+            "pin": self._pin,
+            "jam": self._jam,
+            "end": self._end,
+        }
+        verb = verbs.get(str(request.get("do")))
+        if verb is None:
+            raise OutputError(f"known requests are {', '.join(verbs)}")
+        return verb(connection, request)
+
+    def _hello(self, connection: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._daemon is not None and self._daemon is not connection:
+            if time.monotonic() - self._heard < _SILENT_S:
+                raise OutputError(f"process {wire.peer(self._daemon)[0]} gives the orders; stop it first")
+            self._drop(self._daemon)
+        hold = GuardianTable(int(request["hold_s"])).hold_s
+        self._set_up(request)
+        self._daemon, self._heard, self._hold_s = connection, time.monotonic(), float(hold)
+        _log.info("process %d gives the orders now", wire.peer(connection)[0])
+        return self._told("hello")
+
+    def _set_up(self, request: Mapping[str, Any]) -> None:
+        options = options_of(request["outputs"])
+        kind = bool(request["simulated"]), float(request["speed"])
+        if self._setup is not None and self._setup.kind != kind:
+            self._setup.board.close(Cause(STOP, "configuration"))
+            self._setup, self._born = None, secrets.token_hex(8)
+            self._moves.clear()
+        if self._setup is None:
+            self._setup = _set_up(*kind)
+        if self._setup.mock is not None:
+            self._setup.mock.wire(options)
+        self._setup.board.configure(options)
+
+    def _obey(self, connection: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if connection is not self._daemon:
+            raise OutputError("only the daemon gives orders; say hello first")
+        board = self._board()
+        order = Order.of(request["order"])
+        self._heard = time.monotonic()
+        if self._left:
+            _log.warning("the daemon is back")
+        self._left = False
+        board.order(order)
+        seen = int(request["seen"])
+        while self._moves and self._moves[0].number <= seen:
+            self._moves.popleft()
+        return self._told(int(request["id"]))
+
+    def _test(self, _: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._board().test(str(request["output"]), int(request["seconds"]), str(request["by"]))
+        return {"ok": True, "re": request.get("id")}
+
+    def _status(self, _: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        states = self._setup.board.states() if self._setup else []
+        return {
+            "ok": True,
+            "born": self._born,
+            "daemon": wire.peer(self._daemon)[0] if self._daemon else None,
+            "left": self._left,
+            "hold_s": self._hold_s,
+            "outputs": [each.plain() for each in states],
+            "waiting": [each.plain() for each in self._moves],
+        }
+
+    # simulated pins
+
+    def _pin(self, _: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        pin, since = int(request["pin"]), int(request.get("since", 0))
+        mock = self._mock()
+        changes = [each for each in mock.changes(pin) if each[0] > since]
+        return {"ok": True, "level": mock.level(pin), "changes": changes}
+
+    def _jam(self, _: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        options = self._board().options_of(str(request["output"]))
+        self._mock().jam(options, bool(request["jammed"]))
+        return {"ok": True}
+
+    def _end(self, _: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._setup is not None:
+            self._mock()
+        self._ending = True
+        return {"ok": True}
+
+    # what is told
+
+    def _collect(self) -> bool:
+        moves = self._setup.board.take() if self._setup else []
+        self._moves += moves
+        return bool(moves)
+
+    def _told(self, answered: object = None) -> Mapping[str, Any]:
+        self._collect()
+        board = self._board()
+        self._faults = board.faults
+        return {
+            "ok": True,
+            "re": answered,
+            "born": self._born,
+            "states": [each.plain() for each in board.states()],
+            "moves": [each.plain() for each in self._moves],
+        }
+
+    def _report(self) -> None:
+        if self._daemon is not None:
+            self._send(self._daemon, self._told())
+
+    def _board(self) -> Board:
+        if self._setup is None:
+            raise OutputError("no daemon has said yet which outputs there are")
+        return self._setup.board
+
+    def _mock(self) -> Any:
+        if self._setup is None or self._setup.mock is None:
+            raise OutputError("the pins are real ones")
+        return self._setup.mock
+
+    def _close(self) -> None:
+        if self._setup is not None:
+            self._setup.board.close(Cause(STOP))
+            self._collect()
+            self._report()
+        for key in list(self._selector.get_map().values()):
+            self._selector.unregister(key.fileobj)
+            if isinstance(key.fileobj, socket.socket) and key.fileobj is not self._listener.socket:
+                key.fileobj.close()
+        self._wake_in.close()
+        self._selector.close()
+        self._listener.close()
+
+
+def _set_up(simulated: bool, speed: float) -> _Setup:
+    """Return a board without outputs on the machine's pins, or on simulated ones. Raises SensorError."""
+    if simulated:
+        from gateway.outputs.mock import MockPins
+
+        mock, clock = MockPins(), SimulatedClock(speed)
+        return _Setup(Board((), mock.factory, clock), mock, clock, (simulated, speed))
+    from gateway.sensors.hardware import PiHardware
+
+    hardware = PiHardware(SystemClock())
+    return _Setup(Board((), hardware.pins(), hardware.clock), None, hardware.clock, (simulated, speed))
