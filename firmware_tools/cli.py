@@ -10,6 +10,7 @@ import click
 
 from firmware_tools.authority_cli import init, suspend
 from firmware_tools.errors import BadFile, ToolError, VerdictFailed
+from firmware_tools.technician_cli import technician
 from firmware_tools.verify_cli import verify, witness
 from gateway.chain.errors import ChainError
 from gateway.contracts.errors import ContractError
@@ -39,6 +40,7 @@ def main(debug: bool) -> None:
     """
 
 
+main.add_command(technician)
 main.add_command(verify)
 main.add_command(witness)
 

@@ -1,9 +1,10 @@
 """Calibration: from a sensor's scaled integers to a series' scaled integers, exactly and reproducibly.
 
-Owns the calibration record, its application and its canonical item, which is signed in the catalogue. It
-does not own encoding (`gateway.chain`), making records (`gateway.calibration_tables`) or drivers.
+Owns the calibration, its application and its canonical item, which is signed in the catalogue. It does not own
+encoding (`gateway.chain`), making one (`gateway.calibration_tables`), technicians' signed records
+(`gateway.calibration_record`) or drivers.
 
-A record is a chain of stages, an optional correction for temperature and humidity, and one rounding:
+A calibration is a chain of stages, an optional correction for temperature and humidity, and one rounding:
 
     linear    y = (x * numerator + offset) / denominator
     divider   y = (numerator / denominator) * (full - x * per) / (x * per): the ratio Rs/R0 of an element
@@ -37,6 +38,7 @@ __all__ = [
     "Linear",
     "Stage",
     "Table",
+    "Validity",
 ]
 
 Item: TypeAlias = "int | str | bytes | list[Item]"
@@ -175,8 +177,27 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class Validity:
+    """For how long a calibration holds, and on whose word. Afterwards its values are marked, not withheld.
+
+    Attributes:
+        made_ms, until_ms: Unix milliseconds.
+        signer: the technician's public key.
+        record: hash of the signed record that it was taken from.
+    """
+
+    made_ms: int
+    until_ms: int
+    signer: bytes
+    record: bytes
+
+    def to_item(self) -> Item:
+        return [self.made_ms, self.until_ms, self.signer, self.record]
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """One series' calibration record.
+    """One series' calibration.
 
     Attributes:
         quantity: what it is applied to, by the sensor's name for it.
@@ -184,6 +205,7 @@ class Calibration:
         stages: at least one.
         correction: for temperature and humidity, or None.
         source: who found it, when, with what; for people.
+        validity: of the technician's record that it was taken from, or None.
     """
 
     quantity: str
@@ -192,6 +214,7 @@ class Calibration:
     stages: tuple[Stage, ...]
     correction: Correction | None = None
     source: str = ""
+    validity: Validity | None = None
 
     VERSION: ClassVar[int] = 1
 
@@ -231,6 +254,7 @@ class Calibration:
             [stage.to_item() for stage in self.stages],
             self.correction.to_item() if self.correction else [],
             self.source,
+            self.validity.to_item() if self.validity else [],
         ]
 
 

@@ -68,12 +68,15 @@ class Catalogue:
         return {each.name: SeriesInfo(each.unit, each.scale, each.klass) for each in self.series}
 
 
-def make_catalogue(sensors: tuple[SensorTable, ...], where: str, ring_ms: int = 0) -> Catalogue:
+def make_catalogue(
+    sensors: tuple[SensorTable, ...], where: str, ring_ms: int = 0, gateway: bytes | None = None
+) -> Catalogue:
     """Return the catalogue of configured sensors.
 
     Args:
         where: the configuration's name, for messages.
         ring_ms: how long every value is kept before and after a transition, of a series that leaves values out.
+        gateway: its id, which technicians' records must name; empty while it has no key, None where it is not known.
 
     Raises:
         ConfigError: an unknown driver, option, quantity or calibration; a name twice; too many series.
@@ -81,7 +84,7 @@ def make_catalogue(sensors: tuple[SensorTable, ...], where: str, ring_ms: int = 
     plans: list[SensorPlan] = []
     taken: dict[str, str] = {}
     for table in sensors:
-        plan = _plan(table, len(taken), f"{where}: sensor {table.name}", ring_ms)
+        plan = _plan(table, len(taken), f"{where}: sensor {table.name}", _Owner(gateway, ring_ms))
         for channel in plan.channels:
             name = channel.series.name
             if name in taken:
@@ -94,7 +97,15 @@ def make_catalogue(sensors: tuple[SensorTable, ...], where: str, ring_ms: int = 
     return Catalogue(tuple(plans), tuple(c.series for plan in plans for c in plan.channels))
 
 
-def _plan(table: SensorTable, first: int, where: str, ring_ms: int) -> SensorPlan:
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """The gateway whose catalogue it is: its id, and for how long it keeps full-rate readings."""
+
+    gateway: bytes | None
+    ring_ms: int
+
+
+def _plan(table: SensorTable, first: int, where: str, owner: _Owner) -> SensorPlan:
     try:
         options = read_options(table.driver, table.options, where)
         info = describe_sensor(table.driver, table.options)
@@ -111,7 +122,7 @@ def _plan(table: SensorTable, first: int, where: str, ring_ms: int) -> SensorPla
             table, period_ms=max(table.period_ms, info.cycle_ms)
         )  # as values come, not as it is asked
         channels = tuple(
-            _channel(series, first + i, quantities, options, valued, where, ring_ms)
+            _channel(series, first + i, quantities, options, valued, where, owner)
             for i, series in enumerate(table.series or _all_of(table.name, info))
         )
     except (ContractError, ChainError, GatewayError) as error:
@@ -132,14 +143,9 @@ def _channel(
     options: object,
     sensor: SensorTable,
     where: str,
-    ring_ms: int,
+    owner: _Owner,
 ) -> Channel:
-    calibration = None
-    if table.calibration is not None:
-        # Here, not above: curves and decimals are needed only where something is calibrated.
-        from gateway.calibration_tables import read_calibration
-
-        calibration = read_calibration(table.calibration, options, where=f"{where}: series {table.name}")
+    calibration = _calibration(table, options, sensor, f"{where}: series {table.name}", owner)
     name = calibration.quantity if calibration else table.quantity
     if name not in quantities or table.quantity not in ("", name):
         raise ConfigError(
@@ -157,12 +163,27 @@ def _channel(
         table.dead_band,
         table.longest_s * 1000,
         sensor.period_ms,
-        ring_ms if table.longest_s else 0,
+        owner.ring_ms if table.longest_s else 0,
         f"{sensor.driver} {sensor.name}",
         encode(calibration.to_item()) if calibration else b"",
     )
     series.encode()  # checks every range
     return Channel(series, name, calibration)
+
+
+def _calibration(
+    table: SeriesTable, options: object, sensor: SensorTable, where: str, owner: _Owner
+) -> Calibration | None:
+    if table.calibration is None:
+        return None
+    # Here, not above: records, curves and decimals are needed only where something is calibrated.
+    from gateway.calibration_record import KIND, Subject, load_calibration
+    from gateway.calibration_tables import read_calibration
+
+    if table.calibration.get("kind") != KIND:
+        return read_calibration(table.calibration, options, where=where)
+    subject = Subject(owner.gateway, table.name, sensor.driver, sensor.name, sensor.options)
+    return load_calibration(table.calibration, subject, where=where)
 
 
 def _check_corrections(plans: list[SensorPlan], known: Mapping[str, str], where: str) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway.catalogue import Catalogue, make_catalogue
+from gateway.catalogue import Catalogue
 from gateway.clashes import clashes, crowded, loads
 from gateway.clock import SystemClock
 from gateway.config import Config, HubTable
@@ -21,6 +21,7 @@ from gateway.contracts.errors import ContractError
 from gateway.contracts.explain import lint
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError, StoreError, TransportError
+from gateway.machine import configured_catalogue, make_hardware
 from gateway.outputs.options import check_distinct
 from gateway.region.enrol import Trust, load_trust, read_ticket
 from gateway.region.herald import check_birth
@@ -77,7 +78,7 @@ class Report:
 
 def examine(config: Config, where: str) -> Report:
     """Check a configuration. Raises ConfigError."""
-    catalogue = make_catalogue(config.sensors, where, config.gateway.ring_s * 1000)
+    catalogue = configured_catalogue(config, where)
     contracts = configured_contracts(config.contracts, where)
     check_birth(catalogue.series, contracts.documents)
     try:
@@ -153,6 +154,7 @@ def _warnings(
     yield from crowded(catalogue)
     yield from _unread(catalogue, contracts)
     yield from _uncalibrated(catalogue, contracts)
+    yield from _slow_inputs(catalogue, contracts)
     if not config.hubs:
         yield "no hub is configured: blocks stay here, and alarms are seen by nobody else"
     if config.enrolment and Path(config.enrolment.ticket).exists():
@@ -184,11 +186,23 @@ def _uncalibrated(catalogue: Catalogue, contracts: ContractSet) -> Iterator[str]
                 if name in read and channel.series.unit == "count":
                     yield f"{name} is decided on as bare counts: it has no calibration; tocsin-tools calibrate"
                 continue
-            validity = getattr(channel.calibration, "validity", None)
+            validity = channel.calibration.validity
             if validity is None:
                 yield f"{name}: nobody signed its calibration, and it never expires; tocsin-tools calibrate"
             elif now >= validity.until_ms:
                 yield f"{name}: its calibration expired on {_day(validity.until_ms)}; tocsin-tools calibrate"
+
+
+def _slow_inputs(catalogue: Catalogue, contracts: ContractSet) -> Iterator[str]:
+    """Inputs that a contract would call missing between two of their values."""
+    cycles = {c.series.name: plan.info.cycle_ms for plan in catalogue.sensors for c in plan.channels}
+    for contract in contracts.contracts:
+        for each in contract.inputs:
+            if each.max_age <= (cycle := cycles.get(each.series, 0)):
+                yield (
+                    f"contract {contract.id}: {each.series} has a value every {cycle // 1000} s,"
+                    f" and max_age calls it missing after {each.max_age // 1000} s"
+                )
 
 
 def _day(wall_ms: int) -> str:
@@ -200,7 +214,5 @@ def _read(contracts: ContractSet) -> set[str]:
 
 
 def _check_simulation(config: Config, catalogue: Catalogue) -> None:
-    from gateway.machine import make_hardware
-
     hardware, _ = make_hardware(config, catalogue)
     hardware.close()

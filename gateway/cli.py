@@ -1,4 +1,4 @@
-"""The command `tocsin-gateway`: run, check, read, status, reset, silence.
+"""The command `tocsin-gateway`: run, check, read, bundle, status, reset, silence.
 
 Owns arguments, what is printed and exit codes: 0, 1 for an error with one line of remedy, 2 for wrong usage. It
 loads no more than a command needs, because `run` has to be quick.
@@ -140,6 +140,40 @@ def read(path: Path, scenario: str | None, seconds: float | None, as_json: bool)
 
     config = configured(path, scenario)
     follow(config, str(path), seconds, as_json=as_json, is_terminal=sys.stdout.isatty())
+
+
+@main.command()
+@config_option
+@click.option(
+    "-o", "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write."
+)
+@click.option(
+    "--log",
+    "logs",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A log file, in place of the unit's journal; may be repeated.",
+)
+@click.option(
+    "--blocks", default=20, show_default=True, type=click.IntRange(0, 10_000), help="How many blocks."
+)
+@click.option(
+    "--lines", default=5000, show_default=True, type=click.IntRange(1), help="How much of the journal."
+)
+@_reported
+def bundle(path: Path, out: Path, logs: tuple[Path, ...], blocks: int, lines: int) -> None:
+    """Pack what support needs into one file: configuration without secrets, logs, status, check, blocks, machine.
+
+    Works with the gateway running or not. Blocks go in as they are stored, whatever class their series have.
+
+    Example: tocsin-gateway bundle --config /etc/tocsin/gateway.toml -o flat-3.tar.gz
+    """
+    from gateway.bundle import make_bundle
+
+    contents = make_bundle(path, out, logs=logs, blocks=blocks, lines=lines)
+    click.echo(f"{out}: {len(contents.members)} parts, {out.stat().st_size} bytes; index.json lists them")
+    for name, why in contents.left_out.items():
+        click.echo(f"left out: {name}: {why}", err=True)
 
 
 @main.command()

@@ -10,7 +10,7 @@ Invariant: a file is understood whole or refused, naming file, key and the neare
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -274,4 +274,18 @@ def _resolved(config: Config, base: Path) -> Config:
     )
     gateway = replace(config.gateway, data=at(config.gateway.data), trust=at(config.gateway.trust))
     contracts = replace(config.contracts, files=tuple(map(at, config.contracts.files)))
-    return replace(config, gateway=gateway, enrolment=enrolment, hubs=hubs, contracts=contracts)
+    sensors = tuple(
+        replace(sensor, series=tuple(_with_record(series, at) for series in sensor.series))
+        for sensor in config.sensors
+    )
+    return replace(
+        config, gateway=gateway, sensors=sensors, enrolment=enrolment, hubs=hubs, contracts=contracts
+    )
+
+
+def _with_record(series: SeriesTable, at: Callable[[str], str]) -> SeriesTable:
+    """Make the path of a calibration's signed record absolute."""
+    table = series.calibration
+    if table is None or not isinstance(file := table.get("file"), str):
+        return series
+    return replace(series, calibration={**table, "file": at(file)})

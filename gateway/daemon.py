@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.catalogue import make_catalogue
 from gateway.chain.keys import gateway_id
 from gateway.clock import Clock
 from gateway.config import Config
@@ -30,7 +29,7 @@ from gateway.contracts.errors import ContractError
 from gateway.control import Control
 from gateway.decider import ContractSet, Decider
 from gateway.errors import ConfigError, StoreError
-from gateway.machine import data_directory, make_hardware, software
+from gateway.machine import configured_catalogue, data_directory, make_hardware, software
 from gateway.outputs.client import Guardian
 from gateway.outputs.wire import meeting_point
 from gateway.recording.logbook import Logbook
@@ -81,7 +80,7 @@ class Gateway:
     ) -> None:
         self._config, self._where, self._turn = config, where, turn
         self._keeps_hardware = False
-        self.catalogue = make_catalogue(config.sensors, where, config.gateway.ring_s * 1000)
+        self.catalogue = configured_catalogue(config, where, runs=True)
         with contextlib.ExitStack() as opened:
             self._assemble(data_directory(config.data), hardware, opened)
             self._opened = opened.pop_all()

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
-from gateway.catalogue import Catalogue, Channel, SensorPlan, make_catalogue
+from gateway.catalogue import Catalogue, Channel, SensorPlan
 from gateway.config import Config
 from gateway.errors import SensorError
-from gateway.machine import make_hardware
+from gateway.machine import configured_catalogue, make_hardware
 from gateway.options import refuse_beside
 from gateway.recording.gauges import Gauges
 from gateway.recording.health import STATES
@@ -139,7 +139,7 @@ class Board:
 def follow(config: Config, where: str, seconds: float | None, *, as_json: bool, is_terminal: bool) -> None:
     """Show each sample until the time is over or Ctrl-C. Raises ConfigError."""
     refuse_beside(config, "reading them")
-    catalogue = make_catalogue(config.sensors, where)
+    catalogue = configured_catalogue(config, where)
     hardware, speed = make_hardware(config, catalogue)
     draws = is_terminal and not as_json
     board = Board(catalogue, hardware, None if draws else _Json() if as_json else _Lines())

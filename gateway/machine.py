@@ -8,14 +8,31 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue import Catalogue, make_catalogue
 from gateway.clock import SimulatedClock
 from gateway.config import Config
 from gateway.contracts.errors import ContractError
 from gateway.errors import ConfigError, GatewayError
+from gateway.region.enrol import known_gateway
 from gateway.sensors.base import Hardware
 
-__all__ = ["data_directory", "make_hardware", "software"]
+__all__ = ["configured_catalogue", "data_directory", "make_hardware", "software"]
+
+
+def configured_catalogue(config: Config, where: str, *, runs: bool = False) -> Catalogue:
+    """Return the catalogue that a configuration comes to on this machine.
+
+    Args:
+        runs: it is to be signed by this gateway, so a technician's record must be of it. Otherwise it must be where
+            the key can be seen: systemd shows a credential to the gateway alone.
+
+    Raises:
+        ConfigError: as `make_catalogue`; or the gateway's key cannot be read.
+    """
+    gateway = known_gateway(Path(config.gateway.data))
+    return make_catalogue(
+        config.sensors, where, config.gateway.ring_s * 1000, gateway or (b"" if runs else None)
+    )
 
 
 def make_hardware(

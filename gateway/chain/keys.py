@@ -59,6 +59,7 @@ SUMMONS: Final = "tocsin/summons/v1"
 RESPONSE: Final = "tocsin/response/v1"
 BREACHED: Final = "tocsin/breach/v1"
 TRANSFER: Final = "tocsin/transfer/v1"
+CALIBRATION: Final = "tocsin/calibration/v1"
 NEIGHBOUR: Final = "tocsin/neighbour/v1"
 
 

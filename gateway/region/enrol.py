@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.chain.errors import ChainError
 from gateway.chain.genesis import Genesis, read_trust
-from gateway.chain.keys import ENROLMENT, SUITE, Signed, SigningKey
+from gateway.chain.keys import ENROLMENT, SUITE, Signed, SigningKey, gateway_id
 from gateway.chain.ordered import Enrolment, EnrolmentBody, Ticket
 from gateway.errors import ConfigError, StoreError, TransportError
 
@@ -36,6 +36,7 @@ __all__ = [
     "Trust",
     "enrol",
     "erase_ticket",
+    "known_gateway",
     "load_key",
     "load_trust",
     "read_ticket",
@@ -90,6 +91,13 @@ def _read_key(path: Path) -> SigningKey:
         return SigningKey(bytes.fromhex(path.read_text(encoding="ascii").strip()))
     except ValueError as error:
         raise ConfigError(f"{path}: not a key: its seed stands there as 64 hexadecimal digits") from error
+
+
+def known_gateway(directory: Path, environ: Mapping[str, str] = os.environ) -> bytes | None:
+    """Return the gateway's id where its key can be seen, and make nothing. Raises ConfigError as `load_key`."""
+    if not (directory / "key").exists() and _credential(environ) is None:
+        return None
+    return gateway_id(load_key(directory, environ)[0].public)
 
 
 def load_trust(trust_file: Path, directory: Path) -> Trust:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.simulation.chips import Chip
+from gateway.simulation.chips.base import Chip
 from gateway.simulation.faults import Faults
 
 __all__ = ["SimulatedBus"]

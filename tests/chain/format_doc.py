@@ -38,6 +38,7 @@ from gateway.chain import (
     reading,
     standing,
     state,
+    workmanship,
 )
 from gateway.chain.record import Many, Maybe, Nested, Octets, Range, Record, Text, shape
 
@@ -66,6 +67,7 @@ MODULES = {
         reading,
         standing,
         state,
+        workmanship,
     )
 }
 

@@ -35,6 +35,7 @@ from gateway.chain.ordered import Breach, EpochChange, EpochChangeBody
 from gateway.chain.reading import Series, Shedding
 from gateway.chain.record import MAX_MILLIS, Many, Maybe, Nested, Octets, Range, Record, Text, shape
 from gateway.chain.state import StateProof
+from gateway.chain.workmanship import CalibrationRecord
 
 _EDGES = (0, 1, 23, 24, 255, 256, 65535, 65536, (1 << 32) - 1, 1 << 32, INT_MAX, -1, -24, -25, -257, INT_MIN)
 _LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\x7f", min_codepoint=32)
@@ -197,6 +198,11 @@ def _told(value: NeighbourState) -> NeighbourState:
     return replace(value, raised=tuple(order), more=value.more if len(order) == MAX_RAISED else 0)
 
 
+def _calibration(value: CalibrationRecord) -> CalibrationRecord:
+    made = min(value.made, MAX_MILLIS - 1)
+    return replace(value, made=made, until=max(made + 1, value.until))
+
+
 _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     Header: _header,
     Seen: _seen,
@@ -211,4 +217,5 @@ _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     Breach: _breach,
     Building: _building,
     NeighbourState: _told,
+    CalibrationRecord: _calibration,
 }

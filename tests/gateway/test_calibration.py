@@ -197,7 +197,7 @@ def test_linear_and_points_are_read_from_tables() -> None:
     zero = 'kind = "linear"\nquantity = "strain"\nunit = "um/m"\nscale = -3\noffset = -250\nsource = "2026"'
     calibration = read_calibration(loads_toml(zero, "t"), None, where="t")
     assert calibration.apply(1000) == 750
-    assert calibration.to_item() == [1, "strain", "um/m", -3, [["linear", 1, 1, -250]], [], "2026"]
+    assert calibration.to_item() == [1, "strain", "um/m", -3, [["linear", 1, 1, -250]], [], "2026", []]
     points = 'kind = "table"\nquantity = "raw"\nunit = "u"\nscale = 0\npoints = [[0, 0], [10, 100]]'
     assert read_calibration(loads_toml(points, "t"), None, where="t").apply(3) == 30
 

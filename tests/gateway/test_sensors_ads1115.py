@@ -9,7 +9,7 @@ from simulated import kind_of, plug, simulate
 
 from gateway.errors import SensorError
 from gateway.sensors.base import SensorInfo
-from gateway.simulation.chips import Ads1115Chip
+from gateway.simulation.chips.ads1115 import Ads1115Chip
 from gateway.simulation.faults import Fault
 from gateway.simulation.wiring import Placement
 

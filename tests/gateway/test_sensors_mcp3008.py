@@ -14,7 +14,7 @@ from gateway.simulation.simulation import Simulation
 
 
 def chip_of(simulation: Simulation, select: int = 8) -> Any:
-    return simulation._selects[select]
+    return simulation.sockets.selects[select]
 
 
 @pytest.mark.parametrize(("volts", "code"), [(0.0033, 1), (1.65, 512), (3.2935, 1021), (3.2954, 1022)])

@@ -11,7 +11,7 @@ from simulated import kind_of, plug, simulate
 
 from gateway.errors import SensorError
 from gateway.sensors.strain import Bridge, nanostrain
-from gateway.simulation.chips import Nau7802Chip
+from gateway.simulation.chips.nau7802 import Nau7802Chip
 from gateway.simulation.faults import Fault
 from gateway.simulation.simulation import Simulation
 
@@ -140,5 +140,5 @@ def test_two_chips_cannot_share_the_one_address() -> None:
 
     simulation = simulate()
     simulation.attach("a", "strain", QUARTER)
-    with pytest.raises(SimulationError, match="b cannot be simulated: i2c-1 has a NAU7802 already"):
+    with pytest.raises(SimulationError, match="b cannot be simulated: address 0x2a of i2c-1 is taken"):
         simulation.attach("b", "nau7802", {})

@@ -11,7 +11,8 @@ from smbus2 import SMBus, i2c_msg
 
 from gateway.clock import SimulatedClock
 from gateway.simulation.bus import SimulatedBus
-from gateway.simulation.chips import Ads1115Chip, Nau7802Chip
+from gateway.simulation.chips.ads1115 import Ads1115Chip
+from gateway.simulation.chips.nau7802 import Nau7802Chip
 from gateway.simulation.faults import Fault, Faults
 
 ADC, BRIDGE = 0x48, 0x2A
