@@ -19,6 +19,7 @@ from gateway.chain.errors import ChainError
 from gateway.chain.evidence import MAX_EVIDENCE, Finding, Raised, Stood, verify_evidence
 from gateway.chain.finality import Sealed
 from gateway.chain.genesis import read_trust
+from gateway.chain.words import describe_clock, describe_event, describe_policy
 from gateway.contracts.errors import ContractError
 
 if TYPE_CHECKING:
@@ -61,15 +62,18 @@ def explain(finding: Finding) -> Iterator[str]:
 
 def _explain_block(stood: Stood) -> Iterator[str]:
     where = f"block {stood.header.epoch}/{stood.header.height}"
-    if stood.reading:
-        series, time, value = stood.reading
-        amount = f"{quantity(value, series.scale)} {series.unit}"
-        yield f"Reading: {series.name} ({series.quantity}) = {amount} at {when(time)}."
+    series, at = stood.series, "" if stood.time is None else f" at {when(stood.time)}"
+    if series and stood.value is not None:
+        amount = f"{quantity(stood.value, series.scale)} {series.unit}"
+        yield f"Reading: {series.name} ({series.quantity}) = {amount}{at}."
         yield f"Sensor: {series.sensor or 'not named'}. It stands in {where}."
     elif stood.event:
-        yield f"Event: {stood.event}. It stands in {where}."
+        yield f"Event: {describe_event(stood.event, series.name if series else '')}{at}. It stands in {where}."
     else:
         yield f"The alarm's transition stands in {where}."
+    if series:
+        yield f"Of this series: {describe_policy(series)}."
+    yield f"Time: {describe_clock(stood.header.clock)}."
 
 
 def _explain_alarm(raised: Raised) -> Iterator[str]:
@@ -137,7 +141,7 @@ def _known_by(raised: Raised) -> str:
 def _signed_within(stood: Stood) -> str:
     """Say between which sealed moments the block was signed, and how far they lie apart."""
     before, after = stood.accepted, stood.seen
-    claimed = stood.reading[1] if stood.reading else stood.header.wall
+    claimed = stood.header.wall if stood.time is None else stood.time
     outside = _OUTSIDE if claimed > before.time else ""
     if after is None:
         return f"The block was signed before {_sealed(before)}, {before.word}; nothing bounds it from below.{outside}"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
 
+from gateway.chain.words import quantity
 
-def quantity(value: int, scale: int) -> str:
-    """Return a scaled integer as a decimal, exactly."""
-    return f"{Decimal(value).scaleb(scale):f}"
+__all__ = ["quantity", "when"]
 
 
 def when(time: int) -> str:

@@ -105,8 +105,12 @@ class Stood:
     """A leaf that was shown to stand in a block: times are Unix ms by the gateway's clock."""
 
     header: Header
-    reading: tuple[Series, int, int] | None
-    """Series, claimed time, scaled value."""
+    series: Series | None
+    """Of a reading or Status."""
+    time: int | None
+    """The claimed one; None for a leaf that says none of its own."""
+    value: int | None
+    """A reading's, scaled."""
     event: Event | None
     transition: Transition | None
     documents: tuple[bytes, ...]
@@ -117,13 +121,14 @@ class Stood:
 
     def statement(self) -> dict[str, object]:
         """Return this part of the statement."""
-        series, time, value = self.reading or (None, None, None)
+        series = self.series
         return {
             "epoch": self.header.epoch,
             "height": self.header.height,
-            "series": None if series is None else [series.name, series.quantity, series.unit, series.scale],
-            "time": time,
-            "value": value,
+            "series": series and [series.name, series.quantity, series.unit, series.scale],
+            "kept": series and [series.dead_band, series.longest, series.period, series.ring],
+            "time": self.time,
+            "value": self.value,
             "event": None if self.event is None else encode(self.event.to_item()).hex(),
             "transition": None
             if self.transition is None
@@ -237,7 +242,7 @@ def _verify_block(part: BlockPart, genesis: Genesis, key: bytes) -> Stood:
     header = read_header(part.header, genesis)
     check_header_signature(part.header, key)
     leaf = _verify_leaf(part.leaf, header)
-    reading = _verify_series(part, leaf, header)
+    series, time = _verify_series(part, leaf, header), _verify_time(leaf, header)
     transition = Transition.decode(leaf) if isinstance(leaf, bytes) else None
     if transition:
         check_own(transition, header, genesis)
@@ -249,7 +254,8 @@ def _verify_block(part: BlockPart, genesis: Genesis, key: bytes) -> Stood:
     accepted = part.finality.verify(log_leaf, genesis)
     event = None if isinstance(leaf, tuple | bytes) else leaf
     seen = _verify_seen(part, header, accepted, genesis)
-    return Stood(header, reading, event, transition, documents, accepted, seen)
+    value = leaf[2] if isinstance(leaf, tuple) else None
+    return Stood(header, series, time, value, event, transition, documents, accepted, seen)
 
 
 def _verify_leaf(part: LeafPart, header: Header) -> tuple[int, int, int] | bytes | Event:
@@ -265,12 +271,16 @@ def _verify_leaf(part: LeafPart, header: Header) -> tuple[int, int, int] | bytes
     return leaf
 
 
+def _verify_time(leaf: tuple[int, int, int] | bytes | Event, header: Header) -> int | None:
+    offset: int | None = leaf[1] if isinstance(leaf, tuple) else getattr(leaf, "offset", None)
+    if offset is not None and offset > header.span:
+        raise BadEvidence("the leaf lies outside its block's span")
+    return None if offset is None else header.wall + offset
+
+
 def _verify_series(
     block: BlockPart, leaf: tuple[int, int, int] | bytes | Event, header: Header
-) -> tuple[Series, int, int] | None:
-    offset = leaf[1] if isinstance(leaf, tuple) else getattr(leaf, "offset", 0)
-    if offset > header.span:
-        raise BadEvidence("the leaf lies outside its block's span")
+) -> Series | None:
     part = block.series
     index = leaf[0] if isinstance(leaf, tuple) else leaf.series if isinstance(leaf, Status) else None
     if (index is None) != (part is None) or (part and part.series.index != index):
@@ -282,9 +292,7 @@ def _verify_series(
     listing, entry = header.catalogue, part.series.encode()
     if root_from_inclusion(leaf_hash(entry), part.series.index, listing.count, part.path) != listing.root:
         raise BadProof("the series' path does not lead to the catalogue's root")
-    if not isinstance(leaf, tuple):
-        return None
-    return part.series, header.wall + leaf[1], leaf[2]
+    return part.series
 
 
 def _verify_contract(part: ContractPart, header: Header) -> bytes:

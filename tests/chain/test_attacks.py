@@ -186,8 +186,7 @@ def test_the_honest_files_prove_what_happened() -> None:
     court = Court.open()
     found = proves(court.try_leaf(block, 1, 0, 1))
     assert found.stood
-    assert found.stood.reading
-    assert found.stood.reading[2] == 1
+    assert found.stood.value == 1
     assert open_block(block, Header.decode(block.header), CLASSES, DOC)
 
 

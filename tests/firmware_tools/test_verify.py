@@ -44,6 +44,29 @@ def test_words_give_value_unit_bounds_and_who_enrolled(tmp_path: Path) -> None:
     assert "by one hub's word: within 20.000 s." in words
 
 
+def named(name: str) -> dict[str, str]:
+    return next(each for each in VECTORS if each["name"] == name)
+
+
+def test_words_say_what_the_series_leaves_out_so_that_a_gap_is_no_silence(tmp_path: Path) -> None:
+    words = run(*files(tmp_path, named("reading"))).output
+    kept = "kept when it moved by more than 5 ppm or after 60 s; sampled every 1 s"
+    assert f"Of this series: {kept}; every value 30 s before and after a transition." in words
+    words = run(*files(tmp_path, named("restricted"))).output
+    assert "Of this series: every value is kept; sampled every 50 ms." in words
+
+
+def test_words_tell_what_an_output_did_and_why(tmp_path: Path) -> None:
+    words = run(*files(tmp_path, named("actuation"))).output
+    assert "output siren acts because of contract gas.ch4.high; its read-back saw it move" in words
+    assert "at 2026-01-01 00:00:21.000 UTC. It stands in block 1/1." in words
+    assert "Time: its clock was set by a time server." in words
+
+
+def test_words_tell_which_series_changed_its_state(tmp_path: Path) -> None:
+    assert "Event: series kitchen.ch4 is degraded: nack at" in run(*files(tmp_path, named("status"))).output
+
+
 def test_another_chain_is_refused(tmp_path: Path) -> None:
     evidence, trust = files(tmp_path, VECTORS[0])
     trust.write_text("00" * 32)

@@ -61,10 +61,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def test_a_readings_file_says_what_was_read_and_who_vouches_for_it(site: Site, height: int) -> None:
     found = verify_evidence(reading_evidence(site.archive, site.gateway.id, height, 3), site.trust)
     assert found.stood is not None
-    assert found.stood.reading is not None
-    series, _, _ = found.stood.reading
     assert (found.gateway, found.stood.header.height) == (site.gateway.id, height)
-    assert series == site.gateway.catalogue[1]
+    assert found.stood.series == site.gateway.catalogue[1]
     assert found.stood.documents == (CONTRACT_DOCUMENT,)
     assert (found.enrolled is not None) == (height == 1)  # the later ones are under a rotated key
 
@@ -115,8 +113,8 @@ def test_a_leaf_is_found_by_series_and_time_in_a_class_of_its_own(site: Site) ->
     assert (klass, leaf) == (INTERNAL, 9)
     found = verify_evidence(reading_evidence(site.archive, site.gateway.id, 2, leaf, klass), site.trust)
     assert found.stood is not None
-    assert found.stood.reading is not None
-    assert found.stood.reading[0].name == "strain"
+    assert found.stood.series is not None
+    assert found.stood.series.name == "strain"
 
 
 def test_any_byte_changed_and_the_file_does_not_verify(site: Site) -> None:

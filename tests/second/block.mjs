@@ -54,7 +54,7 @@ function openLeafPart(header, { segment: place, index, leaf, salt, path }) {
   demand(salt.length === (segment.klass === PUBLIC ? 0 : SALT_BYTES), "a salt of a wrong length");
   demandInLog(Buffer.concat([salt, leaf]), index, segment.count, path, segment.root, "the leaf");
   const opened = openLeaf(leaf, segment.klass);
-  demand(opened.offset <= header.span, "the leaf lies beyond the header's span");
+  demand(opened.offset === null || opened.offset <= header.span, "the leaf lies beyond the header's span");
   return { klass: segment.klass, ...opened };
 }
 

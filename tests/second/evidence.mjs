@@ -51,8 +51,9 @@ function blockStatement({ header, leaf, series, contracts, accepted, seen }) {
   return {
     epoch: header.epoch,
     height: header.height,
-    series: reading ? [series.name, series.quantity, series.unit, series.scale] : null,
-    time: reading ? header.wall + reading.offset : null,
+    series: series && [series.name, series.quantity, series.unit, series.scale],
+    kept: series && [series.dead_band, series.longest, series.period, series.ring],
+    time: leaf.offset === null ? null : header.wall + leaf.offset,
     value: reading ? reading.value : null,
     event: leaf.event ? hex(leaf.event) : null,
     transition: leaf.transition ? hex(leaf.hash) : null,

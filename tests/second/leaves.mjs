@@ -20,7 +20,7 @@ const EVENTS = new Map([
 
 /**
  * One of `reading`, `event` (as encoded) and `transition` is there, and the index of the series it speaks of or null.
- * Where a leaf tells no offset, it is taken to lie at the block's first reading.
+ * `offset` is null where the leaf tells none.
  */
 export function openLeaf(bytes, klass) {
   const item = decode(bytes);
@@ -51,7 +51,7 @@ function demandSorted(faults) {
 
 function openTransitionLeaf(body) {
   demand(Buffer.isBuffer(body) && body.length <= MOST_TRANSITION_BYTES, "a transition's leaf holds no transition");
-  return { series: null, offset: 0n, ...openTransition(body) };
+  return { series: null, offset: null, ...openTransition(body) };
 }
 
 function openShedding(item, where) {
@@ -63,5 +63,5 @@ function openShedding(item, where) {
 function openEvent(kind, body) {
   demand(EVENTS.has(kind), "an event is of no known kind");
   const event = EVENTS.get(kind)(body, "event");
-  return { series: event.series ?? null, offset: event.offset ?? 0n, event: encode(body) };
+  return { series: event.series ?? null, offset: event.offset ?? null, event: encode(body) };
 }
