@@ -192,6 +192,7 @@ def status(path: Path, as_json: bool) -> None:
     epoch, height = answer["head"]
     click.echo(f"gateway {answer['gateway']} of chain {answer['chain'][:16]}, {answer['software']}")
     click.echo(f"block {epoch}/{height}, {'publishing' if answer['publishing'] else 'not publishing yet'}")
+    click.echo(f"wall time: {answer['clock']}")
     for name, state in answer["contracts"].items():
         click.echo(f"{name}: {' '.join([state['condition'], *state['faults']])}")
     click.echo(

@@ -29,7 +29,7 @@ from gateway.contracts.errors import ContractError
 from gateway.control import Control
 from gateway.decider import ContractSet, Decider
 from gateway.errors import ConfigError, StoreError
-from gateway.machine import configured_catalogue, data_directory, make_hardware, software
+from gateway.machine import built_ms, configured_catalogue, data_directory, make_hardware, software
 from gateway.outputs.client import Guardian
 from gateway.outputs.wire import meeting_point
 from gateway.recording.logbook import Logbook
@@ -46,7 +46,7 @@ from gateway.sensors.base import Hardware
 from gateway.storage.listings import Listings
 from gateway.storage.pruning import Pruner, takes_data
 from gateway.storage.recovery import open_data
-from gateway.synchrony import Synchrony
+from gateway.synchrony import Synchrony, Word
 
 __all__ = ["Gateway"]
 
@@ -90,7 +90,12 @@ class Gateway:
         config, where = self._config, self._where
         self.hardware, self._speed = make_hardware(config, self.catalogue, hardware)
         opened.callback(self._close_hardware)
-        clock = self.hardware.clock
+        clock = self.time = Synchrony(
+            self.hardware.clock,
+            Word if self._speed != 1 else None,
+            follows=self._speed == 1,
+            floor_ms=built_ms(),
+        )
         key, is_new = load_key(directory)
         asked = load_trust(Path(config.gateway.trust), directory)
         gateway = gateway_id(key.public)
@@ -103,6 +108,7 @@ class Gateway:
         for journal in (*found.journals, *(journal for _, journal in found.left)):
             opened.callback(journal.close)
         opened.callback(self.store.close)
+        self.time.floor_ms = max(self.time.floor_ms, self.store.vouched_ms())
         contracts = first_contracts(config.contracts, where, self.store)
         self._wake, self._ending = threading.Event(), threading.Event()
         check_birth(self.catalogue.series, contracts.documents)
@@ -238,7 +244,7 @@ class Gateway:
             clock=clock,
             shelf=self.writer,
             state=self.decider.state,
-            clock_state=Synchrony(clock, (lambda: False) if self._speed != 1 else None),
+            clock_state=self.time,
         )
         return Recorder(
             self.identity,
@@ -250,7 +256,7 @@ class Gateway:
             poke=self._wake.set,
         )
 
-    def _make_membership(self, trust: Trust, clock: Clock) -> Membership:
+    def _make_membership(self, trust: Trust, clock: Synchrony) -> Membership:
         herald = Herald(
             self.identity,
             self.store,

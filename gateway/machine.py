@@ -16,7 +16,7 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.region.enrol import known_gateway
 from gateway.sensors.base import Hardware
 
-__all__ = ["configured_catalogue", "data_directory", "make_hardware", "software"]
+__all__ = ["built_ms", "configured_catalogue", "data_directory", "make_hardware", "software"]
 
 
 def configured_catalogue(config: Config, where: str, *, runs: bool = False) -> Catalogue:
@@ -68,6 +68,14 @@ def software() -> str:
         return f"tocsin-gateway {version('tocsin')}"
     except PackageNotFoundError:
         return "tocsin-gateway"
+
+
+def built_ms() -> int:
+    """Return the Unix time before which this program was not there: its file's; 0 where that cannot be told."""
+    try:
+        return Path(__file__).stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return 0
 
 
 def data_directory(path: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.machine import software
+from gateway.synchrony import CLOCK_STATES
 
 if TYPE_CHECKING:
     from gateway.daemon import Gateway
@@ -27,6 +28,7 @@ def status_of(gateway: Gateway) -> dict[str, Any]:
         "faults": gateway.recorder.faults,
         "lost": gateway.recorder.lost,
         "head": [head.epoch, head.height],
+        "clock": CLOCK_STATES[gateway.time()],
         "publishing": gateway.keeper.is_confirmed,
         "hubs": [hub.is_connected for hub in gateway.hubs],
         "troubles": _troubles(gateway),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.errors import TransportError
+from gateway.tls import client_context
 
 __all__ = [
     "LinkConfig",
@@ -68,6 +70,7 @@ class LinkConfig:
         keepalive_seconds: a silent connection is given up after one and a half times this.
         window: messages published and not yet acknowledged, at most.
         inbox_bytes: messages received and not yet handled, at most, with 1 KiB counted for each.
+        doubt_ms: says the earliest wall time that it can be, where wall time is not vouched for, else None.
     """
 
     url: str
@@ -81,6 +84,7 @@ class LinkConfig:
     keepalive_seconds: int = 30
     window: int = 16
     inbox_bytes: int = 16 << 20
+    doubt_ms: Callable[[], int | None] = lambda: None
 
     def check(self) -> None:
         """Check that the URL and the files that go with it can be used. Raises LinkUrlError."""
@@ -131,8 +135,7 @@ def read_password(file: Path | None) -> str:
 
 
 def tls_context(config: LinkConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(config.ca_file) if config.ca_file else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = client_context(str(config.ca_file) if config.ca_file else None, config.doubt_ms())
     if config.cert_file and config.key_file:
         context.load_cert_chain(config.cert_file, config.key_file)
     return context

@@ -134,9 +134,18 @@ def read_ticket(path: Path) -> tuple[Signed, SigningKey]:
 
 
 def enrol(
-    table: EnrolmentTable, key: SigningKey, name: str, region: str, trust: Trust, directory: Path
+    table: EnrolmentTable,
+    key: SigningKey,
+    name: str,
+    region: str,
+    trust: Trust,
+    directory: Path,
+    doubt_ms: int | None = None,
 ) -> Genesis:
     """Join the chain: post the enrolment and keep the genesis. May be repeated, until the ticket is erased.
+
+    Args:
+        doubt_ms: the earliest wall time that it can be, where wall time is not vouched for.
 
     Raises:
         ConfigError: the ticket cannot be used.
@@ -153,7 +162,7 @@ def enrol(
         raise ConfigError(f"{path}: the ticket is for region {ticket.region} or for another chain")
     body = EnrolmentBody(signed, key.public, name).encode()
     enrolment = Enrolment(SUITE, body, spender.sign(ENROLMENT, body), key.sign(ENROLMENT, body))
-    answer = _post(table.url.rstrip("/") + "/v1/enrolment", enrolment.encode(), table.ca_file)
+    answer = _post(table.url.rstrip("/") + "/v1/enrolment", enrolment.encode(), table.ca_file, doubt_ms)
     genesis = trust.genesis or _genesis(answer, trust.hash)
     try:
         _replace(directory / "genesis.cbor", genesis.encode())
@@ -164,16 +173,17 @@ def enrol(
     return genesis
 
 
-def _post(url: str, body: bytes, ca_file: str) -> dict[str, Any]:
+def _post(url: str, body: bytes, ca_file: str, doubt_ms: int | None) -> dict[str, Any]:
     # Here, not above: nothing else speaks HTTP, and this happens once in a gateway's life.
-    import ssl
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
+    from gateway.tls import client_context
+
     request = Request(url, data=body, headers={"Content-Type": "application/cbor"}, method="POST")
     try:
-        context = ssl.create_default_context(cafile=ca_file or None) if url.startswith("https:") else None
+        context = client_context(ca_file or None, doubt_ms) if url.startswith("https:") else None
         with urlopen(request, timeout=_TIMEOUT_S, context=context) as response:
             answer = json.loads(response.read(_MAX_ANSWER))
     except HTTPError as error:

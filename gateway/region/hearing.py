@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.chain.block import Header
+from gateway.chain.custody import CustodyBatch
 from gateway.chain.custody import Receipt as CustodyReceipt
 from gateway.chain.entries import GatewayEntry, gateway_key
 from gateway.chain.errors import BadProof, BadRecord, ChainError, UnknownSigner
@@ -43,7 +45,8 @@ from gateway.region.orders import Orders
 from gateway.region.succession import check_successor
 from gateway.region.topics import read_receipt
 from gateway.storage.holdings import Holdings, Receipt
-from gateway.storage.store import Store
+from gateway.storage.store import Store, Stored
+from gateway.synchrony import Synchrony
 
 __all__ = ["Heard", "Hearing"]
 
@@ -82,6 +85,7 @@ class Hearing:
     Args:
         name: of the hub; the roster may come to know it only later.
         succeeded: told of this chain's genesis and of the one that takes it over.
+        time: takes up a hub's time where it cannot be an old one.
     """
 
     def __init__(
@@ -93,9 +97,11 @@ class Hearing:
         keeper: Keeper,
         orders: Orders,
         succeeded: Callable[[Genesis, Genesis], None],
+        time: Synchrony,
     ) -> None:
         self._identity, self._federation, self._genesis = identity, federation, federation.genesis
-        self._name, self._succeeded = name, succeeded
+        self._name, self._succeeded, self._time = name, succeeded, time
+        self._asked = 0, 0
         self._store, self._holdings, self._keeper, self._orders = store, Holdings(store), keeper, orders
         self._state_version: tuple[bytes, int] = b"", -1
         self._trouble = ""
@@ -115,6 +121,10 @@ class Hearing:
         if member.standing != MEMBER_GOOD:
             return f"hub {self._name} is suspended: its word does not count"
         return self._trouble
+
+    def asked(self, birth: int) -> None:
+        """Take note that a birth of a version is sent now: what answers it is signed later."""
+        self._asked = birth, self._time.monotonic_ms()
 
     def hear(self, kind: str, payload: bytes, birth: int) -> Heard:
         """Act on a message of a kind of topic.
@@ -160,6 +170,9 @@ class Hearing:
             return Heard()
         sealed = self._federation.verify(answer.checkpoint)
         self._check_entry(answer)
+        version, since = self._asked
+        if version == answer.version:
+            self._time.hear(answer.time, since)
         self._watch(answer.standing, sealed.height)
         self._keeper.see(answer.checkpoint, sealed)
         self._keeper.consider(answer, sealed.height, alone=self._genesis.engine == EMBEDDED)
@@ -200,8 +213,15 @@ class Hearing:
         stored = self._store.at(promise.height)
         if promise.gateway != self._identity.gateway or stored is None or stored.hash != promise.hash:
             return []
+        self._learn_time(receipt, stored)
         kept = promise.classes, promise.keep_until, receipt.encode(), hub.key
         return [Receipt(stored.number, hub.name, hub.agency, *kept)]
+
+    def _learn_time(self, receipt: CustodyReceipt, stored: Stored) -> None:
+        """Take up when a receipt was signed: after its block ended, which no older receipt can name."""
+        header = Header.decode(stored.header)
+        if header.boot == self._identity.boot:
+            self._time.hear(CustodyBatch.decode(receipt.batch.body).time, header.mono + header.span)
 
     def _final(self, finality: HeaderFinality) -> int | None:
         at, proof = finality.position, finality.proof

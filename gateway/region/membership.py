@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.chain.genesis import Genesis
 from gateway.chain.reading import Series
-from gateway.clock import Clock
 from gateway.config import Config, EnrolmentTable
 from gateway.errors import GatewayError
 from gateway.recording.recorder import Recorder
@@ -30,6 +29,7 @@ from gateway.region.keeper import Identity, Keeper
 from gateway.region.orders import Orders
 from gateway.region.succession import chains, remember
 from gateway.storage.store import Store, Transition
+from gateway.synchrony import Synchrony
 
 if TYPE_CHECKING:
     from gateway.region.mouth import Mouth
@@ -64,7 +64,7 @@ class Membership:
         keeper: Keeper,
         herald: Herald,
         recorder: Recorder,
-        clock: Clock,
+        clock: Synchrony,
         *,
         series: Sequence[Series],
         unwritten: Callable[[], Sequence[Transition]],
@@ -162,6 +162,7 @@ class Membership:
             self._roots,
             self._receipted,
             self._succeeded,
+            self._clock,
         )
 
     def _receipted(self, numbers: Mapping[str, Sequence[int]]) -> None:
@@ -190,7 +191,13 @@ class Membership:
         while not self._ending.is_set():
             try:
                 genesis = enrol(
-                    table, self._identity.key, gateway.name, gateway.region, self._trust, self._config.data
+                    table,
+                    self._identity.key,
+                    gateway.name,
+                    gateway.region,
+                    self._trust,
+                    self._config.data,
+                    self._clock.doubt_ms,
                 )
                 self._store.put({_ENROLLED: b"\1"})
                 remember(self._store, genesis)

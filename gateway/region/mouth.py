@@ -19,6 +19,7 @@ from gateway.region.orders import Orders
 from gateway.region.topics import Topics
 from gateway.storage.rows import Transition
 from gateway.storage.store import Store
+from gateway.synchrony import Synchrony
 
 __all__ = ["Mouth", "link_config"]
 
@@ -32,6 +33,7 @@ class Mouth:
         roots: of the catalogue and the contract set in force.
         receipted: told which blocks have receipts now, by the name of the hub that keeps them.
         succeeded: told of this chain's genesis and of the one that takes it over.
+        time: what hubs say of it is taken up there.
     """
 
     identity: Identity
@@ -46,10 +48,13 @@ class Mouth:
     roots: Callable[[], tuple[bytes, bytes]]
     receipted: Callable[[Mapping[str, Sequence[int]]], None]
     succeeded: Callable[[Genesis, Genesis], None]
+    time: Synchrony
 
 
-def link_config(table: HubTable, topics: Topics) -> LinkConfig:
-    """Return how to reach a hub's broker."""
+def link_config(
+    table: HubTable, topics: Topics, doubt_ms: Callable[[], int | None] = lambda: None
+) -> LinkConfig:
+    """Return how to reach a hub's broker; `doubt_ms` as in `LinkConfig`."""
     files = (table.password_file, table.ca_file, table.cert_file, table.key_file)
     password, ca, cert, key = (Path(name) if name else None for name in files)
     return LinkConfig(
@@ -61,4 +66,5 @@ def link_config(table: HubTable, topics: Topics) -> LinkConfig:
         ca_file=ca,
         cert_file=cert,
         key_file=key,
+        doubt_ms=doubt_ms,
     )

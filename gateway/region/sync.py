@@ -59,7 +59,9 @@ class HubSync:
         self._mouth, self.name = mouth, table.name
         self._topics = Topics(mouth.region, mouth.identity.gateway, table.name)
         parts = mouth.store, mouth.keeper, mouth.orders
-        self._hearing = Hearing(mouth.identity, mouth.federation, table.name, *parts, mouth.succeeded)
+        self._hearing = Hearing(
+            mouth.identity, mouth.federation, table.name, *parts, mouth.succeeded, mouth.time
+        )
         custodians = mouth.federation.custodians
         self._window = Window(mouth.store, table.name, table.backlog_kib_s * 1024, custodians)
         self._lock = threading.Condition()  # guards all below and the window
@@ -74,7 +76,10 @@ class HubSync:
         self._heard_up_to = 0  # ordinal of transitions
         self._beat_at = self._change_at = 0.0
         self._link = Link(
-            link_config(table, self._topics), self._take, on_up=self._on_up, on_down=self._on_down
+            link_config(table, self._topics, lambda: mouth.time.doubt_ms),
+            self._take,
+            on_up=self._on_up,
+            on_down=self._on_down,
         )
         self._crier = Crier(table.name, mouth.unwritten, self._send_alarm)
         self._thread = threading.Thread(target=self._run, name=f"sync-{table.name}", daemon=True)
@@ -262,6 +267,7 @@ class HubSync:
     def _send_birth(self, catalogue: bytes, contracts: bytes, now: float) -> None:
         version, signed = self._mouth.herald.birth(catalogue, contracts)
         self._birth, self._answered = version, False
+        self._hearing.asked(version)
         self._publish("birth", signed.encode(), retain=True)
         self._born, self._birth_at, self._births = (catalogue, contracts), now, self._births + 1
         self._birth_due, self._birth_for = False, None

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.chain.block import Block
+from gateway.chain.block import HUB, NTP, Block, Header
 from gateway.chain.canonical import Item, decode, encode
 from gateway.chain.keys import SUITE
 from gateway.chain.ordered import NOWHERE
@@ -200,6 +200,12 @@ class Store(Database):
     def head(self) -> Stored | None:
         """Return the newest signed block."""
         return self._block("WHERE height > 0 ORDER BY height DESC, epoch DESC LIMIT 1")
+
+    def vouched_ms(self) -> int:
+        """Return the wall time of the newest signed block's end, 0 unless a time server or a hub vouched for it."""
+        head = self.head()
+        header = Header.decode(head.header) if head else None
+        return header.wall + header.span if header and header.clock in (NTP, HUB) else 0
 
     def final_height(self) -> int:
         """Return the height of the highest block whose finality is known; 0 without one."""
