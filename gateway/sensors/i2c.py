@@ -76,6 +76,20 @@ class I2cDevice:
         """Write bytes, at most 32, in the chip's own order; raises like `read_byte`."""
         self._do(lambda: self._bus.write_i2c_block_data(self._address, register, list(data)))
 
+    def send(self, data: bytes) -> None:
+        """Write bytes to a chip that knows no registers; raises like `read_byte`."""
+        from smbus2 import i2c_msg
+
+        self._do(lambda: self._bus.i2c_rdwr(i2c_msg.write(self._address, list(data))))
+
+    def receive(self, length: int) -> bytes:
+        """Read bytes of a chip that knows no registers; raises like `read_byte`."""
+        from smbus2 import i2c_msg
+
+        message = i2c_msg.read(self._address, length)
+        self._do(lambda: self._bus.i2c_rdwr(message))
+        return bytes(message)
+
     def _do(self, transfer: Callable[[], T]) -> T:
         try:
             return transfer()

@@ -21,8 +21,8 @@ __all__ = ["DRIVERS", "describe_sensor", "open_sensor", "read_options"]
 DRIVERS: Final[Mapping[str, str]] = {
     name: f"gateway.sensors.{name}"
     for name in (
-        *("ads1115", "contact", "dht22", "eol_loop", "ina219", "mcp3008", "mq", "nau7802", "power"),
-        *("recording", "strain"),
+        *("ads1115", "bme280", "contact", "dht22", "eol_loop", "ina219", "mcp3008", "mq", "nau7802"),
+        *("power", "recording", "scd41", "sgp40", "sht3x", "strain"),
     )
 }
 

@@ -1,0 +1,136 @@
+"""Sensirion SCD41: carbon dioxide by photoacoustics, with temperature and humidity, every five seconds on I2C.
+
+Owns commands, cadence and arithmetic. It does not own what a concentration means.
+
+Source: Sensirion data sheet SCD4x: periodic measurement 0x21B1, ready 0xE4B8 (its lower eleven bits), read 0xEC05,
+stop 0x3F86 (500 ms), self-calibration 0x2416, self-test 0x3639 (10 s), serial number 0x3682.
+
+Invariants:
+* A value is read once: the chip itself gives each measurement out only once, and says when there is a new one.
+* A chip that restarted no longer measures: what is never ready is a fault, and the next sample starts it anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import SensorError
+from gateway.sensors.base import Claim, Hardware, Quantity, SensorInfo, divide_half_even
+from gateway.sensors.command_words import CommandChip
+from gateway.sensors.i2c import wire_us
+
+__all__ = ["Options", "Scd41", "connect", "describe"]
+
+_ADDRESS: Final = 0x62
+_START, _STOP, _READY, _READ = 0x21B1, 0x3F86, 0xE4B8, 0xEC05
+_SELF_CALIBRATION, _SELF_TEST = 0x2416, 0x3639
+_STOP_MS, _SELF_TEST_MS = 500, 10_000
+_CYCLE_MS: Final = 5_000
+_LATE_MS: Final = 2 * _CYCLE_MS  # the chip's own clock is not that far off
+_FULL: Final = 65_535
+_MOST_PPM: Final = 40_000
+_WARM_UP_MS: Final = 60_000
+_BYTES: Final = 3 + 4 + 3 + 10
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """An SCD41.
+
+    Attributes:
+        bus: I2C bus, as in /dev; the address is always 0x62.
+        self_calibration: the chip takes the lowest value of a week for fresh air; leave it off where a room is never
+            aired, and for evidence: it changes what a value means.
+    """
+
+    bus: str = "i2c-1"
+    self_calibration: bool = False
+
+
+class Scd41:
+    """`co2` in ppm, `temperature` in hundredths of °C, relative `humidity` in hundredths of %."""
+
+    def __init__(self, options: Options, hardware: Hardware) -> None:
+        self.info: Final = describe(options)
+        self._options = options
+        self._chip = CommandChip(hardware, options.bus, _ADDRESS, "SCD41")
+        self._clock = hardware.clock
+        self._awaited_ms: int | None = None  # since when; None while it does not measure
+
+    def sample(self) -> Mapping[str, int]:
+        try:
+            return self._sample()
+        except SensorError:
+            self._awaited_ms = None
+            raise
+
+    def self_test(self) -> None:
+        """Have the chip test itself, which takes ten seconds. Raises SensorError: not-ready, and as `sample`."""
+        self._stop()
+        (malfunction,) = self._chip.ask(_SELF_TEST, 1, wait_ms=_SELF_TEST_MS)
+        if malfunction:
+            raise SensorError("not-ready", f"{self._chip.name} fails its self-test; replace it")
+
+    def close(self) -> None:
+        """Stop measuring. The bus belongs to the hardware."""
+        if self._awaited_ms is not None:
+            self._awaited_ms = None
+            with contextlib.suppress(SensorError):  # what does not answer does not measure for us either
+                self._chip.command(_STOP)
+
+    def _sample(self) -> Mapping[str, int]:
+        now = self._clock.monotonic_ms()
+        if self._awaited_ms is None:
+            self._start()
+            self._awaited_ms = self._clock.monotonic_ms()
+            return {}
+        if not self._chip.ask(_READY, 1)[0] & 0x07FF:
+            if now - self._awaited_ms > _LATE_MS:
+                raise SensorError("power", f"{self._chip.name} stopped measuring; check its supply")
+            return {}
+        self._awaited_ms = now
+        co2, celsius, humidity = self._chip.ask(_READ, 3)
+        if not 0 < co2 <= _MOST_PPM:
+            raise SensorError("out-of-range", f"{self._chip.name} says {co2} ppm; replace it")
+        return {
+            "co2": co2,
+            "temperature": divide_half_even(17_500 * celsius, _FULL) - 4_500,
+            "humidity": divide_half_even(10_000 * humidity, _FULL),
+        }
+
+    def _start(self) -> None:
+        self._stop()
+        self._chip.command(_SELF_CALIBRATION, int(self._options.self_calibration), wait_ms=1)
+        self._chip.command(_START)
+
+    def _stop(self) -> None:
+        """Bring the chip to rest, measuring or not: at work it refuses everything else."""
+        self._awaited_ms = None
+        self._chip.command(_STOP, wait_ms=_STOP_MS)
+
+
+def describe(options: Options) -> SensorInfo:
+    """Say what the sensor will give, without touching it."""
+    return SensorInfo(
+        driver="scd41",
+        model="SCD41",
+        quantities=(
+            Quantity("co2", "ppm", 0),
+            Quantity("temperature", "Cel", -2),
+            Quantity("humidity", "%", -2),
+        ),
+        min_interval_ms=100,
+        warm_up_ms=_WARM_UP_MS,
+        bus=options.bus,
+        cycle_ms=_CYCLE_MS,
+        max_interval_ms=_CYCLE_MS,
+        claim=Claim("SCD41", _ADDRESS, busy_us=2_000 + wire_us(_BYTES)),
+    )
+
+
+def connect(options: Options, hardware: Hardware) -> Scd41:
+    """Open the sensor; the chip itself is first touched by `sample`."""
+    return Scd41(options, hardware)
