@@ -19,6 +19,7 @@ from gateway.contracts.errors import ContractError
 from gateway.contracts.tables import loads_toml, read_table
 from gateway.errors import ConfigError
 from gateway.outputs.options import ButtonOptions, GuardianTable, OutputOptions
+from gateway.sensors.bus import BusOptions
 
 __all__ = [
     "Config",
@@ -213,13 +214,15 @@ class Config:
     outputs: tuple[OutputOptions, ...] = ()
     buttons: tuple[ButtonOptions, ...] = ()
     guardian: GuardianTable = field(default_factory=GuardianTable)
+    buses: tuple[BusOptions, ...] = ()
     simulation: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         names = [sensor.name for sensor in self.sensors] + [f"hub {hub.name}" for hub in self.hubs]
+        names += [f"bus {bus.name}" for bus in self.buses]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise ValueError(f"{twice!r} stands twice; give each sensor and hub its own name")
+            raise ValueError(f"{twice!r} stands twice; give each sensor, hub and bus its own name")
 
     @property
     def data(self) -> Path:

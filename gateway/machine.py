@@ -52,12 +52,12 @@ def _configured_hardware(config: Config, catalogue: Catalogue) -> Hardware:
     if config.simulation is None:
         from gateway.sensors.hardware import PiHardware
 
-        return PiHardware()
+        return PiHardware(buses=config.buses)
     from gateway.simulation.simulation import Simulation
 
     sensors = [(plan.name, plan.driver, plan.options) for plan in catalogue.sensors]
     try:
-        return Simulation.from_table(config.simulation, sensors, where="simulation")
+        return Simulation.from_table(config.simulation, sensors, where="simulation", buses=config.buses)
     except (GatewayError, ContractError) as error:
         raise ConfigError(str(error)) from error
 

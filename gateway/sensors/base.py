@@ -25,6 +25,7 @@ __all__ = [
     "Quantity",
     "Sensor",
     "SensorInfo",
+    "Tally",
     "divide_half_even",
 ]
 
@@ -129,6 +130,23 @@ class I2cBus(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(slots=True)
+class Tally:
+    """What an I2C bus needed so far.
+
+    Attributes:
+        retries: transfers that were well only when they were repeated.
+        rescues: steps taken to free it while it was held.
+        reopenings: how often its device was opened anew.
+        power_cycles: how often its sensors lost their supply to free it.
+    """
+
+    retries: int = 0
+    rescues: int = 0
+    reopenings: int = 0
+    power_cycles: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Pulses:
     """The edges a DHT would have sent: microseconds between transitions, and how long reading takes."""
@@ -162,6 +180,10 @@ class Hardware(Protocol):
         Raises:
             SensorError: there is no such bus.
         """
+        ...
+
+    def tally(self, bus: str) -> Tally:
+        """Return what a bus needed so far, and nothing for one that is no I2C bus; read by the bus's thread."""
         ...
 
     def pins(self) -> Any:

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from gateway.clock import Clock
-from gateway.sensors.base import I2cBus
+from gateway.sensors.base import I2cBus, Tally
 
-__all__ = ["BusOptions", "Rescue", "Tally", "TendedBus"]
+__all__ = ["BusOptions", "Rescue", "TendedBus"]
 
 _log = logging.getLogger(__name__)
 
@@ -80,16 +80,6 @@ class BusOptions:
         if self.scl_pin is not None and self.sda_pin is not None:
             return self.scl_pin, self.sda_pin
         return (_FIRST_SCL, _FIRST_SDA) if self.name == _FIRST_BUS else None
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a bus needed so far. `power_cycles` are the times its sensors lost their supply to free it."""
-
-    retries: int = 0
-    rescues: int = 0
-    reopenings: int = 0
-    power_cycles: int = 0
 
 
 class Rescue(Protocol):

@@ -1,6 +1,7 @@
 """The real hardware of a Raspberry Pi: I2C buses by smbus2, pins by gpiozero over lgpio.
 
-Owns opening each bus and the pin factory once and closing them. It does not own transfers or sensors.
+Owns opening each bus's device and the pin factory once and closing them. It does not own how buses are looked after
+(`gateway.sensors.buses`), nor sensors.
 
 Invariants:
 * Nothing is opened before a driver asks for it, and no library is imported before that either.
@@ -11,14 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import re
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, cast
 
 from gateway.clock import Clock, SystemClock
 from gateway.errors import SensorError
-from gateway.sensors.base import I2cBus, Pulses
+from gateway.sensors.base import I2cBus, Pulses, Tally
+from gateway.sensors.bus import BusOptions
+from gateway.sensors.buses import Buses
+from gateway.sensors.rescue import Pinctrl
 
 __all__ = ["PiHardware", "header_chip", "open_pins"]
 
@@ -39,45 +43,38 @@ class PiHardware:
     powered_since_ms = 0
     is_simulated = False
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, buses: Iterable[BusOptions] = ()) -> None:
         self.clock: Clock = clock or SystemClock()
-        self._buses: dict[str, I2cBus] = {}
+        self._buses = Buses(buses, _open_bus, self.pins, Pinctrl(), self.clock)
         self._pins: Any = None
+        self._opening = threading.Lock()
 
     def i2c(self, name: str) -> I2cBus:
-        if name not in self._buses:
-            self._buses[name] = _open_bus(name)
-        return self._buses[name]
+        return self._buses.i2c(name)
+
+    def tally(self, bus: str) -> Tally:
+        return self._buses.tally(bus)
 
     def pins(self) -> Any:
-        if self._pins is None:
-            self._pins = open_pins()
-        return self._pins
+        with self._opening:  # buses of several threads may need them first
+            if self._pins is None:
+                self._pins = open_pins()
+            return self._pins
 
     def dht_pulses(self, pin: int) -> Callable[[], Pulses] | None:
         return None
 
     def close(self) -> None:
-        while self._buses:
-            self._buses.popitem()[1].close()
+        self._buses.close()
         if self._pins is not None:
             self._pins.close()
             self._pins = None
 
 
 def _open_bus(name: str) -> I2cBus:
-    if not re.fullmatch(r"i2c-\d+", name):
-        raise SensorError(
-            "wiring", f"no bus is called {name!r}; name it like the device, for example 'i2c-1'"
-        )
     import smbus2
 
-    try:
-        return cast(I2cBus, smbus2.SMBus(f"/dev/{name}"))
-    except OSError as error:
-        raise SensorError(
-            "wiring", f"/dev/{name} cannot be opened ({error.strerror}); enable I2C and join the group i2c"
-        ) from error
+    return cast(I2cBus, smbus2.SMBus(f"/dev/{name}"))
 
 
 def open_pins() -> Any:

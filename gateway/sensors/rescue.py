@@ -24,7 +24,7 @@ from gateway.clock import Clock
 from gateway.errors import SensorError
 from gateway.sensors.bus import BusOptions
 
-__all__ = ["PinFunctions", "Pinctrl", "PinRescue"]
+__all__ = ["PinFunctions", "PinRescue", "Pinctrl"]
 
 _log = logging.getLogger(__name__)
 

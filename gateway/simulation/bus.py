@@ -5,12 +5,14 @@ Owns addressing, SMBus framing and the faults of the wire. It does not own regis
 Invariants:
 * Every call becomes what the wire would carry: bytes written, a number of bytes read.
 * An address where nothing answers raises `OSError` EREMOTEIO, a held bus ETIMEDOUT, as on a Pi.
+* A call on a held bus takes the 35 ms after which a Pi's controller gives up.
 * `model_seconds` is the CPU time that calling threads spent in the model, for a bench to subtract.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -20,12 +22,14 @@ from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.simulation.chips.base import Chip
-from gateway.simulation.faults import Faults
+from gateway.simulation.faults import Fault, Faults
 
 __all__ = ["SimulatedBus"]
 
 _BLOCK_MAX: Final = 32
 _I2C_M_RD: Final = 0x0001
+_TIMEOUT_S: Final = 0.035
+_EDGES: Final = 18  # of nine clock pulses
 
 
 @dataclass(slots=True)
@@ -44,6 +48,7 @@ class SimulatedBus:
         start_ms: `clock.monotonic_ms()` at the scenario's second 0.
 
     Attributes:
+        is_wired: whether the controller has its lines; where they are somebody's GPIO, it sees a held bus.
         model_seconds: CPU time spent in the model so far.
     """
 
@@ -51,11 +56,37 @@ class SimulatedBus:
         self._clock = clock
         self._start_ms = start_ms
         self._sockets: dict[int, _Socket] = {}
+        self._opened_s = -math.inf
+        self._let_go: set[Fault] = set()
+        self._edges = 0
+        self._repeats = False
+        self.is_wired = True
         self.model_seconds = 0.0
 
     def seconds(self, now_ms: int) -> float:
         """Turn the clock's monotonic time into the scenario's seconds."""
         return (now_ms - self._start_ms) / 1000
+
+    def opened(self) -> SimulatedBus:
+        """Return the bus as opened just now, before which its device may have been gone. Raises OSError."""
+        t = self.seconds(self._clock.monotonic_ms())
+        if any(faults.find("vanished", t) for faults in self._faults()):
+            raise _os_error(errno.ENOENT)
+        self._opened_s = t
+        return self
+
+    def tick(self) -> None:
+        """Take one edge of the clock line, while it is nobody's but GPIO; nine pulses make chips let go."""
+        self._edges += 1
+        if self._edges >= _EDGES:
+            self._release()
+
+    def resupply(self) -> None:
+        """Let the supply of all chips come back after it was switched off."""
+        now_ms = self._clock.monotonic_ms()
+        for socket in self._sockets.values():
+            socket.chip.reset(now_ms)
+        self._release()
 
     def chip_at(self, address: int) -> Chip | None:
         """Return the chip at an address."""
@@ -117,14 +148,40 @@ class SimulatedBus:
 
     def _answering(self, address: int, now_ms: int) -> Chip:
         t = self.seconds(now_ms)
-        # Whoever holds the bus holds it for all.
-        if any(f.find("timeout", t) for socket in self._sockets.values() for f in socket.faults):
+        if any(
+            f.at_s > self._opened_s and f.at_s <= t for each in self._faults() for f in each.all("vanished")
+        ):
+            raise _os_error(errno.ENODEV)
+        if self._is_held(t):
+            self._clock.sleep(_TIMEOUT_S)
             raise _os_error(errno.ETIMEDOUT)
         socket = self._sockets.get(address)
         if socket is None or any(f.find("nack", t) for f in socket.faults):
             raise _os_error(errno.EREMOTEIO)
+        if any(f.find("glitch", t) for f in socket.faults):
+            self._repeats = not self._repeats
+            if self._repeats:
+                raise _os_error(errno.EIO)
         self._supply(socket, t, now_ms)
         return socket.chip
+
+    def _is_held(self, t: float) -> bool:
+        """Whoever holds the bus holds it for all."""
+        self._edges = 0
+        held = any(
+            fault.lasts_at(t) and fault not in self._let_go
+            for faults in self._faults()
+            for fault in faults.all("held")
+        )
+        return held or not self.is_wired or any(faults.find("timeout", t) for faults in self._faults())
+
+    def _release(self) -> None:
+        t = self.seconds(self._clock.monotonic_ms())
+        for faults in self._faults():
+            self._let_go.update(fault for fault in faults.all("held") if fault.lasts_at(t))
+
+    def _faults(self) -> Iterator[Faults]:
+        return (faults for socket in self._sockets.values() for faults in socket.faults)
 
     def _supply(self, socket: _Socket, t: float, now_ms: int) -> None:
         brown_outs = sum(f.brown_outs(t) for f in socket.faults)

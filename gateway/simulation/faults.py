@@ -8,7 +8,7 @@ Invariant: times are seconds of the scenario; a fault without an end lasts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,10 @@ __all__ = ["Fault", "FaultKind", "Faults"]
 
 FaultKind = Literal[
     "nack",  # the chip does not acknowledge
-    "timeout",  # something holds the bus
+    "timeout",  # something holds the bus, whatever is done
+    "held",  # the chip holds the bus until it is clocked on, or without supply for a while
+    "vanished",  # the bus's device is gone
+    "glitch",  # transfers break off; one that is repeated is well
     "brown-out",  # no supply, then power-on registers
     "stuck",  # the input freezes at its last value
     "drift",  # the input moves away by `amount` per second
@@ -71,6 +74,10 @@ class Faults:
             if fault.kind == kind and fault.lasts_at(t):
                 return fault
         return None
+
+    def all(self, kind: FaultKind) -> Iterator[Fault]:
+        """Yield every fault of that kind, whenever it is there."""
+        return (fault for fault in self._all if fault.kind == kind)
 
     def brown_outs(self, t: float) -> int:
         """Count the supply failures that have begun by time `t`."""

@@ -12,11 +12,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
+from gateway.simulation.bus import SimulatedBus
 from gateway.simulation.spi import Mcp3008Chip, make_interface
 
-__all__ = ["KEPT_CHANGES", "make_factory"]
+__all__ = ["KEPT_CHANGES", "Lines", "make_factory"]
 
 KEPT_CHANGES: Final = 1024
 
@@ -67,3 +69,44 @@ def make_factory(
             return interface
 
     return RoomFactory(pin_class=RoomPin)
+
+
+class Lines:
+    """The lines of simulated I2C buses, as `gateway.sensors.rescue.PinFunctions` sees them.
+
+    Whoever drives a line has taken it from the controller, until it is given back.
+
+    Args:
+        before: as in `make_factory`.
+    """
+
+    _OF_I2C: Final = "a0"
+
+    def __init__(self, before: dict[int, Callable[[], None]]) -> None:
+        self._before = before
+        self._functions: dict[int, str] = {}
+        self._given: dict[int, Callable[[], None]] = {}
+
+    def connect(self, bus: SimulatedBus, scl: int, sda: int) -> None:
+        """Let the pins be a bus's lines."""
+        for pin in (scl, sda):
+            self._functions[pin] = self._OF_I2C
+
+        def edge(pin: int) -> None:
+            self._functions[pin] = "op"
+            bus.is_wired = False
+            if pin == scl:
+                bus.tick()
+
+        self._before[scl], self._before[sda] = partial(edge, scl), partial(edge, sda)
+        self._given[scl] = self._given[sda] = lambda: self._settle(bus, (scl, sda))
+
+    def read(self, pin: int) -> str | None:
+        return self._functions.get(pin)
+
+    def write(self, pin: int, function: str) -> None:
+        self._functions[pin] = function
+        self._given[pin]()
+
+    def _settle(self, bus: SimulatedBus, pins: tuple[int, int]) -> None:
+        bus.is_wired = all(self._functions[pin] == self._OF_I2C for pin in pins)

@@ -20,7 +20,9 @@ from typing import Any, Final
 from gateway.clock import Clock, SimulatedClock
 from gateway.contracts.tables import read_table
 from gateway.errors import SimulationError
-from gateway.sensors.base import I2cBus, Pulses
+from gateway.sensors.base import I2cBus, Pulses, Tally
+from gateway.sensors.bus import BusOptions
+from gateway.sensors.buses import Buses
 from gateway.sensors.registry import read_options
 from gateway.simulation.bus import SimulatedBus
 from gateway.simulation.chips.base import Watch
@@ -75,6 +77,7 @@ class Simulation:
         clock: Clock,
         seed: int = 0,
         placements: Mapping[str, Placement] | None = None,
+        buses: Iterable[BusOptions] = (),
     ) -> None:
         self.clock = clock
         self.scenario = scenario
@@ -84,7 +87,11 @@ class Simulation:
         self._powered_s = _LONG_AGO_S if scenario.warm else 0.0
         self.powered_since_ms = self._start_ms + round(self._powered_s * 1000)
         self._rooms = scenario.models()
-        self.sockets = Sockets(clock, self._start_ms)
+        buses = tuple(buses)
+        self.sockets = Sockets(clock, self._start_ms, buses)
+        self._tended = Buses(
+            buses, lambda name: self.bus(name).opened(), self.pins, self.sockets.wires, clock
+        )
         self._faults: dict[str, Faults] = {}
 
     @classmethod
@@ -95,6 +102,7 @@ class Simulation:
         *,
         where: str,
         clock: Clock | None = None,
+        buses: Iterable[BusOptions] = (),
     ) -> Simulation:
         """Build from a configuration's `[simulation]` table, and attach its sensors.
 
@@ -109,7 +117,9 @@ class Simulation:
         """
         options = read_table(SimulationOptions, table, where=where)
         scenario = load_scenario(options.scenario)
-        simulation = cls(scenario, clock or SimulatedClock(options.speed), options.seed, options.sensors)
+        simulation = cls(
+            scenario, clock or SimulatedClock(options.speed), options.seed, options.sensors, buses
+        )
         for name, driver, sensor_options in sensors:
             simulation.attach(name, driver, sensor_options)
         if strangers := options.sensors.keys() - simulation._faults.keys():
@@ -119,7 +129,10 @@ class Simulation:
     # What drivers use (gateway.sensors.base.Hardware).
 
     def i2c(self, name: str) -> I2cBus:
-        return self.bus(name)
+        return self._tended.i2c(name)
+
+    def tally(self, bus: str) -> Tally:
+        return self._tended.tally(bus)
 
     def pins(self) -> Any:
         return self.sockets.pins()

@@ -6,10 +6,11 @@ Owns what is connected where, and that no place is taken twice. It does not own 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from gateway.clock import Clock
+from gateway.sensors.bus import BusOptions
 from gateway.simulation import pins
 from gateway.simulation.bus import SimulatedBus
 from gateway.simulation.chips.base import Chip, Watch
@@ -26,6 +27,9 @@ C = TypeVar("C", bound=Chip)
 class Sockets:
     """All connections.
 
+    Args:
+        buses: the options of the buses that the configuration names.
+
     Attributes:
         clock: the drivers'.
         levels: by BCM number, what an input reads.
@@ -33,10 +37,11 @@ class Sockets:
         selects: by BCM number of the select line, the chips on SPI.
         lines: by BCM number, the DHTs' data lines.
         probes: by sensor, what its input carries.
+        wires: the buses' lines.
         watches: by sensor, how its data register is watched.
     """
 
-    def __init__(self, clock: Clock, start_ms: int) -> None:
+    def __init__(self, clock: Clock, start_ms: int, buses: Iterable[BusOptions] = ()) -> None:
         self.clock = clock
         self.levels: dict[int, Callable[[], bool]] = {}
         self.before: dict[int, Callable[[], None]] = {}
@@ -47,6 +52,8 @@ class Sockets:
         self._start_ms = start_ms
         self._buses: dict[str, SimulatedBus] = {}
         self._pins: Any = None
+        self._options = {each.name: each for each in buses}
+        self.wires = pins.Lines(self.before)
 
     def seconds(self) -> float:
         """Return the scenario's present second."""
@@ -56,7 +63,20 @@ class Sockets:
         """Return the bus of that name."""
         if name not in self._buses:
             self._buses[name] = SimulatedBus(self.clock, self._start_ms)
+            self._wire(self._buses[name], self._options.get(name) or BusOptions(name))
         return self._buses[name]
+
+    def _wire(self, bus: SimulatedBus, options: BusOptions) -> None:
+        """Connect the pins by which a bus can be freed."""
+        if options.lines is not None:
+            self.wires.connect(bus, *options.lines)
+        if (power := options.power_pin) is not None:
+
+            def switched() -> None:
+                if bool(self.pins().pin(power).state) != (options.power_on == "high"):  # it is to come on
+                    bus.resupply()
+
+            self.before[power] = switched
 
     def pins(self) -> Any:
         """Return the pin factory, made when first asked for."""
