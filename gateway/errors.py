@@ -16,6 +16,10 @@
     │   ├── Delayed                     its time is over
     │   ├── Repeated                    it was obeyed before, or another one took its place
     │   └── TooMany                     its signer orders more than anybody needs to
+    ├── NeighbourError                  a neighbour's message that is not acted on
+    │   ├── Flooded                     too many datagrams of one source
+    │   ├── Replayed                    it is of the past
+    │   └── Unproven                    nothing shows that it is of the present
     └── TransportError                  the broker cannot be reached or refused us
 
 The ledger format (`gateway.chain.errors`) and the contracts (`gateway.contracts.errors`) are leaves
@@ -34,12 +38,15 @@ __all__ = [
     "CalibrationError",
     "ConfigError",
     "Delayed",
+    "Flooded",
     "GatewayError",
     "JournalError",
     "JournalFull",
+    "NeighbourError",
     "OrderRefused",
     "OutputError",
     "Repeated",
+    "Replayed",
     "SensorError",
     "SensorErrorKind",
     "SimulationError",
@@ -47,6 +54,7 @@ __all__ = [
     "StoreFull",
     "TooMany",
     "TransportError",
+    "Unproven",
 ]
 
 SensorErrorKind = Literal[
@@ -58,6 +66,8 @@ SensorErrorKind = Literal[
     "no-data",  # nothing was received
     "not-ready",  # powered, but still starting up or calibrating
     "wiring",  # the connection itself is open or shorted
+    "silent",  # a neighbour has not been heard for too long
+    "unproven",  # a neighbour is heard, but nothing shows that what it says is of the present
     "power",  # the sensor's supply is missing or browned out
 ]
 SENSOR_ERROR_KINDS: Final[frozenset[str]] = frozenset(get_args(SensorErrorKind))
@@ -133,6 +143,22 @@ class Repeated(OrderRefused):
 
 class TooMany(OrderRefused):
     """Its signer orders more than anybody needs to."""
+
+
+class NeighbourError(GatewayError):
+    """A neighbour's message is not acted on."""
+
+
+class Flooded(NeighbourError):
+    """A source sends more datagrams than any neighbour does."""
+
+
+class Replayed(NeighbourError):
+    """A neighbour's message is of the past: a later one of the same boot was proven."""
+
+
+class Unproven(NeighbourError):
+    """A neighbour's message echoes no present challenge, so nothing shows when it was made."""
 
 
 class TransportError(GatewayError):
