@@ -133,7 +133,7 @@ def _plan(table: SensorTable, first: int, where: str, owner: _Owner) -> SensorPl
 
 def _all_of(sensor: str, info: SensorInfo) -> Iterator[SeriesTable]:
     for quantity in info.quantities:
-        yield SeriesTable(f"{sensor}.{quantity.name}", quantity.name)
+        yield SeriesTable(f"{sensor}.{quantity.name}", quantity.name, longest_s=info.longest_s)
 
 
 def _channel(

@@ -79,7 +79,7 @@ class Report:
 def examine(config: Config, where: str) -> Report:
     """Check a configuration. Raises ConfigError."""
     catalogue = configured_catalogue(config, where)
-    contracts = configured_contracts(config.contracts, where)
+    contracts = configured_contracts(config, where)
     check_birth(catalogue.series, contracts.documents)
     try:
         Engine(contracts.contracts, catalogue.infos, 0)

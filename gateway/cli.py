@@ -185,6 +185,8 @@ def status(path: Path, as_json: bool) -> None:
 
     Example: tocsin-gateway status --config gateway.toml
     """
+    from gateway.reporting import neighbour_words
+
     answer = _ask(load_config(path), {"do": "status"})
     if as_json:
         click.echo(json.dumps(answer))
@@ -195,6 +197,8 @@ def status(path: Path, as_json: bool) -> None:
     click.echo(f"wall time: {answer['clock']}")
     for name, state in answer["contracts"].items():
         click.echo(f"{name}: {' '.join([state['condition'], *state['faults']])}")
+    for name, state in answer["neighbours"].items():
+        click.echo(f"neighbour {name}: {neighbour_words(state)}")
     click.echo(
         f"outputs acting: {', '.join(answer['outputs']) or 'none'}; series in fault: {answer['faults']}"
     )

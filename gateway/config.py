@@ -18,6 +18,7 @@ from typing import Final, Literal
 from gateway.contracts.errors import ContractError
 from gateway.contracts.tables import loads_toml, read_table
 from gateway.errors import ConfigError
+from gateway.neighbours.config import NeighboursTable
 from gateway.outputs.options import ButtonOptions, GuardianTable, OutputOptions
 from gateway.sensors.bus import BusOptions
 
@@ -148,7 +149,7 @@ class SeriesTable:
         quantity: of the sensor; with a calibration it may be left out.
         class_: who may see it.
         dead_band, longest_s: a value within the dead band (in steps of the series' scale) of the last one
-            kept is kept only after so many seconds; both 0 keeps every value.
+            kept is kept only after so many seconds; both 0 keeps every value, a dead_band of 0 every change.
         calibration: see `gateway.calibration_tables`; without it the quantity itself is the series.
     """
 
@@ -160,8 +161,8 @@ class SeriesTable:
     calibration: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
-        if self.dead_band < 0 or self.longest_s < 0 or bool(self.dead_band) != bool(self.longest_s):
-            raise ValueError("dead_band and longest_s go together, both above 0")
+        if self.dead_band < 0 or self.longest_s < 0 or (self.dead_band and not self.longest_s):
+            raise ValueError("dead_band and longest_s are 0 or above, and a dead_band needs a longest_s")
         if not self.quantity and self.calibration is None:
             raise ValueError("a series needs a quantity or a calibration")
 
@@ -190,7 +191,7 @@ class TemplateTable:
     """`[[contracts.templates]]`: a packaged contract with its places filled."""
 
     template: str
-    names: Mapping[str, str | int] = field(default_factory=dict)
+    names: Mapping[str, str | int | tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ class Config:
     buttons: tuple[ButtonOptions, ...] = ()
     guardian: GuardianTable = field(default_factory=GuardianTable)
     buses: tuple[BusOptions, ...] = ()
+    neighbours: NeighboursTable = field(default_factory=NeighboursTable)
     simulation: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:

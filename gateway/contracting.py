@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Final, cast
 
 from gateway.chain.canonical import decode, encode
+from gateway.chain.neighbour import Building
 from gateway.chain.ordered import ContractGrant
-from gateway.config import ContractsTable
+from gateway.config import Config, ContractsTable
 from gateway.contracts.errors import ContractError
 from gateway.contracts.library import template
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError, StoreError
+from gateway.neighbours.config import NeighboursTable, make_building
 from gateway.storage.store import Store
 
 __all__ = ["GRANT", "configured_contracts", "first_contracts"]
@@ -30,12 +32,12 @@ _MAX_BYTES: Final = 4 << 20
 MAX_CONTRACTS: Final = 64
 
 
-def configured_contracts(table: ContractsTable, where: str) -> ContractSet:
-    """Return the contracts of a configuration. Raises ConfigError."""
-    return _parse(_texts(table, where))
+def configured_contracts(config: Config, where: str) -> ContractSet:
+    """Return the contracts and the roster of a configuration. Raises ConfigError."""
+    return _parse(_texts(config.contracts, where), _building(config.neighbours, where))
 
 
-def first_contracts(table: ContractsTable, where: str, store: Store) -> ContractSet:
+def first_contracts(config: Config, where: str, store: Store) -> ContractSet:
     """Return the contracts to start with.
 
     Raises:
@@ -46,14 +48,15 @@ def first_contracts(table: ContractsTable, where: str, store: Store) -> Contract
     if granted is not None:
         grant = ContractGrant.decode(granted)
         return ContractSet.decode(grant.documents, grant.version)
-    texts = _texts(table, where)
-    digest = sha256("\0".join(text for _, text in texts).encode()).digest()
+    texts, building = _texts(config.contracts, where), _building(config.neighbours, where)
+    roster = building.encode() if building else b""
+    digest = sha256("\0".join(text for _, text in texts).encode() + b"\0" + roster).digest()
     known = store.get(_PARSED)
     if known is not None:
         parsed, documents = cast(tuple[bytes, list[bytes]], decode(known, max_size=_MAX_BYTES))
         if parsed == digest:
             return ContractSet.decode(documents, 0)
-    contracts = _parse(texts)
+    contracts = _parse(texts, building)
     with contextlib.suppress(StoreError):  # then they are parsed once more at the next start
         store.put({_PARSED: encode([digest, list(contracts.documents)])})
     return contracts
@@ -74,17 +77,21 @@ def _texts(table: ContractsTable, where: str) -> list[tuple[str, str]]:
     return texts
 
 
-def _parse(texts: list[tuple[str, str]]) -> ContractSet:
+def _building(table: NeighboursTable, where: str) -> Building | None:
+    return make_building(table.building, table.members, where) if table.members else None
+
+
+def _parse(texts: list[tuple[str, str]], building: Building | None) -> ContractSet:
     if not texts:
-        return ContractSet(())
-    if len(texts) > MAX_CONTRACTS:
+        return ContractSet((), building=building)
+    if len(texts) + bool(building) > MAX_CONTRACTS:
         raise ConfigError(
-            f"{len(texts)} contracts, at most {MAX_CONTRACTS} can be in force: a birth names them all"
+            f"{len(texts)} contracts, and with a roster at most {MAX_CONTRACTS} can be in force: a birth names them all"
         )
     # Here, not above: the parser takes longer to load than the gateway has to its first sample.
     from gateway.contracts.source import read_contract
 
     try:
-        return ContractSet.of([read_contract(text, name) for name, text in texts])
+        return ContractSet.of([read_contract(text, name) for name, text in texts], building=building)
     except ContractError as error:
         raise ConfigError(str(error)) from error

@@ -30,6 +30,7 @@ from gateway.control import Control
 from gateway.decider import ContractSet, Decider
 from gateway.errors import ConfigError, StoreError
 from gateway.machine import built_ms, configured_catalogue, data_directory, make_hardware, software
+from gateway.neighbours.link import Link
 from gateway.outputs.client import Guardian
 from gateway.outputs.wire import meeting_point
 from gateway.recording.logbook import Logbook
@@ -99,7 +100,7 @@ class Gateway:
         key, is_new = load_key(directory)
         asked = load_trust(Path(config.gateway.trust), directory)
         gateway = gateway_id(key.public)
-        self._listings = Listings(self.catalogue, config.contracts, where)
+        self._listings = Listings(self.catalogue, config, where)
         found = open_data(directory, asked, gateway, config.gateway.bound_ms, clock, self._listings.prepare)
         self.store, trust = found.store, found.trust
         if trust.hash != asked.hash:
@@ -109,8 +110,8 @@ class Gateway:
             opened.callback(journal.close)
         opened.callback(self.store.close)
         self.time.floor_ms = max(self.time.floor_ms, self.store.vouched_ms())
-        contracts = first_contracts(config.contracts, where, self.store)
         self._wake, self._ending = threading.Event(), threading.Event()
+        contracts = first_contracts(config, where, self.store)
         check_birth(self.catalogue.series, contracts.documents)
         self.keeper = Keeper(
             self.identity,
@@ -148,6 +149,10 @@ class Gateway:
         self.recorder = self._make_recorder(contracts, found.number, found.journals, clock)
         self.membership = self._make_membership(trust, clock)
         self._state = found.state
+        self.neighbours = Link(
+            self.identity, config.neighbours, self.catalogue.sensors, self.recorder, clock, self._speed
+        )
+        opened.callback(self.neighbours.stop)
         self._samplers = Samplers(self.catalogue.sensors, self.hardware, self.recorder, self._speed)
         self._control = Control(directory / "control.sock", self._do)
         self._ticked_at = time.monotonic()
@@ -159,6 +164,7 @@ class Gateway:
         self.writer.start()
         self.recorder.start(self._state, self._loose())
         self._samplers.start()
+        self.neighbours.start()
         self._ticker.start()
         self.membership.start()
         self._control.start()
@@ -181,6 +187,7 @@ class Gateway:
         self._wake.set()
         self._control.stop()
         self._samplers.stop()
+        self.neighbours.stop()
         self._ticker.join(_END_S)
         self.recorder.end()
         self.writer.stop()
@@ -254,6 +261,7 @@ class Gateway:
             self.writer,
             powered_since_ms=self.hardware.powered_since_ms,
             poke=self._wake.set,
+            changed=lambda: self.neighbours.poke(),
         )
 
     def _make_membership(self, trust: Trust, clock: Synchrony) -> Membership:

@@ -23,9 +23,10 @@ from gateway.chain.alarm import contract_hash
 from gateway.chain.block import Listing, listing
 from gateway.chain.canonical import decode, encode
 from gateway.chain.errors import FormatError
+from gateway.chain.neighbour import Building, is_building
 from gateway.contracts.document import Contract, SeriesInfo
 from gateway.contracts.engine import Engine
-from gateway.contracts.errors import MismatchError, SnapshotError
+from gateway.contracts.errors import DocumentError, MismatchError, SnapshotError
 from gateway.contracts.machine import ALARM, NORMAL, PRE_ALARM, State, Transition
 from gateway.outputs.orders import CONTRACT, FAULT, SILENCE, Cause, Driver, Moved, Order, Want
 
@@ -36,24 +37,38 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ContractSet:
-    """Contracts in force together, in the order of their hashes. Version 0 is the configuration's own."""
+    """Contracts in force together, in the order of their hashes, and the roster of the building's gateways.
+
+    Version 0 is the configuration's own.
+    """
 
     contracts: tuple[Contract, ...]
     version: int = 0
+    building: Building | None = None
 
     @classmethod
-    def of(cls, contracts: Sequence[Contract], version: int = 0) -> ContractSet:
-        """Return the set of some contracts."""
-        return cls(tuple(sorted(contracts, key=lambda each: each.hash)), version)
+    def of(
+        cls, contracts: Sequence[Contract], version: int = 0, building: Building | None = None
+    ) -> ContractSet:
+        """Return the set of some contracts, and of the building's roster where there is one."""
+        return cls(tuple(sorted(contracts, key=lambda each: each.hash)), version, building)
 
     @classmethod
     def decode(cls, documents: Sequence[bytes], version: int) -> ContractSet:
-        """Return the set of some documents. Raises DocumentError."""
-        return cls.of([Contract.decode(each) for each in documents], version)
+        """Return the set of some documents: contracts, and at most one roster. Raises DocumentError."""
+        rosters = [each for each in documents if is_building(each)]
+        if len(rosters) > 1:
+            raise DocumentError("a contract set has at most one roster of a building")
+        try:
+            building = Building.read(rosters[0]) if rosters else None
+        except FormatError as error:
+            raise DocumentError(f"a building's roster is refused: {error}") from error
+        return cls.of([Contract.decode(each) for each in documents if each not in rosters], version, building)
 
     @property
     def documents(self) -> tuple[bytes, ...]:
-        return tuple(sorted((each.encode() for each in self.contracts), key=contract_hash))
+        rosters = [self.building.encode()] if self.building else []
+        return tuple(sorted([*(each.encode() for each in self.contracts), *rosters], key=contract_hash))
 
     @property
     def listing(self) -> Listing:

@@ -5,6 +5,7 @@ Owns the words and their order; the facts are the parts'.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.machine import software
@@ -13,7 +14,7 @@ from gateway.synchrony import CLOCK_STATES
 if TYPE_CHECKING:
     from gateway.daemon import Gateway
 
-__all__ = ["line_of", "status_of"]
+__all__ = ["line_of", "neighbour_words", "status_of"]
 
 
 def status_of(gateway: Gateway) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def status_of(gateway: Gateway) -> dict[str, Any]:
         "outputs": sorted(gateway.outputs.active),
         "faults": gateway.recorder.faults,
         "lost": gateway.recorder.lost,
+        "neighbours": gateway.neighbours.status(),
         "head": [head.epoch, head.height],
         "clock": CLOCK_STATES[gateway.time()],
         "publishing": gateway.keeper.is_confirmed,
@@ -44,6 +46,16 @@ def line_of(gateway: Gateway) -> str:
         f"{len(gateway.catalogue.sensors)} sensors, {gateway.recorder.faults} series in fault, {unwell} of"
         f" {len(states)} contracts not normal, block {head.epoch}/{head.height}"
     )
+
+
+def neighbour_words(state: Mapping[str, Any]) -> str:
+    """Return how a neighbour stands, as in the status, in one line."""
+    if state["age_ms"] is None:
+        return str(state["standing"])
+    raised = f" ({', '.join(state['raised'])})" if state["raised"] else ""
+    alarm = ("normal", "pre-alarm", "alarm")[state["alarm"]]
+    age = f"{state['age_ms'] / 1000:.0f} s ago"
+    return f"{state['standing']}, {alarm}{raised}, {state['faults']} series in fault, {age}"
 
 
 def _troubles(gateway: Gateway) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 
 from gateway.catalogue import SensorPlan
 from gateway.errors import SensorError
-from gateway.sensors.base import Hardware, Sensor
+from gateway.sensors.base import LAN, Hardware, Sensor
 from gateway.sensors.registry import open_sensor
 
 __all__ = ["Samplers", "Taker"]
@@ -55,6 +55,8 @@ class Samplers:
         self._ending = threading.Event()
         buses: dict[str, list[SensorPlan]] = {}
         for plan in plans:
+            if plan.info.bus == LAN:
+                continue
             buses.setdefault(plan.info.bus, []).append(plan)
         self._buses = {
             name: _Bus(on_it, hardware, taker, speed, self._ending) for name, on_it in buses.items()

@@ -40,6 +40,7 @@ __all__ = [
     "Neighbour",
     "NeighbourState",
     "Raised",
+    "is_building",
     "read_message",
     "sign_message",
     "verify_message",
@@ -93,6 +94,11 @@ class Building(Record):
     def by_gateway(self) -> Mapping[bytes, Neighbour]:
         """The members by their ids."""
         return {each.gateway: each for each in self.members}
+
+
+def is_building(document: bytes) -> bool:
+    """Whether a document is of form 2: its first field says so."""
+    return document[1:2] == bytes((BUILDING,))
 
 
 def _marks(member: Neighbour) -> tuple[bytes, bytes]:

@@ -105,7 +105,7 @@ class Peer:
             return "proven"
         if now_ms - self._heard_ms >= silent_ms:
             return "silent"
-        return "waiting" if self._last is None else "unproven"
+        return "unproven" if is_doubted or self.proven_ms is not None else "waiting"
 
     @property
     def is_doubted(self) -> bool:

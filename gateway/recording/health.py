@@ -5,7 +5,7 @@ fault (`gateway.contracts`).
 
 Invariant: five failures in a row, or no good value for ten seconds, five periods and two cycles of a sensor that
 gives a value only now and then, are a fault; one good value ends it. A single failure is no fault: buses and data lines
-fail now and then.
+fail now and then. What was waited for already, a neighbour's word, is a fault with its first failure.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ STATES: Final = ("OK", "DEGRADED", "FAULT", "WARMING")
 """Their names, for people."""
 
 _FAILURES: Final = 5
+_CERTAIN: Final = frozenset({"silent", "unproven"})  # who says so has waited
 _SILENCE_MS: Final = 10_000
 _RECOVERY: Final = 5  # good values after which a series that failed once is well again
 
@@ -59,7 +60,7 @@ class Health:
 
     def fail(self, kind: str, now_ms: int) -> bool:
         """Take note of a failure; say whether the state or its reason changed."""
-        self._failures, self._good = self._failures + 1, 0
+        self._failures, self._good = _FAILURES if kind in _CERTAIN else self._failures + 1, 0
         changed, self.reason = self.reason != kind, kind
         return self._settle(now_ms) or (changed and self.state == FAULT)
 

@@ -79,6 +79,7 @@ class Recorder:
     Args:
         powered_since_ms: when the sensors' supply came up, on the clock's monotonic time.
         poke: called when something is due earlier than `due_ms` said last.
+        changed: called when contracts or series have changed their state, after the pins; it returns at once.
 
     Attributes:
         refusals: takes note of messages that are not obeyed.
@@ -94,10 +95,11 @@ class Recorder:
         *,
         powered_since_ms: int,
         poke: Callable[[], None] = lambda: None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._lock = threading.RLock()
         self._identity, self._decider, self._logbook = identity, decider, logbook
-        self._told, self._poke = told, poke
+        self._told, self._poke, self._changed = told, poke, changed
         self.refusals = Refusals(self.note)
         self._counter = 0
         now = self._planned = logbook.stamp()
@@ -299,6 +301,8 @@ class Recorder:
     def _note(self, channels: Sequence[Channel], now: int) -> None:
         for channel in channels:
             self._logbook.event(self._gauges.status(channel), now, channel.series.klass)
+        if channels:
+            self._changed()
 
     # decisions
 
@@ -311,6 +315,7 @@ class Recorder:
                 for each in decisions:
                     self._logbook.transition(each.body, state, now)
             finally:
+                self._changed()
                 self._told.decided(decisions)
             for at, index, value in self._gauges.commit(
                 now

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.clock import Clock
 
 __all__ = [
+    "LAN",
     "Claim",
     "Hardware",
     "I2cBus",
@@ -28,6 +29,9 @@ __all__ = [
     "Tally",
     "divide_half_even",
 ]
+
+
+LAN: Final = "lan"  # the bus of what tells by itself over the network; nothing on it is sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class SensorInfo:
         bus: everything with the same bus belongs to one thread.
         cycle_ms: the time from one value to the next where a sensor gives one only now and then; 0 where
             every sample is one.
+        longest_s: a value that does not change is kept once in so many seconds, where the configuration says nothing
+            of its series; 0 keeps every value.
         max_interval_ms: the longest time between samples that the sensor bears; 0 is any.
         claim: what it takes of bus and pins.
     """
@@ -85,6 +91,7 @@ class SensorInfo:
     cycle_ms: int = 0
     max_interval_ms: int = 0
     claim: Claim = Claim()
+    longest_s: int = 0
 
 
 class Sensor(Protocol):

@@ -22,7 +22,7 @@ DRIVERS: Final[Mapping[str, str]] = {
     name: f"gateway.sensors.{name}"
     for name in (
         *("ads1115", "bme280", "contact", "dht22", "eol_loop", "ina219", "mcp3008", "mq", "nau7802"),
-        *("power", "recording", "scd41", "sgp40", "sht3x", "strain"),
+        *("neighbour", "power", "recording", "scd41", "sgp40", "sht3x", "strain"),
     )
 }
 

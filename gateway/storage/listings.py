@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from gateway.catalogue import Catalogue
-from gateway.config import ContractsTable
+from gateway.config import Config
 from gateway.contracting import first_contracts
 from gateway.decider import ContractSet
 from gateway.errors import StoreError
@@ -27,14 +27,14 @@ class Listings:
         where: the configuration's name, for messages.
     """
 
-    def __init__(self, catalogue: Catalogue, contracts: ContractsTable, where: str) -> None:
-        self._catalogue, self._contracts, self._where = catalogue, contracts, where
+    def __init__(self, catalogue: Catalogue, config: Config, where: str) -> None:
+        self._catalogue, self._config, self._where = catalogue, config, where
         self._owes = False
 
     def prepare(self, store: Store) -> None:
         """Keep what the configuration comes to, before blocks of the boot before are looked at. Raises ConfigError."""
         try:
-            self._keep(store, first_contracts(self._contracts, self._where, store))
+            self._keep(store, first_contracts(self._config, self._where, store))
         except StoreError as error:
             _log.error("the catalogue cannot be stored yet: %s", error)
             self._owes = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -145,18 +147,36 @@ def test_what_is_no_span_is_refused(text: str) -> None:
         parse_span(text)
 
 
-FILLED = {"strain-black": {"second": "b.strain"}, "sensor-fault": {"unit": "ppm", "scale": 0}}
+FILLED: dict[str, dict[str, Any]] = {
+    "building-alarm-several": {"series": ["a.alarm", "b.alarm", "c.alarm"]},
+    "strain-black": {"second": "b.strain"},
+    "sensor-fault": {"unit": "ppm", "scale": 0},
+}
 
 
 @pytest.mark.parametrize("name", template_names())
 def test_every_template_is_a_contract_that_warns_it_replaces_no_certified_equipment(name: str) -> None:
-    text = template(name, series="a.series", **FILLED.get(name, {}))
+    text = template(name, **{"series": "a.series", **FILLED.get(name, {})})
     assert text.startswith(f"# {WARNING}\n")
     contract = read_contract(text, name)
     assert contract.id == name
     assert WARNING in explain(contract)
     assert lint(contract, {}) == ()
     assert Contract.decode(contract.encode()) == contract
+
+
+def test_a_template_repeats_a_piece_for_each_of_a_list() -> None:
+    flats = [f"flat-{i}.alarm" for i in range(1, 4)]
+    several = read_contract(template("building-alarm-several", series=flats, count=3), "several")
+    assert [each.series for each in several.inputs] == flats
+    assert "atleast(3, n1 >= 2, n2 >= 2, n3 >= 2)" in explain(several)
+    anyone = read_contract(template("building-alarm", series=flats), "any")
+    assert "n1 >= 2 || n2 >= 2 || n3 >= 2" in explain(anyone)
+    assert read_contract(template("neighbour-silent", series=flats[0]), "one").inputs[0].series == flats[0]
+    with pytest.raises(TemplateError, match="no list"):
+        template("gas-ch4", series=flats)
+    with pytest.raises(TemplateError, match="plain characters"):
+        template("building-alarm", series=[])
 
 
 def test_a_template_takes_names_and_limits() -> None:

@@ -40,7 +40,7 @@ def refused(text: str) -> str:
 def read_all(text: str) -> None:
     config = parse(text)
     make_catalogue(config.sensors, "gateway.toml")
-    configured_contracts(config.contracts, "gateway.toml")
+    configured_contracts(config, "gateway.toml")
 
 
 def test_paths_are_relative_to_the_file() -> None:
@@ -110,9 +110,9 @@ def test_the_same_configuration_gives_the_same_catalogue() -> None:
     assert first == second
 
 
-def test_a_report_by_exception_needs_both_numbers() -> None:
+def test_a_dead_band_needs_a_longest_interval() -> None:
     text = BASE.replace('{ name = "ch4",', '{ name = "ch4", dead_band = 5,')
-    assert "dead_band and longest_s go together" in refused(text)
+    assert "a dead_band needs a longest_s" in refused(text)
 
 
 def test_a_template_that_lacks_a_name_is_refused() -> None:

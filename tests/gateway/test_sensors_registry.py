@@ -37,10 +37,17 @@ SENSORS: Mapping[str, Mapping[str, Any]] = {
 
 
 def test_every_driver_is_covered_here() -> None:
-    assert set(SENSORS) == set(DRIVERS)
+    assert {*SENSORS, "neighbour"} == set(DRIVERS)
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_neighbour_is_not_sampled() -> None:
+    with pytest.raises(SensorError, match="tells by itself"):
+        plug(simulate(), "neighbour", {"member": "flat-2"})
+    with pytest.raises(TableError, match="silent_s must be"):
+        describe_sensor("neighbour", {"member": "flat-2", "silent_s": 5})
+
+
+@pytest.mark.parametrize("driver", SENSORS)
 def test_a_sample_is_integers_of_just_the_described_quantities(driver: str) -> None:
     simulation = simulate()
     sensor = plug(simulation, driver, SENSORS[driver])

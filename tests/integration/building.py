@@ -1,0 +1,241 @@
+"""A building: gateways as real processes on the loopback, each with its own directory, ports and hand at its sensor.
+
+Run as a program it is one of those gateways: a word a line in, a JSON value a line out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gateway.chain.keys import SigningKey
+
+CALM, LEAK = 0.25, 2.0  # volts
+PATIENCE = 20.0
+ROOT = Path(__file__).parents[2]
+YEAR_MS = 365 * 86_400_000
+
+TOML = """
+[gateway]
+name = "{name}"
+region = "region"
+data = "data"
+loss_bound_ms = 200
+
+[simulation]
+scenario = "quiet"
+sensors = {{ gas = {{ volts = {calm} }} }}
+
+[neighbours]
+listen = ["127.0.0.1:{port}"]
+multicast = {multicast}
+interface = "127.0.0.1"
+heartbeat_s = 1
+{roster}
+
+[[sensors]]
+name = "gas"
+driver = "ads1115"
+period_ms = 20
+options = {{ input = "a0", rate = 860 }}
+series = [
+    {{ name = "own.ch4", calibration = {{ kind = "linear", quantity = "raw", unit = "ppm", scale = 0 }} }},
+]
+
+[[contracts.templates]]
+template = "gas-ch4"
+names = {{ series = "own.ch4", pre_hold = "0s", hold = "0s", warm_up = "0s", clear_for = "0s" }}
+
+[[contracts.templates]]
+template = "building-alarm"
+names = {{ series = [{alarms}], clear_for = "0s" }}
+
+[[contracts.templates]]
+template = "neighbour-silent"
+names = {{ series = [{alarms}] }}
+
+[[outputs]]
+name = "siren"
+kind = "siren"
+pin = 23
+
+[[outputs]]
+name = "valve"
+kind = "valve"
+pin = 24
+
+[[outputs]]
+name = "buzzer"
+kind = "siren"
+pin = 25
+"""
+NEIGHBOUR = """
+[[sensors]]
+name = "{name}"
+driver = "neighbour"
+options = {{ member = "{name}", silent_s = 12 }}
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """UDP ports that nobody has."""
+    opened = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
+    try:
+        for each in opened:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in opened]
+    finally:
+        for each in opened:
+            each.close()
+
+
+class Flat:
+    """One gateway of the building: its files, and its process while it runs."""
+
+    def __init__(self, directory: Path, name: str, key: SigningKey, port: int) -> None:
+        self.directory, self.name, self.key, self.port = directory, name, key, port
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "gateway.toml"
+
+    def start(self, *, clock_ms: int = 0) -> Flat:
+        command = [sys.executable, __file__, str(self.config), str(clock_ms)]
+        with (self.directory / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+        assert self._answer() == "ready"
+        return self
+
+    def ask(self, word: str) -> Any:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    @property
+    def sounds(self) -> bool:
+        return "siren" in self.ask("status")["outputs"]
+
+    def standing(self, name: str) -> str:
+        return str(self.ask("status")["neighbours"][name]["standing"])
+
+    def condition(self, contract: str) -> str:
+        return str(self.ask("status")["contracts"][contract]["condition"])
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _answer(self) -> Any:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
+        line = self._process.stdout.readline() if ready else ""
+        assert line, f"{self.name} does not answer:\n" + (self.directory / "log").read_text()[-3000:]
+        return json.loads(line)
+
+
+class Building:
+    """Flats that know each other by the configuration's roster."""
+
+    def __init__(
+        self,
+        directory: Path,
+        count: int = 3,
+        *,
+        unicast: bool = True,
+        multicast: bool = True,
+        granted: bool = False,
+    ) -> None:
+        *ports, group = free_ports(count + 1)
+        keys = [SigningKey(bytes([i + 1]) * 32) for i in range(count)]
+        self.flats = [
+            Flat(directory / f"flat-{i + 1}", f"flat-{i + 1}", keys[i], ports[i]) for i in range(count)
+        ]
+        groups = [f"239.255.84.{os.getpid() % 250 + 1}:{group}"] if multicast else []
+        roster = 'building = "test-house"\nmembers = [\n' + "".join(
+            f'    {{ name = "{each.name}", key = "{each.key.public.hex()}"'
+            f", addresses = {[f'127.0.0.1:{each.port}'] if unicast else []} }},\n"
+            for each in self.flats
+        )
+        for each in self.flats:
+            self._write(each, json.dumps(groups), "" if granted else roster + "]")
+
+    def _write(self, flat: Flat, multicast: str, roster: str) -> None:
+        (flat.directory / "data").mkdir(parents=True)
+        (flat.directory / "data" / "key").write_text(flat.key.seed.hex())
+        (flat.directory / "trust").write_text(bytes(32).hex())
+        others = [each.name for each in self.flats if each is not flat]
+        text = TOML.format(
+            name=flat.name, port=flat.port, multicast=multicast, roster=roster, calm=CALM,
+            alarms=", ".join(f'"{each}.alarm"' for each in others),
+        )  # fmt: skip
+        flat.config.write_text(text + "".join(NEIGHBOUR.format(name=each) for each in others))
+
+    def __enter__(self) -> list[Flat]:
+        return [each.start() for each in self.flats]
+
+    def __exit__(self, *_: object) -> None:
+        for each in self.flats:
+            each.kill()
+
+
+def until(what: str, flats: Iterable[Any], seconds: float = PATIENCE) -> float:
+    """Wait until all are true, asked again and again as calls; return how long it took."""
+    begun, checks = time.monotonic(), list(flats)
+    while checks:
+        checks = [each for each in checks if not each()]
+        assert time.monotonic() < begun + seconds, f"{what} did not come within {seconds:g} s"
+        time.sleep(0.005)
+    return time.monotonic() - begun
+
+
+def acquainted(flats: list[Flat], seconds: float = PATIENCE) -> None:
+    """Wait until each has every other's proof."""
+    until(
+        "acquaintance",
+        [lambda a=a, b=b: a.standing(b.name) == "proven" for a in flats for b in flats if a is not b],
+        seconds,
+    )
+
+
+def main(config: str, clock_ms: str) -> None:
+    from gateway.config import load_config
+    from gateway.daemon import Gateway
+
+    gateway = Gateway(load_config(Path(config)), config)
+    simulation: Any = gateway.hardware
+    simulation.clock.step_wall(int(clock_ms))
+    gateway.start()
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        match line.strip():
+            case "leak":
+                answer: Any = simulation.hold("gas", LEAK)
+            case "calm":
+                answer = simulation.hold("gas", CALM)
+            case "reset":
+                answer = gateway.recorder.reset("gas-ch4")
+            case "status":
+                answer = gateway.status()
+        print(json.dumps(answer), flush=True)
+    gateway.stop()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
