@@ -3,6 +3,7 @@
 ToolError
 ├── BadFile           a file given on the command line cannot be read or is not what it must be
 ├── ProcessFailed     a process that a tool started did not come up, or ended with an error
+├── FitRefused        a calibration's measurements are not good enough to sign
 └── VerdictFailed     a demo or replay ran, and what it was to show did not happen
 """
 
@@ -23,3 +24,7 @@ class ProcessFailed(ToolError):
 
 class VerdictFailed(ToolError):
     """What a run was to show did not happen."""
+
+
+class FitRefused(ToolError):
+    """A calibration's measurements are not good enough to sign; nothing was written."""

@@ -56,6 +56,7 @@ class Room:
         strain_per_kg: the beam's strain, µm/m per kg.
         creep_per_s: strain that grows by itself under overload, µm/m per second.
         mains: whether the building has power.
+        hood: test gas over the sensors, in ppm by gas; while there is any, they smell nothing else.
     """
 
     volume_m3: float = 40.0
@@ -69,11 +70,12 @@ class Room:
     strain_per_kg: float = 0.05
     creep_per_s: float = 0.0
     mains: bool = True
+    hood: Mapping[Gas, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.volume_m3 <= 0 or self.air_changes_per_h < 0:
             raise ValueError("volume_m3 must be above 0, air_changes_per_h not below")
-        for gas in self.inflow_l_per_min:
+        for gas in (*self.inflow_l_per_min, *self.hood):
             if gas not in get_args(Gas):
                 raise ValueError(f"no gas is called {gas!r}; known are {', '.join(get_args(Gas))}")
 
@@ -90,6 +92,7 @@ class Change:
     load_kg: float | None = None
     creep_per_s: float | None = None
     mains: bool | None = None
+    hood: Mapping[Gas, float] | None = None
 
     def apply(self, room: Room) -> Room:
         """Return the room after the event."""
@@ -111,6 +114,7 @@ class Air:
         creep: strain that has crept, µm/m.
         mains: whether the building has power.
         battery_s: how long what is fed from the battery has run on it.
+        hood: test gas over the sensors, ppm.
     """
 
     ppm: Mapping[Gas, float]
@@ -122,6 +126,11 @@ class Air:
     creep: float
     mains: bool
     battery_s: float
+    hood: Mapping[Gas, float]
+
+    def smelled(self, gas: Gas) -> float:
+        """Return what a gas sensor is exposed to, ppm."""
+        return self.hood.get(gas, 0.0) if self.hood else self.ppm[gas]
 
     @property
     def supply_v(self) -> float:
@@ -204,7 +213,18 @@ class RoomModel:
         humidity = min(100.0, self._water / _saturation(celsius))
         thermal = _THERMAL_STRAIN * (celsius - self._origin_c)
         strain = self._room.load_kg * self._room.strain_per_kg + creep + thermal
-        return Air(ppm, smoke, celsius, humidity, strain, flame_s, creep, self._room.mains, battery_s)
+        return Air(
+            ppm,
+            smoke,
+            celsius,
+            humidity,
+            strain,
+            flame_s,
+            creep,
+            self._room.mains,
+            battery_s,
+            self._room.hood,
+        )
 
 
 def _decay(value: float, source: float, rate: float, seconds: float) -> float:

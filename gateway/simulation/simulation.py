@@ -198,6 +198,10 @@ class Simulation:
         """Return a room's physics, the first if none is named: the truth to compare with."""
         return self._rooms[self.scenario.room_name(name)]
 
+    def room_of(self, sensor: str) -> str:
+        """Return the name of the room that a sensor stands in."""
+        return self.scenario.room_name(self._placements.get(sensor, Placement()).room)
+
     def hold(self, sensor: str, value: float | None) -> int:
         """Put a sensor's input at a value (volts, V/V, or 1 for a closed contact); None lets it go.
 

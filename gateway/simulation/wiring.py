@@ -94,7 +94,7 @@ def mq_probe(options: mq.Options, site: Site, heated: Callable[[float, float], f
 
     def volts(t: float) -> float:
         cold = math.pow(_COLD_RESISTANCE, math.exp(-max(0.0, t - site.powered_s) / _WARMING_S))
-        ohm = site.placement.r0_ohm * of_heat(t, _ratio(curve, site.air(t).ppm[gas])) * cold
+        ohm = site.placement.r0_ohm * of_heat(t, _ratio(curve, site.air(t).smelled(gas))) * cold
         return supply * options.load_ohm / (options.load_ohm + ohm) / float(options.divider)
 
     return Probe(volts, noise=ADC_NOISE_V, open_value=0.0, faults=site.faults, seed=site.seed)
