@@ -217,3 +217,17 @@ def test_technicians_change_rooms_and_break_sensors_while_it_runs() -> None:
 def test_an_unattached_sensor_is_refused_by_name() -> None:
     with pytest.raises(SimulationError, match="'x' has none; attached are none"):
         simulate().inject("x", Fault("nack", 0))
+
+
+def test_a_leaking_boiler_passes_the_steps_of_the_dose() -> None:
+    kitchen = load_scenario("boiler-co").models()["kitchen"]
+    ppm = [kitchen.at(t).ppm["co"] for t in (60, 150, 220, 540, 2400)]
+    assert ppm[0] == 0
+    assert 50 < ppm[1] < 100 < ppm[2] < 300 < ppm[3]
+    assert ppm[4] < 50
+
+
+def test_a_power_cut_runs_the_battery_down() -> None:
+    flat = load_scenario("power-cut").models()["flat"]
+    states = [(flat.at(t).mains, flat.at(t).supply_v < 11.5) for t in (0, 3600, 5 * 3600, 25_300)]
+    assert states == [(True, False), (False, False), (False, True), (True, False)]
