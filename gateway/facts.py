@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.synchrony import is_synchronised
+
 __all__ = ["THROTTLED", "Disk", "Machine", "Watchdog", "meanings", "run"]
 
 THROTTLED: Final = {
@@ -108,11 +110,10 @@ class Machine:
         milli = self.number("sys/class/thermal/thermal_zone0/temp")
         return None if milli is None else milli / 1000
 
-    def is_synchronised(self) -> bool | None:
-        """Whether the system's clock follows a time server; None where nothing says so."""
-        if not (self._root / "run/systemd/timesync").exists():
-            return None
-        return (self._root / "run/systemd/timesync/synchronized").exists()
+    def is_synchronised(self) -> bool:
+        """Whether the system's clock follows a time server."""
+        flag = (self._root / "run/systemd/timesync/synchronized").exists()
+        return flag or (self._root == Path("/") and is_synchronised())
 
     def rtc(self) -> dict[str, Any] | None:
         """Return the real-time clock's name, its Unix seconds and its battery's volts, as far as it says them."""
