@@ -11,6 +11,7 @@ import click
 from firmware_tools.authority_cli import init, suspend
 from firmware_tools.calibrate_cli import calibrate
 from firmware_tools.errors import BadFile, ToolError, VerdictFailed
+from firmware_tools.selftest_cli import selftest
 from firmware_tools.technician_cli import technician
 from firmware_tools.verify_cli import verify, witness
 from gateway.chain.errors import ChainError
@@ -44,6 +45,7 @@ def main(debug: bool) -> None:
 main.add_command(calibrate)
 main.add_command(technician)
 main.add_command(verify)
+main.add_command(selftest)
 main.add_command(witness)
 
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.synchrony import is_synchronised
+from gateway.clock import SystemClock
+from gateway.synchrony import system_word
 
 __all__ = ["THROTTLED", "Disk", "Machine", "Watchdog", "meanings", "run"]
 
@@ -112,8 +113,9 @@ class Machine:
 
     def is_synchronised(self) -> bool:
         """Whether the system's clock follows a time server."""
-        flag = (self._root / "run/systemd/timesync/synchronized").exists()
-        return flag or (self._root == Path("/") and is_synchronised())
+        if self._root == Path("/"):
+            return system_word(SystemClock()).set_at_ms is not None
+        return (self._root / "run/systemd/timesync/synchronized").exists()
 
     def rtc(self) -> dict[str, Any] | None:
         """Return the real-time clock's name, its Unix seconds and its battery's volts, as far as it says them."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.machine import software
+from gateway.recording.health import STATES
 from gateway.synchrony import CLOCK_STATES
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ def status_of(gateway: Gateway) -> dict[str, Any]:
         "software": software(),
         "chain": gateway.identity.genesis.hex(),
         "contracts": {name: {"condition": c, "faults": list(faults)} for name, (c, faults) in states.items()},
+        "series": {
+            name: {"state": STATES[status.state], "reason": status.reason}
+            for name, status in gateway.recorder.statuses().items()
+        },
         "outputs": sorted(gateway.outputs.active),
         "faults": gateway.recorder.faults,
         "lost": gateway.recorder.lost,

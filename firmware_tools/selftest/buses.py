@@ -63,14 +63,16 @@ def scan(hardware: Hardware, bus: str) -> Scan:
         opened = hardware.i2c(bus)
     except SensorError as error:
         return Scan((), str(error), "enable I2C (raspi-config, or dtparam=i2c_arm=on), join the group i2c")
-    found = []
+    found: list[int] = []
     for address in range(FIRST, LAST + 1):
         try:
             _probe(opened, address)
         except OSError as error:
             if error.errno == errno.ETIMEDOUT:
                 held = "it is held low: no address can be reached"
-                return Scan(found, held, "unplug the sensors one by one until it is free; power-cycle that one")
+                return Scan(
+                    found, held, "unplug the sensors one by one until it is free; power-cycle that one"
+                )
             continue
         found.append(address)
     return Scan(found)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from firmware_tools.selftest.finding import FAILED, OK, WARNING, Finding
+from firmware_tools.selftest.finding import FAILED, OK, WARNING, Finding, Verdict
 from gateway.facts import Disk, Machine, meanings, run
 
 __all__ = ["machine_findings"]
@@ -60,7 +60,7 @@ def _heat(machine: Machine) -> Iterator[Finding]:
     celsius = machine.celsius()
     if celsius is None:
         return
-    verdict = FAILED if celsius >= _TOO_HOT_C else WARNING if celsius >= _HOT_C else OK
+    verdict: Verdict = FAILED if celsius >= _TOO_HOT_C else WARNING if celsius >= _HOT_C else OK
     remedy = "" if verdict == OK else "cool it: a heat sink, or a housing with vents"
     yield Finding("power", "temperature", verdict, f"{celsius:.0f} °C", remedy)
 
@@ -143,7 +143,11 @@ def _room(disk: Disk) -> Finding:
     remedy = "take a larger card, or lower quota_mb"
     if free < _NO_MB:
         return Finding("disk", "room", FAILED, said, remedy)
-    return Finding("disk", "room", WARNING, said, remedy) if free < _LOW_MB else Finding("disk", "room", OK, said)
+    return (
+        Finding("disk", "room", WARNING, said, remedy)
+        if free < _LOW_MB
+        else Finding("disk", "room", OK, said)
+    )
 
 
 def _wear(disk: Disk) -> Iterator[Finding]:
@@ -185,5 +189,7 @@ def _speed(data: Path) -> Finding:
         )
     median, worst = statistics.median(times), max(times)
     said = f"4 KiB are safe after {median:.1f} ms, {worst:.1f} ms at worst"
-    verdict = FAILED if median > _TOO_SLOW_MS else WARNING if worst > _SLOW_MS else OK
-    return Finding("disk", "writing", verdict, said, "" if verdict == OK else "take a faster card (class A1 or better)")
+    verdict: Verdict = FAILED if median > _TOO_SLOW_MS else WARNING if worst > _SLOW_MS else OK
+    return Finding(
+        "disk", "writing", verdict, said, "" if verdict == OK else "take a faster card (class A1 or better)"
+    )

@@ -93,6 +93,10 @@ class Gauges:
         health = self._health[channel.series.index]
         return Status(channel.series.index, 0, health.state, health.reason)
 
+    def statuses(self) -> dict[str, Status]:
+        """Return every series' state, by name."""
+        return {each.series.name: self.status(each) for each in self._channels}
+
     def keeps(self, channel: Channel, value: int, now: int) -> bool:
         """Say whether a value is to be recorded; one that is not goes to the series' ring."""
         return self._policies[channel.series.index].keeps(value, now)

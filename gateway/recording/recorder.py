@@ -23,7 +23,7 @@ from typing import Final, Protocol
 from gateway.catalogue import Catalogue, Channel, SensorPlan
 from gateway.chain.alarm import CONDITIONS, Deciding, transition_hash
 from gateway.chain.alarm import Transition as TransitionRecord
-from gateway.chain.reading import Actuation, Outcome, Refusal, Shedding
+from gateway.chain.reading import Actuation, Outcome, Refusal, Shedding, Status
 from gateway.contracts.machine import NORMAL, Transition
 from gateway.decider import ContractSet, Decider
 from gateway.errors import SensorError
@@ -245,6 +245,11 @@ class Recorder:
     def faults(self) -> int:
         """How many series are in fault."""
         return self._gauges.faults
+
+    def statuses(self) -> dict[str, Status]:
+        """Return how every series is, by name."""
+        with self._lock:
+            return self._gauges.statuses()
 
     @property
     def faulty(self) -> list[str]:
