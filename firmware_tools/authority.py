@@ -27,7 +27,7 @@ from gateway.chain.ordered import ContractGrant, Position, Revocation, Ticket
 from gateway.contracts.source import read_contract
 
 DAY = 86_400_000
-ACTIONS = ("reset", "silence", "new-epoch")
+ACTIONS = ("reset", "silence", "new-epoch", "test")
 
 
 @dataclass(frozen=True, slots=True)

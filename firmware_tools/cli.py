@@ -171,9 +171,18 @@ def revoke(
     "--boot", required=True, type=Hex(8), help="Its present boot, as the hub's /v1/gateways shows it."
 )
 @click.option(
-    "--action", required=True, type=click.Choice(["reset", "silence", "new-epoch"]), help="What to do."
+    "--action",
+    required=True,
+    type=click.Choice(["reset", "silence", "new-epoch", "test"]),
+    help="What to do.",
 )
-@click.option("--contract", default="none", show_default=True, help="The contract to reset or silence.")
+@click.option(
+    "--on",
+    "--contract",
+    "contract",
+    default="none",
+    help="The contract to reset or silence, or the output to test.",
+)
 @click.option(
     "--minutes", default=10, show_default=True, type=click.IntRange(1, 1440), help="How long it is good."
 )

@@ -20,6 +20,7 @@ from hub.backup_cli import backup, help_, restore
 from hub.cli_kit import CONFIG, DIRECTORY, JSON, NUMBER, ask, hexadecimal, read, show, write
 from hub.errors import HubError
 from hub.federation.cli import federation
+from hub.operator_cli import command, events
 
 if TYPE_CHECKING:
     from hub.auditing.report import Report
@@ -45,7 +46,7 @@ def main(debug: bool) -> None:
     """Tocsin's hub: takes in a region's blocks and alarms, orders them, and proves them."""
 
 
-for _command in (federation, backup, restore, help_):
+for _command in (federation, backup, restore, command, events, help_):
     main.add_command(_command)
 
 
@@ -253,6 +254,7 @@ def _print_audit(report: Report) -> None:
     click.echo(
         f"{'NOT OK' if report.faults else 'ok'}: {report.final_blocks} final blocks, {report.gateways} gateways, "
         f"{report.blocks} blocks with {report.readings} readings, {report.alarms} alarms, "
+        f"{report.actuations} actuations, {report.refused} refused messages, "
         f"{report.records} records, {report.promises} promises, in {report.seconds:.1f} s"
     )
     if report.begins > 1:

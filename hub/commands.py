@@ -1,4 +1,4 @@
-"""Commands: from an authority or hub of the genesis to a gateway, checked here and handed on to its topic.
+"""Commands: from an authority in office or a hub of the chain to a gateway, checked here and handed on to its topic.
 
 Owned: what the REST interface accepts as a command. Not owned: the rule that a command is done once and in its
 boot, which is the gateway's; what became of it, which the gateway records in a block.
@@ -14,16 +14,16 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from gateway.chain.errors import BadRecord, ChainError, UnknownGateway, UnknownSigner
-from gateway.chain.genesis import Genesis
+from gateway.chain.errors import BadRecord, ChainError, RevokedKey, UnknownGateway, UnknownSigner
+from gateway.chain.governance import MEMBER_GOOD, Roster
 from gateway.chain.keys import COMMAND, Signed, digest
-from gateway.chain.messages import Command
+from gateway.chain.messages import NEW_EPOCH, RESET, SILENCE, TEST, Command
 from hub.core import Core, Refusals
 from hub.enrolment import Refused
 from hub.errors import BrokerError
 from hub.outbox import Outbox
 
-_ACTIONS: Final = {1: "reset of", 2: "silence for", 3: "new epoch"}
+_ACTIONS: Final = {RESET: "reset of", SILENCE: "silence for", NEW_EPOCH: "new epoch", TEST: "test of output"}
 _NOBODY: Final = bytes(16)
 
 
@@ -68,7 +68,7 @@ class Commands:
         """Return the name of a command's signer. Raises ChainError."""
         core = self._core
         core.genesis.require(command.genesis, "the command")
-        name, key = _signer(core.genesis, command.signer)
+        name, key = _signer(core.ledger.committed.roster(core.genesis), command.signer)
         signed.verify(COMMAND, key)
         if core.entry(command.gateway) is None:
             raise UnknownGateway(
@@ -89,11 +89,13 @@ class Commands:
             self._noted[identity] = command.not_after
 
 
-def _signer(genesis: Genesis, key: bytes) -> tuple[str, bytes]:
-    """Return name and key of an authority or hub. Raises UnknownSigner."""
+def _signer(roster: Roster, key: bytes) -> tuple[str, bytes]:
+    """Return name and key of an authority in office or a hub in good standing. Raises UnknownSigner, RevokedKey."""
     try:
-        found = genesis.authority(key)
+        found = roster.authority(key)
         return found.name, found.key
     except UnknownSigner:
-        hub = genesis.hub(key)
+        hub = roster.hub(key)
+        if hub.standing != MEMBER_GOOD:
+            raise RevokedKey(f"hub {hub.name} is suspended or was caught voting twice") from None
         return hub.name, hub.key

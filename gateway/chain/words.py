@@ -19,7 +19,15 @@ from gateway.chain.reading import (
     Shedding,
 )
 
-__all__ = ["describe_clock", "describe_event", "describe_policy", "describe_span", "quantity"]
+__all__ = [
+    "REFUSED",
+    "SHED",
+    "describe_clock",
+    "describe_event",
+    "describe_policy",
+    "describe_span",
+    "quantity",
+]
 
 _CLOCKS: Final = {
     STALE: "nobody vouches for this gateway's clock",
@@ -28,7 +36,7 @@ _CLOCKS: Final = {
     RTC: "its clock is a battery-backed one",
 }
 _STATES: Final = ("well", "degraded", "in fault", "warming up")
-_SHED: Final = ("", "summaries", "quiet public bodies", "the oldest bodies")
+SHED: Final = ("", "summaries", "quiet public bodies", "the oldest bodies")
 _OUTCOMES: Final = ("was done", "came too late", "was for another boot", "failed")
 _CAUSES: Final = (
     "",
@@ -43,7 +51,7 @@ _CAUSES: Final = (
     "the gateway's stop",
 )
 _MOVED: Final = ("", "; its read-back saw it move", "; ITS READ-BACK DID NOT SEE IT MOVE")
-_REFUSED: Final = {1: "command", 2: "contract grant", 3: "neighbour's message"}
+REFUSED: Final = {1: "command", 2: "contract grant", 3: "neighbour's message"}
 
 
 def quantity(value: int, scale: int) -> str:
@@ -81,7 +89,7 @@ def describe_event(event: Event, series: str = "") -> str:
             why = _CAUSES[event.cause].format(event.by or "nobody named")
             return f"output {event.output} {does} because of {why}{_MOVED[event.moved]}"
         case Refusal():
-            number = f"{event.count} {_REFUSED[event.what]}{'s' * (event.count > 1)}"
+            number = f"{event.count} {REFUSED[event.what]}{'s' * (event.count > 1)}"
             was = "was" if event.count == 1 else "were"
             return f"{number} {was} refused: {event.reason} (the first by its SHA-256: {event.first.hex()})"
         case Outcome():
@@ -89,7 +97,9 @@ def describe_event(event: Event, series: str = "") -> str:
         case ClockStep():
             return f"the wall clock stepped by {event.step} ms; {describe_clock(event.state)}"
         case Shedding():
-            return f"{_SHED[event.what]} of {event.count} blocks from {event.first} to {event.last} were given up"
+            return (
+                f"{SHED[event.what]} of {event.count} blocks from {event.first} to {event.last} were given up"
+            )
         case _:
             why = f": {event.reason}" if event.reason else ""
             return f"series {series or event.series} is {_STATES[event.state]}{why}"

@@ -26,6 +26,7 @@ from hub.api.federation import add_federation
 from hub.api.peers import add_peers
 from hub.api.proofs import add_proofs
 from hub.api.witness import add_log
+from hub.doings import latest_events
 from hub.enrolment import NotFinalYet, Refused
 from hub.errors import ConsensusError, HubError
 from hub.evidence import NoEvidence
@@ -128,6 +129,11 @@ def _add_views(app: FastAPI, backend: Backend) -> None:
             "findings": _show_notes(notes.findings(wanted)),
             "refusals": _show_notes(notes.refusals(wanted)),
         }
+
+    @app.get("/v1/gateways/{gateway}/events")
+    def events(gateway: str, limit: Limit = 100) -> list[dict[str, Any]]:
+        """Return what a gateway's latest blocks tell of outputs, refusals, commands and sensors, latest first."""
+        return latest_events(backend.core.store, identity(gateway, 16), limit)
 
     @app.get("/v1/alarms")
     def alarms(gateway: str | None = None, limit: Limit = 100) -> list[dict[str, Any]]:

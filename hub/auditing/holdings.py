@@ -33,6 +33,7 @@ from gateway.chain.verify import open_block, read_transition
 from hub.auditing.promises import Promises
 from hub.auditing.replay import Replay
 from hub.auditing.report import Report, describe, short
+from hub.auditing.tally import Tally
 from hub.storage.bodies import HEADERS_MARK
 from hub.storage.database import Connection
 from hub.storage.library import claimed_classes, read_catalogue
@@ -55,6 +56,7 @@ class Holdings:
         self._contracts: set[bytes] = set()
         self._seals: dict[int, bytes] = {}
         self._transitions = 0
+        self._tally = Tally(report)
 
     @property
     def replay(self) -> Replay:
@@ -75,6 +77,7 @@ class Holdings:
                 check()
         with self._report.at("custody"):
             self.promises.check_all()
+        self._tally.tell()
         if bodiless := self._report.bodiless:
             self._report.finding(f"the bodies of {bodiless} blocks were withheld, or are other hubs' to keep")
 
@@ -138,6 +141,7 @@ class Holdings:
         segments = self._open(Block(signed.suite, signed.body, signed.signature, data), header, where)
         self._report.readings += sum(len(each.series) for each in segments if each is not None)
         for index, segment in enumerate(segments):
+            self._tally.count(header.gateway, segment)
             if data[index] and held[index][0] != pack_summaries(segment):
                 raise BadSegment(f"segment {index}: the summary kept for charts is not that of its readings")
         self._check_transitions(place, segments)

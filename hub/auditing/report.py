@@ -83,6 +83,10 @@ class Report:
     waiting: int = 0
     readings: int = 0
     alarms: int = 0
+    actuations: int = 0
+    """Times that an output was driven or let go, by the gateways' word."""
+    refused: int = 0
+    """Commands, contract grants and neighbours' messages that gateways say they did not obey."""
     records: int = 0
     promises: int = 0
     bodiless: int = 0

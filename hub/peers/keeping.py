@@ -20,6 +20,7 @@ from gateway.chain.errors import BadSegment
 from gateway.chain.reading import Segment, segment_hash
 from gateway.chain.verify import open_block
 from hub.core import Core
+from hub.doings import Doings
 from hub.storage.bodies import Kept
 from hub.storage.library import claimed_classes
 from hub.storage.store import NewBlock
@@ -42,6 +43,7 @@ class Keeping:
         self._core, self._view, self._ask = core, view, ask
         self._keep_ms = tuple(min(each, core.keep_ms) for each in keep_ms) or (core.keep_ms,) * 3
         self._catalogues: dict[bytes, list[int]] = {}
+        self._doings = Doings(core)
 
     def open(self, block: Block, header: Header) -> list[Segment | None]:
         """Open a block's segments; bytes that are the gateway's own and break its word are a finding.
@@ -111,6 +113,7 @@ class Keeping:
         for each, is_new in zip(taken, new, strict=True):
             if is_new:
                 self._view.stored(each.header.gateway, each.header, each.segments, each.received)
+                self._doings.look(each)
             else:
                 self._view.filled(each.header.gateway, each.header, each.segments)
         return new

@@ -13,9 +13,9 @@ from testchain import AUTHORITY, HUB_KEY, make_genesis
 
 from gateway.chain.keys import COMMAND, Signed, SigningKey, digest, gateway_id
 from gateway.chain.keys import GRANT as GRANT_DOMAIN
-from gateway.chain.messages import NEW_EPOCH, RESET, SILENCE, Command
+from gateway.chain.messages import NEW_EPOCH, RESET, SILENCE, TEST, Command
 from gateway.chain.ordered import ContractGrant
-from gateway.chain.reading import Outcome, Refusal, open_segment, parse_leaf
+from gateway.chain.reading import Actuation, Outcome, Refusal, open_segment, parse_leaf
 from gateway.clock import SimulatedClock
 from gateway.recording.refusals import COMMAND as A_COMMAND
 from gateway.recording.refusals import GRANT as A_GRANT
@@ -49,15 +49,15 @@ class Ordered:
         body = replace(body, **changes)  # type: ignore[arg-type]
         return key.signed(GRANT_DOMAIN, body.encode()).encode()
 
-    def events(self) -> list[Outcome | Refusal]:
+    def events(self) -> list[Actuation | Outcome | Refusal]:
         """What stands in blocks, once the rig has stopped."""
         self.rig.recorder.end()
         self.rig.settle()
-        found: list[Outcome | Refusal] = []
+        found: list[Actuation | Outcome | Refusal] = []
         for stored in sorted(self.rig.store.drafts(), key=lambda each: each.number):
             block = self.rig.store.message(stored)
             leaves = [parse_leaf(leaf) for _, leaf in open_segment(0, block.segments[0]).events]
-            found += [each for each in leaves if isinstance(each, Outcome | Refusal)]
+            found += [each for each in leaves if isinstance(each, Actuation | Outcome | Refusal)]
         return found
 
     def refused(self) -> list[tuple[int, str, int]]:
@@ -123,9 +123,9 @@ def test_a_delayed_command_and_one_for_another_boot_are_refused_and_their_signer
 ) -> None:
     message = ordered.message(action=NEW_EPOCH, **changes)
     ordered.orders.command(message)
-    outcome, refusal = sorted(ordered.events(), key=lambda each: isinstance(each, Refusal))
-    assert isinstance(outcome, Outcome)
-    assert isinstance(refusal, Refusal)
+    events = ordered.events()
+    (outcome,) = (each for each in events if isinstance(each, Outcome))
+    (refusal,) = (each for each in events if isinstance(each, Refusal))
     assert (outcome.code, refusal.reason, ordered.changes) == (code, reason, [])
 
 
@@ -169,7 +169,7 @@ def test_a_flood_of_commands_gives_few_events_and_all_are_counted(ordered: Order
         if number % 1000 == 0:  # it takes ten minutes
             ordered.rig.advance(6)
             ordered.rig.recorder.tick()
-    events = ordered.events()
+    events = [each for each in ordered.events() if not isinstance(each, Actuation)]
     refusals = [each for each in events if isinstance(each, Refusal)]
     assert sum(each.count for each in refusals) == 100_000
     assert len(refusals) <= 4 * 12
@@ -209,8 +209,23 @@ def test_refused_grants_are_recorded_and_the_one_in_force_may_be_said_again(orde
 def test_an_outcome_names_the_command_it_is_of(ordered: Ordered) -> None:
     message = ordered.message(action=RESET, contract="no-such")
     ordered.orders.command(message)
-    (outcome,) = ordered.events()
-    assert isinstance(outcome, Outcome)
+    (outcome,) = (each for each in ordered.events() if isinstance(each, Outcome))
     assert outcome.code == 3
 
     assert outcome.command == digest(COMMAND, Signed.decode(message).body)
+
+
+def test_an_ordered_test_lets_the_output_act_and_is_recorded_with_who_ordered_it(ordered: Ordered) -> None:
+    good = ordered.message(action=TEST, contract="siren", nonce=b"1" * 16)
+    ordered.orders.command(good)
+    ordered.orders.command(ordered.message(action=TEST, contract="no-such", nonce=b"2" * 16))
+    assert ordered.rig.siren
+    ordered.rig.advance(6)
+    ordered.rig.recorder.tick()
+    assert not ordered.rig.siren
+    events = ordered.events()
+    assert [each.code for each in events if isinstance(each, Outcome)] == [0, 3]
+    hashed = digest(COMMAND, Signed.decode(good).body)
+    moved = [each for each in events if isinstance(each, Actuation) and each.output == "siren"]
+    assert (moved[0].active, moved[0].cause, moved[0].by) == (1, 6, hashed[:16].hex())
+    assert moved[1].active == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from fleet import FleetGateway
@@ -38,6 +39,12 @@ def outcome(region: Region, gateway: GatewayProcess, signed: Signed) -> list[int
     return [each.code for each in found if each.command == digest(COMMAND, signed.body)]
 
 
+def refused(region: Region, gateway: GatewayProcess) -> set[str]:
+    """The rules by which the gateway, as its findings tell, has refused something."""
+    found = region.shown(gateway)["findings"]
+    return {rule for each in found for rule in re.findall(r"refused: (\w+)", each["detail"])}
+
+
 def test_a_command_is_carried_out_once_and_its_outcome_is_in_a_block(tmp_path: Path) -> None:
     with Region(tmp_path) as region:
         gateway = region.add("a")
@@ -50,5 +57,12 @@ def test_a_command_is_carried_out_once_and_its_outcome_is_in_a_block(tmp_path: P
         eventually(lambda: outcome(region, gateway, signed) == [DONE], "the outcome", PATIENCE)
         eventually(lambda: outcome(region, gateway, stale) == [ANOTHER_BOOT], "the refusal", PATIENCE)
         region.await_blocks(gateway)
-        assert region.findings(gateway) == ["command", "command", "epoch-change"]
+        eventually(
+            lambda: refused(region, gateway) == {"AnotherBoot", "Repeated"}, "what it refused", PATIENCE
+        )
+        assert [each for each in region.findings(gateway) if each != "refusal"] == [
+            "command",
+            "command",
+            "epoch-change",
+        ]
         assert outcome(region, gateway, signed) == [DONE]
