@@ -42,11 +42,11 @@ def play(name: str, seconds: float, seed: int = 0) -> dict[str, list[dict[str, i
     return seen
 
 
-def test_the_five_scenarios_are_packaged() -> None:
-    assert scenario_names() == ["gas-leak", "overload", "quiet", "sensor-failure", "smoulder"]
+def test_the_scenarios_are_packaged() -> None:
+    assert {"gas-leak", "overload", "quiet", "sensor-failure", "smoulder"} < set(scenario_names())
 
 
-@pytest.mark.parametrize("name", ["gas-leak", "overload", "quiet", "sensor-failure", "smoulder"])
+@pytest.mark.parametrize("name", scenario_names())
 def test_each_scenario_plays(name: str) -> None:
     seen = play(name, 15)
     assert all(any(isinstance(sample, dict) for sample in samples) for samples in seen.values())
