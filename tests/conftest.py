@@ -25,6 +25,7 @@ TOOLS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "qemu": (("qemu-system-x86_64",), "apt-get install qemu-system-x86"),
     "busybox": (("busybox",), "apt-get install busybox-static"),
     "openssl": (("openssl",), "apt-get install openssl"),
+    "cc": (("cc", "gcc", "clang"), "apt-get install gcc"),
     "systemd-analyze": (("systemd-analyze",), "apt-get install systemd"),
 }
 # Wheels put programs beside the interpreter, Debian its daemons into sbin, Go where GOBIN says or ~/go.
