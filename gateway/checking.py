@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.catalogue import Catalogue
-from gateway.clashes import clashes, crowded, loads
+from gateway.clashes import check_lines, clashes, crowded, loads
 from gateway.clock import SystemClock
 from gateway.config import Config, HubTable
 from gateway.contracting import configured_contracts
@@ -86,6 +86,7 @@ def examine(config: Config, where: str) -> Report:
         check_distinct(config.outputs, config.buttons)
     except (ContractError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
+    check_lines(config, catalogue, where)
     if found := clashes(config, catalogue):
         raise ConfigError(f"{where}: {'; '.join(found)}")
     if config.simulation is not None:

@@ -9,13 +9,15 @@ A multiplexer's channels are buses with names of their own in Linux, so equal ad
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Final
 
 from gateway.catalogue import Catalogue, SensorPlan
 from gateway.config import Config
+from gateway.errors import ConfigError
 from gateway.outputs.options import OutputOptions
 
-__all__ = ["clashes", "crowded", "loads"]
+__all__ = ["check_lines", "clashes", "crowded", "loads"]
 
 _BUS_PINS: Final = {
     "i2c-0": (0, 1),
@@ -31,6 +33,18 @@ def clashes(config: Config, catalogue: Catalogue) -> list[str]:
     """Return what cannot work: each names both sides and the remedy."""
     plans = catalogue.sensors
     return [*_on_buses(plans), *_on_pins(config, plans), *_overloads(catalogue)]
+
+
+def check_lines(config: Config, catalogue: Catalogue, where: str) -> None:
+    """Raise ConfigError where an output's line is supervised by a series that does not exist."""
+    names = [series.name for series in catalogue.series]
+    for output in config.outputs:
+        if output.line is not None and output.line not in names:
+            near = get_close_matches(output.line, names, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names) or 'none'}"
+            raise ConfigError(
+                f"{where}: output {output.name}: no series is called {output.line!r} to supervise its line; {hint}"
+            )
 
 
 def loads(catalogue: Catalogue) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The command `tocsin-gateway`: run, check, read, bundle, status, reset, silence.
+"""The command `tocsin-gateway`: run, check, read, bundle, status, reset, silence, test.
 
 Owns arguments, what is printed and exit codes: 0, 1 for an error with one line of remedy, 2 for wrong usage. It
 loads no more than a command needs, because `run` has to be quick.
@@ -24,6 +24,7 @@ from gateway.config import Config, load_config
 from gateway.contracts.errors import ContractError
 from gateway.errors import GatewayError
 from gateway.options import config_option, configured, simulate_option
+from gateway.outputs.options import MAX_TEST_S
 
 __all__ = ["main"]
 
@@ -199,11 +200,18 @@ def status(path: Path, as_json: bool) -> None:
         click.echo(f"{name}: {' '.join([state['condition'], *state['faults']])}")
     for name, state in answer["neighbours"].items():
         click.echo(f"neighbour {name}: {neighbour_words(state)}")
+    for output in answer["output_states"]:
+        doing = {True: "acts", False: "is at rest", None: "cannot be driven"}[output["active"]]
+        click.echo(f"output {output['name']} {doing} ({output['cause']}){_faults_of(output['faults'])}")
     click.echo(
         f"outputs acting: {', '.join(answer['outputs']) or 'none'}; series in fault: {answer['faults']}"
     )
     for trouble in answer["troubles"]:
         click.echo(f"trouble: {trouble}", err=True)
+
+
+def _faults_of(faults: list[str]) -> str:
+    return "".join(f"; {each}" for each in faults)
 
 
 @main.command()
@@ -233,7 +241,23 @@ def silence(path: Path, contract: str) -> None:
     click.echo(f"{contract}: silenced; the alarm stays")
 
 
-def _ask(config: Config, request: dict[str, str]) -> Any:
+@main.command()
+@config_option
+@click.argument("output")
+@click.option(
+    "--seconds", type=click.IntRange(0, MAX_TEST_S), default=5, show_default=True, help="0 ends it."
+)
+@_reported
+def test(path: Path, output: str, seconds: int) -> None:
+    """Let an output of the running gateway act for some seconds: a siren sounds, a valve shuts.
+
+    Example: tocsin-gateway test --config gateway.toml siren --seconds 2
+    """
+    _ask(load_config(path), {"do": "test", "output": output, "seconds": seconds})
+    click.echo(f"{output}: {f'acts for {seconds} s' if seconds else 'its test is over'}")
+
+
+def _ask(config: Config, request: dict[str, Any]) -> Any:
     from gateway.control import ask
 
     return ask(config.data / "control.sock", request)

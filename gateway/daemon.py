@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.chain.keys import gateway_id
+from gateway.clashes import check_lines
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.contracting import first_contracts
@@ -31,6 +32,8 @@ from gateway.decider import ContractSet, Decider
 from gateway.errors import ConfigError, StoreError
 from gateway.machine import built_ms, configured_catalogue, data_directory, make_hardware, software
 from gateway.neighbours.link import Link
+from gateway.handling import Hands
+from gateway.outputs.buttons import Buttons
 from gateway.outputs.client import Guardian
 from gateway.outputs.wire import meeting_point
 from gateway.recording.logbook import Logbook
@@ -53,7 +56,6 @@ __all__ = ["Gateway"]
 
 _log = logging.getLogger(__name__)
 
-_CONSOLE: Final = "console"  # who asks over the control socket
 _END_S: Final = 5.0
 _TICK_S: Final = 20.0  # the ticker has something to do every second
 _NO_ROOM: Final = 100_000  # per mille of the quota: as full as a heartbeat can say
@@ -154,6 +156,8 @@ class Gateway:
         )
         opened.callback(self.neighbours.stop)
         self._samplers = Samplers(self.catalogue.sensors, self.hardware, self.recorder, self._speed)
+        self._hands = Hands(self.recorder, self.decider)
+        self.buttons = Buttons(config.buttons, self.hardware.pins, self._hands.press)
         self._control = Control(directory / "control.sock", self._do)
         self._ticked_at = time.monotonic()
         self._ticker = threading.Thread(target=self._tick, name="ticker", daemon=True)
@@ -166,6 +170,7 @@ class Gateway:
         self._samplers.start()
         self.neighbours.start()
         self._ticker.start()
+        self.buttons.start()
         self.membership.start()
         self._control.start()
         gateway, genesis = self.identity.gateway.hex(), self.identity.genesis.hex()[:16]
@@ -186,6 +191,7 @@ class Gateway:
         self._ending.set()
         self._wake.set()
         self._control.stop()
+        self.buttons.stop()
         self._samplers.stop()
         self.neighbours.stop()
         self._ticker.join(_END_S)
@@ -197,7 +203,8 @@ class Gateway:
     @property
     def is_mended(self) -> bool:
         """Whether the disk, which took nothing at the start, does now, and no alarm is in the way of a restart."""
-        if self.store.is_writable or self.outputs.active:
+        acting = {each.name for each in self._config.outputs if each.kind != "fault"} & self.outputs.active
+        if self.store.is_writable or acting:
             return False
         is_calm = all(condition == "normal" for condition, _ in self.recorder.conditions().values())
         return is_calm and takes_data(self._config.data)
@@ -206,6 +213,11 @@ class Gateway:
     def hubs(self) -> tuple[Any, ...]:
         """The hubs spoken to (`gateway.region.sync.HubSync`); none before the genesis is known."""
         return self.membership.hubs
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """By output, the series that supervises its line."""
+        return {each.name: each.line for each in self._config.outputs if each.line is not None}
 
     def ticks(self) -> dict[str, bool]:
         """Return, by name, whether each thread that alarms hang on ticked in its time: the buses' and the ticker."""
@@ -216,6 +228,7 @@ class Gateway:
 
     def _make_decider(self, contracts: ContractSet, clock: Clock, opened: contextlib.ExitStack) -> Decider:
         config = self._config
+        check_lines(config, self.catalogue, self._where)
         directories, is_systems = meeting_point(config.data, simulated=self.hardware.is_simulated)
         try:
             self.outputs = Guardian(
@@ -329,20 +342,7 @@ class Gateway:
     # the control socket
 
     def _do(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        match request:
-            case {"do": "status"}:
-                return self.status()
-            case {"do": "reset", "contract": str(contract)}:
-                self.recorder.reset(contract, _CONSOLE)
-                return {}
-            case {"do": "silence", "contract": str(contract)}:
-                if not self.recorder.silence(contract, _CONSOLE):
-                    raise ConfigError(f"no contract is called {contract!r}")
-                return {}
-            case {"do": "test", "output": str(output), "seconds": int(seconds)}:
-                self.recorder.test(output, seconds, _CONSOLE)
-                return {}
-        raise ConfigError("known requests are status, reset, silence and test")
+        return self.status() if request.get("do") == "status" else self._hands.ask(request)
 
     def status(self) -> dict[str, Any]:
         """Return what a person asks first, as plain values for JSON."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.machine import software
 from gateway.recording.health import STATES
 from gateway.synchrony import CLOCK_STATES
+from gateway.outputs.orders import CAUSES, OutputState
 
 if TYPE_CHECKING:
     from gateway.daemon import Gateway
@@ -31,6 +32,8 @@ def status_of(gateway: Gateway) -> dict[str, Any]:
             for name, status in gateway.recorder.statuses().items()
         },
         "outputs": sorted(gateway.outputs.active),
+        "output_states": [_output(gateway, each) for each in gateway.outputs.states],
+        "guardian": gateway.outputs.trouble,
         "faults": gateway.recorder.faults,
         "lost": gateway.recorder.lost,
         "neighbours": gateway.neighbours.status(),
@@ -39,6 +42,19 @@ def status_of(gateway: Gateway) -> dict[str, Any]:
         "publishing": gateway.keeper.is_confirmed,
         "hubs": [hub.is_connected for hub in gateway.hubs],
         "troubles": _troubles(gateway),
+    }
+
+
+def _output(gateway: Gateway, state: OutputState) -> dict[str, Any]:
+    """Return an output's state: whether it acts (None: nobody knows), by whose doing, and what is wrong with it."""
+    line = gateway.lines.get(state.name)
+    faults = [f"its line is in fault, see {line}"] if line in gateway.recorder.faulty else []
+    cause = f"{CAUSES[state.cause.code]} {state.cause.by}".strip()
+    return {
+        "name": state.name,
+        "active": state.active,
+        "cause": cause,
+        "faults": [*state.faults, *faults],
     }
 
 
@@ -67,5 +83,7 @@ def _troubles(gateway: Gateway) -> list[str]:
     worn = "the data directory cannot be written: nothing is recorded"
     return [
         *([] if gateway.store.is_writable else [worn]),
+        *gateway.outputs.faults,
+        *gateway.buttons.faults,
         *(hub.trouble for hub in gateway.hubs if hub.trouble),
     ]

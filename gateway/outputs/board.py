@@ -22,7 +22,7 @@ from typing import Any, Final
 from gateway.clock import Clock
 from gateway.errors import OutputError
 from gateway.outputs.options import MAX_TEST_S, OutputOptions, check_distinct
-from gateway.outputs.orders import GONE, STOP, Cause, Moved, Order, OutputState, Want
+from gateway.outputs.orders import CAUSES, GONE, STOP, Cause, Moved, Order, OutputState, Want
 from gateway.outputs.output import Output
 
 __all__ = ["Board"]
@@ -157,11 +157,10 @@ class Board:
         self._number += 1
         self._moves.append(replace(moved, number=self._number))
         _log.warning(
-            "output %s %s (%d %s)%s",
+            "output %s %s (%s)%s",
             moved.output,
             "acts" if moved.active else "is back to normal",
-            moved.cause.code,
-            moved.cause.by,
+            f"{CAUSES[moved.cause.code]} {moved.cause.by}".strip(),
             ("", ", as its read-back shows", ", and did not move")[moved.moved],
         )
 

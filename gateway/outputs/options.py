@@ -16,6 +16,7 @@ __all__ = [
     "ButtonOptions",
     "GuardianTable",
     "OutputOptions",
+    "Pull",
     "ReadBack",
     "check_distinct",
     "options_of",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 __all__ = [
+    "CAUSES",
     "CONTRACT",
     "DID_NOT_MOVE",
     "FAULT",
@@ -41,6 +42,19 @@ TEST: Final = 6
 GONE: Final = 7
 START: Final = 8
 STOP: Final = 9
+
+CAUSES: Final = {
+    CONTRACT: "contract",
+    FAULT: "fault",
+    MAX_RUNTIME: "max-runtime",
+    SILENCE: "silenced",
+    RESET: "reset",
+    TEST: "test",
+    GONE: "daemon gone",
+    START: "start",
+    STOP: "stop",
+}
+"""Causes in words."""
 
 NOT_WIRED: Final = 0
 MOVED: Final = 1

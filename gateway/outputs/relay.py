@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.errors import OutputError
-from gateway.outputs.options import OutputOptions, ReadBack
+from gateway.outputs.options import OutputOptions, Pull
 
-__all__ = ["Relay"]
+__all__ = ["Relay", "open_contact"]
 
 
 class Relay:
@@ -39,7 +39,9 @@ class Relay:
 
         try:
             if self._options.read_back is not None and self._contact is None:
-                self._contact = _open_contact(self._options.read_back, self._pins)
+                self._contact = open_contact(
+                    self._options.read_back.pin, self._options.read_back.pull, self._pins
+                )
             self._device = OutputDevice(
                 self._options.pin,
                 active_high=self._options.active_high,
@@ -83,12 +85,11 @@ class Relay:
         return OutputError(f"output {self._options.name} on GPIO{self._options.pin} {what}: {reason}")
 
 
-def _open_contact(options: ReadBack, pins: Any) -> Any:
+def open_contact(pin: int, pull: Pull, pins: Any) -> Any:
+    """Return gpiozero's device of a contact on a pin; its value is 1 while the contact is closed."""
     from gpiozero import DigitalInputDevice
 
-    # Device.value is 1 when the contact is closed: low against a pull-up, high against a pull-down.
-    if options.pull.startswith("external-"):
-        return DigitalInputDevice(
-            options.pin, pull_up=None, active_state=not options.low_closed, pin_factory=pins
-        )
-    return DigitalInputDevice(options.pin, pull_up=options.low_closed, pin_factory=pins)
+    low_closed = pull.endswith("up")  # against a resistor to 3.3 V it leads to ground
+    if pull.startswith("external-"):
+        return DigitalInputDevice(pin, pull_up=None, active_state=not low_closed, pin_factory=pins)
+    return DigitalInputDevice(pin, pull_up=low_closed, pin_factory=pins)

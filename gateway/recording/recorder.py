@@ -193,11 +193,11 @@ class Recorder:
             self._decider.test(output, seconds, by)
             self._follow([], self._logbook.stamp())
 
-    def alarms(self) -> list[str]:
-        """Return the contracts that are not normal."""
+    def restless(self) -> list[str]:
+        """Return the contracts that are not normal, or in fault."""
         with self._lock:
             states = self._decider.engine.states()
-        return [name for name, state in states.items() if state.condition != NORMAL]
+        return [name for name, state in states.items() if state.condition != NORMAL or state.faults]
 
     def swap(self, contracts: ContractSet) -> None:
         """Seal, and put another contract set in force. Raises MismatchError when it does not fit."""
