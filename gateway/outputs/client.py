@@ -106,6 +106,7 @@ class Guardian:
             self._lock.notify_all()
         if connection is not None:
             with contextlib.suppress(OSError):
+                wire.send(connection, {"do": "seen", "seen": self._taken})
                 connection.shutdown(socket.SHUT_RDWR)
         if self._thread.is_alive():
             self._thread.join()

@@ -36,7 +36,7 @@ __all__ = ["Server"]
 _log = logging.getLogger(__name__)
 
 _SILENT_S: Final = 5.0  # a daemon that says nothing for so long has given up its place
-_LONELY_S: Final = 60.0  # one that was started by a daemon waits for its first word for so long
+_LONELY_S: Final = 30.0  # then one that a daemon started, and that holds nothing real, ends
 _KEPT: Final = 256
 
 
@@ -54,8 +54,8 @@ class Server:
     """A guardian. `serve` runs it in the caller's thread.
 
     Args:
-        lingers: it stays for the next daemon, as the system's own does; otherwise it ends where simulated outputs
-            have been alone for the hold, or nobody ever came.
+        lingers: it stays for the next daemon, as the system's own does; otherwise it ends some time after simulated
+            outputs were left alone, or where nobody ever came.
     """
 
     def __init__(self, listener: Listener, *, lingers: bool) -> None:
@@ -93,7 +93,7 @@ class Server:
     # time
 
     def _wait_s(self) -> float:
-        dues = [self._heard + (self._hold_s if self._setup else _LONELY_S)] if not self._left else []
+        dues = [self._next_s] if self._next_s is not None else []
         if self._setup and (due := self._setup.board.due_ms) is not None:
             clock = self._setup.clock
             wait = (due - clock.monotonic_ms()) / 1000 / getattr(clock, "speed", 1.0)
@@ -106,18 +106,31 @@ class Server:
             due = self._setup.board.due_ms
             if due is not None and self._setup.clock.monotonic_ms() >= due:
                 self._setup.board.tick()
-        if not self._left and time.monotonic() >= self._heard + (self._hold_s if self._setup else _LONELY_S):
+        if self._next_s is not None and time.monotonic() >= self._next_s:
             self._leave()
         if self._collect() or (self._setup and self._setup.board.faults != self._faults):
             self._report()
 
+    @property
+    def _next_s(self) -> float | None:
+        """When, on the monotonic clock, the daemon's silence is to have its next consequence."""
+        if self._setup is None:
+            return self._heard + _LONELY_S if self._ends_alone else None
+        if not self._left:
+            return self._heard + self._hold_s
+        return self._heard + self._hold_s + _LONELY_S if self._ends_alone else None
+
+    @property
+    def _ends_alone(self) -> bool:
+        return not self._lingers and (self._setup is None or self._setup.mock is not None)
+
     def _leave(self) -> None:
-        self._left = True
-        if self._setup is not None:
-            _log.error("no daemon for %.0f s: the outputs go to the contracts' safe state", self._hold_s)
-            self._setup.board.leave()
-        if not self._lingers and (self._setup is None or self._setup.mock is not None):
+        if self._setup is None or self._left:
             self._ending = True
+            return
+        self._left = True
+        _log.error("no daemon for %.0f s: the outputs go to the contracts' safe state", self._hold_s)
+        self._setup.board.leave()
 
     # peers
 
@@ -179,6 +192,7 @@ class Server:
         verbs: dict[str, Callable[[Any, Any], Mapping[str, Any]]] = {
             "hello": self._hello,
             "order": self._obey,
+            "seen": self._seen,
             "test": self._test,
             "status": self._status,
             "pin": self._pin,
@@ -224,10 +238,18 @@ class Server:
             _log.warning("the daemon is back")
         self._left = False
         board.order(order)
-        seen = int(request["seen"])
+        self._forget(int(request["seen"]))
+        return self._told(int(request["id"]))
+
+    def _seen(self, connection: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if connection is self._daemon:
+            self._forget(int(request["seen"]))
+        return {"ok": True}
+
+    def _forget(self, seen: int) -> None:
+        """Drop what the daemon has taken and recorded."""
         while self._moves and self._moves[0].number <= seen:
             self._moves.popleft()
-        return self._told(int(request["id"]))
 
     def _test(self, _: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self._board().test(str(request["output"]), int(request["seconds"]), str(request["by"]))
