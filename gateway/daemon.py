@@ -30,9 +30,9 @@ from gateway.contracts.errors import ContractError
 from gateway.control import Control
 from gateway.decider import ContractSet, Decider
 from gateway.errors import ConfigError, StoreError
+from gateway.handling import Hands
 from gateway.machine import built_ms, configured_catalogue, data_directory, make_hardware, software
 from gateway.neighbours.link import Link
-from gateway.handling import Hands
 from gateway.outputs.buttons import Buttons
 from gateway.outputs.client import Guardian
 from gateway.outputs.wire import meeting_point

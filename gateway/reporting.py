@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.machine import software
+from gateway.outputs.orders import CAUSES, OutputState
 from gateway.recording.health import STATES
 from gateway.synchrony import CLOCK_STATES
-from gateway.outputs.orders import CAUSES, OutputState
 
 if TYPE_CHECKING:
     from gateway.daemon import Gateway
