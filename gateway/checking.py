@@ -27,6 +27,7 @@ from gateway.region.enrol import Trust, load_trust, read_ticket
 from gateway.region.herald import check_birth
 from gateway.region.succession import settle
 from gateway.region.topics import Topics
+from gateway.sensors.registry import read_options
 from gateway.storage.recovery import DATABASE
 from gateway.storage.store import Store
 
@@ -156,6 +157,7 @@ def _warnings(
     yield from _unread(catalogue, contracts)
     yield from _uncalibrated(catalogue, contracts)
     yield from _slow_inputs(catalogue, contracts)
+    yield from _of_neighbours(config, catalogue)
     if not config.hubs:
         yield "no hub is configured: blocks stay here, and alarms are seen by nobody else"
     if config.enrolment and Path(config.enrolment.ticket).exists():
@@ -212,6 +214,18 @@ def _day(wall_ms: int) -> str:
 
 def _read(contracts: ContractSet) -> set[str]:
     return {given.series for contract in contracts.contracts for given in contract.inputs}
+
+
+def _of_neighbours(config: Config, catalogue: Catalogue) -> Iterator[str]:
+    known = [each.name for each in config.neighbours.members]
+    for plan in catalogue.sensors:
+        if plan.driver != "neighbour":
+            continue
+        options = read_options(plan.driver, plan.options)
+        if known and options.member not in known:
+            yield f"{plan.name}: no member of the building is called {options.member!r}: it counts as silent"
+        if options.silent_s < 3 * config.neighbours.heartbeat_s:
+            yield f"{plan.name}: silent_s is less than three heartbeats of {config.neighbours.heartbeat_s} s"
 
 
 def _check_simulation(config: Config, catalogue: Catalogue) -> None:

@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final, Literal
 
 from gateway.chain.neighbour import Neighbour, NeighbourState
@@ -26,7 +27,7 @@ Standing = Literal["waiting", "proven", "unproven", "silent"]
 
 _GRACE_MS: Final = 1_000
 _ASK_AGAIN_MS: Final = (60, 150, 350, 700)
-_LATE_MS, _LATE_COUNT = 2_000, 256  # copies by other ways come so late and are so many at most
+_LATE_MS, _LATE_COUNT = 2_000, 256  # what came by another way comes so late, and is so much, at most
 _FRESH_MS: Final = 15_000  # so long after its proof, what only repeats it needs none
 _ANSWERS_PER_S, _ANSWERS = 5, 10
 _SPACING_MS: Final = 200
@@ -51,6 +52,10 @@ class Peer:
         self.due_ms: int | None = None
         self._since_ms = self._heard_ms = now_ms
         self._doubt_ms: int | None = None  # when the first message came that was not proven, since one was
+        self._passed: deque[tuple[int, int]] = deque(
+            maxlen=2 * _LATE_COUNT
+        )  # counters proven just now, and when
+        self._settled = 0  # the last counter that was proven before
         self._floor = 0  # the least serial that a message of another boot has to echo
         self._last: tuple[bytes, int] | None = None  # boot and counter of the latest message, proven or not
         self._proven_challenge = self._latest_challenge = b""
@@ -93,7 +98,9 @@ class Peer:
                 f"neighbour {self.member.name}: message {message.counter} echoes no present challenge"
             )
         if is_new_boot:
-            self._floor = mine.serial + 1
+            self._floor, self._settled = mine.serial + 1, 0
+            self._passed.clear()
+        self._passed.append((message.counter, now_ms))
         self.told, self.proven_ms, self._proven_challenge = message, now_ms, message.challenge
         self._doubt_ms, self._asking = None, []
         return True
@@ -128,9 +135,10 @@ class Peer:
         return told is not None and told.boot == message.boot and message.counter <= told.counter
 
     def _is_late(self, message: NeighbourState, now_ms: int) -> bool:
-        assert self.told is not None
-        assert self.proven_ms is not None
-        return now_ms - self.proven_ms <= _LATE_MS and message.counter > self.told.counter - _LATE_COUNT
+        """Whether an old message was overtaken only just now, as happens where there are several ways."""
+        while self._passed and (now_ms - self._passed[0][1] > _LATE_MS or len(self._passed) > _LATE_COUNT):
+            self._settled = self._passed.popleft()[0]
+        return message.counter > self._settled
 
     def _repeats(self, message: NeighbourState, now_ms: int) -> bool:
         """Whether a message says nothing but what is proven: one to all may have no room for everyone's echo."""

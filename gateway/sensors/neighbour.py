@@ -34,8 +34,8 @@ class Options:
     def __post_init__(self) -> None:
         if len(self.member) > 64 or not _NAME.fullmatch(self.member):
             raise ValueError(f"member {self.member!r} is not a name of the roster")
-        if not 12 <= self.silent_s <= 3_600:
-            raise ValueError("silent_s must be 12 to 3600: two heartbeats and some have to fit")
+        if not 3 <= self.silent_s <= 3_600:
+            raise ValueError("silent_s must be 3 to 3600: three heartbeats have to fit")
 
 
 def describe(options: Options) -> SensorInfo:

@@ -44,7 +44,7 @@ def test_a_neighbour_is_not_sampled() -> None:
     with pytest.raises(SensorError, match="tells by itself"):
         plug(simulate(), "neighbour", {"member": "flat-2"})
     with pytest.raises(TableError, match="silent_s must be"):
-        describe_sensor("neighbour", {"member": "flat-2", "silent_s": 5})
+        describe_sensor("neighbour", {"member": "flat-2", "silent_s": 2})
 
 
 @pytest.mark.parametrize("driver", SENSORS)

@@ -11,14 +11,17 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gateway.chain.keys import SigningKey
+from gateway.chain.reading import Refusal, open_segment, parse_leaf
 from gateway.errors import OutputError
 from gateway.outputs.wire import ask, end_simulated, places
+from gateway.storage.store import Store
 
 CALM, LEAK = 0.25, 2.0  # volts
 PATIENCE = 20.0
@@ -32,6 +35,9 @@ name = "{name}"
 region = "region"
 data = "data"
 loss_bound_ms = 200
+
+[seal]
+seconds = 1
 
 [simulation]
 scenario = "quiet"
@@ -84,7 +90,7 @@ NEIGHBOUR = """
 [[sensors]]
 name = "{name}"
 driver = "neighbour"
-options = {{ member = "{name}", silent_s = 12 }}
+options = {{ member = "{name}", silent_s = 4 }}
 """
 
 
@@ -142,6 +148,9 @@ class Flat:
     def condition(self, contract: str) -> str:
         return str(self.ask("status")["contracts"][contract]["condition"])
 
+    def end_guardian(self) -> None:
+        end_simulated(self.directory / "data")
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
@@ -167,21 +176,27 @@ class Building:
         *,
         unicast: bool = True,
         multicast: bool = True,
-        granted: bool = False,
+        tapped: bool = False,
     ) -> None:
-        *ports, group = free_ports(count + 1)
+        *ports, group, self.tap = free_ports(count + 2)
         keys = [SigningKey(bytes([i + 1]) * 32) for i in range(count)]
         self.flats = [
             Flat(directory / f"flat-{i + 1}", f"flat-{i + 1}", keys[i], ports[i]) for i in range(count)
         ]
         groups = [f"239.255.84.{os.getpid() % 250 + 1}:{group}"] if multicast else []
-        roster = 'building = "test-house"\nmembers = [\n' + "".join(
+        first = self.flats[0]
+        for each in self.flats:
+            tap = {self.flats[1].name: self.tap} if tapped and each is first else {}
+            self._write(each, json.dumps(groups), self._roster(unicast, tap))
+
+    def _roster(self, unicast: bool, tap: Mapping[str, int]) -> str:
+        """The roster, as one of them knows it: with a tap it believes a neighbour to be elsewhere."""
+        members = "".join(
             f'    {{ name = "{each.name}", key = "{each.key.public.hex()}"'
-            f", addresses = {[f'127.0.0.1:{each.port}'] if unicast else []} }},\n"
+            f", addresses = {[f'127.0.0.1:{tap.get(each.name, each.port)}'] if unicast else []} }},\n"
             for each in self.flats
         )
-        for each in self.flats:
-            self._write(each, json.dumps(groups), "" if granted else roster + "]")
+        return f'building = "test-house"\nmembers = [\n{members}]'
 
     def _write(self, flat: Flat, multicast: str, roster: str) -> None:
         (flat.directory / "data").mkdir(parents=True)
@@ -200,7 +215,44 @@ class Building:
     def __exit__(self, *_: object) -> None:
         for each in self.flats:
             each.kill()
-            end_simulated(each.directory / "data")
+            each.end_guardian()
+
+
+class Tap:
+    """Somebody on the network, by whom all that one gateway sends to another passes, and who can say what they like."""
+
+    def __init__(self, port: int, target: int) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", port))
+        self._socket.settimeout(0.1)
+        self._target, self._seen = target, list[bytes]()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Tap:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._socket.close()
+
+    def taken(self) -> list[bytes]:
+        return list(self._seen)
+
+    def say(self, data: bytes) -> None:
+        self._socket.sendto(data, ("127.0.0.1", self._target))
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                data, source = self._socket.recvfrom(2048)
+            except OSError:  # nothing for a while, or what was sent met nobody
+                continue
+            if source[1] != self._target:
+                self._seen.append(data)
+                self.say(data)
 
 
 def until(what: str, flats: Iterable[Any], seconds: float = PATIENCE) -> float:
@@ -222,6 +274,14 @@ def acquainted(flats: list[Flat], seconds: float = PATIENCE) -> None:
     )
 
 
+def refusals(store: Store) -> list[str]:
+    """The reasons of all refusals in the chain, but for the block that is open."""
+    messages = [store.message(each) for each in store.drafts()]
+    segments = [open_segment(0, each.segments[0]) for each in messages if each.segments]
+    events = [parse_leaf(leaf) for each in segments for leaf in each.leaves]
+    return [each.reason for each in events if isinstance(each, Refusal)]
+
+
 def main(config: str, clock_ms: str) -> None:
     from gateway.config import load_config
     from gateway.daemon import Gateway
@@ -241,6 +301,8 @@ def main(config: str, clock_ms: str) -> None:
                 answer = gateway.recorder.reset("gas-ch4", "test")
             case "status":
                 answer = gateway.status()
+            case "refusals":
+                answer = refusals(gateway.store)
         print(json.dumps(answer), flush=True)
     gateway.stop()
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from building import Building, acquainted, until
+from building import YEAR_MS, Building, Tap, acquainted, until
+
+from gateway.chain.neighbour import Raised, read_message, sign_message
 
 WITHIN = 1.0  # what the product promises
+REFUSED = {"Replayed", "BadSignature", "OtherBuilding", "Unproven", "NotCanonical", "TooLarge"}
 SLOW = 4.0  # added where a busy machine is asked over a pipe
 
 
@@ -26,3 +31,83 @@ def test_an_alarm_in_one_flat_sounds_in_all_and_ends_in_all(tmp_path: Path, ways
         assert all(each.sounds for each in flats)
         flats[0].ask("reset")
         until("quiet in the others", [lambda f=f: not f.sounds for f in flats], WITHIN + SLOW)
+
+
+def test_a_gateway_that_restarts_in_the_midst_of_an_alarm_sounds_within_a_second(tmp_path: Path) -> None:
+    with Building(tmp_path) as flats:
+        acquainted(flats)
+        flats[0].ask("leak")
+        until("sirens in all flats", [lambda f=f: f.sounds for f in flats], WITHIN + SLOW)
+        flats[1].kill()
+        flats[1].end_guardian()
+        for each in ("gateway.db", "gateway.db-wal", "gateway.db-shm"):  # it remembers nothing of the alarm
+            (flats[1].directory / "data" / each).unlink(missing_ok=True)
+        assert not flats[1].sounds
+        flats[1].start()
+        until("its siren", [lambda: flats[1].sounds], WITHIN + SLOW)
+        assert flats[1].condition("building-alarm") == "alarm"
+        flats[0].kill()  # the flat where it is, in the midst of it: nobody goes quiet
+        until("silence", [lambda: flats[1].standing("flat-1") == "silent"], 30)
+        assert flats[1].sounds
+        assert flats[2].sounds
+
+
+def test_a_neighbour_that_dies_is_a_fault_here_and_no_fault_once_it_is_back(tmp_path: Path) -> None:
+    with Building(tmp_path) as flats:
+        acquainted(flats)
+        flats[2].kill()
+        until("silence", [lambda f=f: f.standing("flat-3") == "silent" for f in flats[:2]], 30)
+        until("faults", [lambda f=f: f.condition("neighbour-silent") == "alarm" for f in flats[:2]])
+        status = flats[0].ask("status")
+        assert status["contracts"]["building-alarm"]["faults"] == ["n2:silent"]
+        assert status["faults"] == 2  # both its series; flat 2 has the same, which is no echo of these
+        assert flats[1].ask("status")["neighbours"]["flat-1"]["faults"] == 0
+        assert not flats[0].sounds
+        flats[2].start()
+        until("its return", [lambda f=f: f.condition("neighbour-silent") == "normal" for f in flats[:2]])
+
+
+def test_clocks_a_year_off_make_no_difference(tmp_path: Path) -> None:
+    building = Building(tmp_path)
+    try:
+        flats = [
+            each.start(clock_ms=shift)
+            for each, shift in zip(building.flats, (0, -YEAR_MS, YEAR_MS), strict=True)
+        ]
+        acquainted(flats)
+        flats[1].ask("leak")
+        until("sirens in all flats", [lambda f=f: f.sounds for f in flats], WITHIN + SLOW)
+    finally:
+        building.__exit__()
+
+
+def test_forged_replayed_and_delayed_messages_drive_no_siren_and_are_recorded(tmp_path: Path) -> None:
+    building = Building(tmp_path, multicast=False, tapped=True)
+    with Tap(building.tap, building.flats[1].port) as tap, building as flats:
+        acquainted(flats)
+        flats[0].ask("leak")
+        until("the alarm's end", [lambda: flats[1].sounds], WITHIN + SLOW)
+        alarms = tap.taken()
+        assert any(read_message(each)[1].alarm for each in alarms)
+        flats[0].ask("calm")
+        until("the latch", [lambda: flats[0].condition("gas-ch4") == "latched"])
+        flats[0].ask("reset")
+        until("quiet", [lambda f=f: not f.sounds for f in flats], WITHIN + SLOW)
+        signed, state = read_message(alarms[-1])
+        forged = replace(state, counter=10**6, raised=(Raised("gas", 2),))
+        old = replace(forged, echoes=(bytes(16),))  # of a challenge that is long over
+        time.sleep(2.5)  # so late is no copy by another way
+        for data in (
+            *alarms,
+            replace(signed, body=forged.encode()).encode(),
+            sign_message(flats[2].key, forged),
+            sign_message(flats[0].key, replace(forged, building="elsewhere")),
+            sign_message(flats[0].key, old),
+            alarms[-1][:-1],
+            bytes(1_400),
+        ):
+            tap.say(data)
+        until("records", [lambda: set(flats[1].ask("refusals")) >= REFUSED], 10)
+        assert not flats[1].sounds
+        assert flats[1].condition("building-alarm") == "normal"
+        until("trust", [lambda: flats[1].standing("flat-1") == "proven"], WITHIN + SLOW)
