@@ -184,10 +184,10 @@ class SimulatedBus:
         return (faults for socket in self._sockets.values() for faults in socket.faults)
 
     def _supply(self, socket: _Socket, t: float, now_ms: int) -> None:
-        brown_outs = sum(f.brown_outs(t) for f in socket.faults)
-        if brown_outs != socket.brown_outs:
-            socket.brown_outs = brown_outs
-            socket.chip.reset(now_ms)
+        returns = [second for f in socket.faults for second in f.brown_outs(t)]
+        if len(returns) != socket.brown_outs:
+            socket.brown_outs = len(returns)
+            socket.chip.reset(self._start_ms + round(max(returns, default=t) * 1000))
         for faults in socket.faults:
             fault = faults.find("brown-out", t)
             if fault and fault.until_s is not None:

@@ -8,11 +8,11 @@ Invariant: times are seconds of the scenario; a fault without an end lasts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Fault", "FaultKind", "Faults"]
+__all__ = ["Fault", "FaultKind", "Faults", "View"]
 
 FaultKind = Literal[
     "nack",  # the chip does not acknowledge
@@ -27,7 +27,7 @@ FaultKind = Literal[
     "cut",  # the wire between element and chip is open
     "shorted",  # a supervised loop's wires touch
     "heater",  # a gas element's heater is dead
-    "checksum",  # the DHT's frame is damaged
+    "checksum",  # what the sensor sends is damaged
     "short",  # the DHT's frame breaks off
 ]
 
@@ -40,7 +40,8 @@ class Fault:
         kind: what goes wrong.
         at_s: when it begins.
         until_s: when it ends; None is never. A brown-out's end is when power returns.
-        amount: for drift and noise, in the probe's unit (volts at an ADC, V/V at a bridge).
+        amount: for drift and noise, in the probe's unit (volts at an ADC, V/V at a bridge, the first quantity's at a
+            chip that measures several).
     """
 
     kind: FaultKind
@@ -79,6 +80,26 @@ class Faults:
         """Yield every fault of that kind, whenever it is there."""
         return (fault for fault in self._all if fault.kind == kind)
 
-    def brown_outs(self, t: float) -> int:
-        """Count the supply failures that have begun by time `t`."""
-        return sum(1 for fault in self._all if fault.kind == "brown-out" and fault.at_s <= t)
+    def brown_outs(self, t: float) -> list[float]:
+        """Return when the supply comes back after each of the failures that have begun by time `t`."""
+        begun = (fault for fault in self.all("brown-out") if fault.at_s <= t)
+        return [fault.at_s if fault.until_s is None else fault.until_s for fault in begun]
+
+
+class View(Faults):
+    """Another's faults as a part of it sees them.
+
+    Args:
+        shown: for a kind, the kinds that show as it here; what is not named shows as itself.
+    """
+
+    def __init__(self, faults: Faults, shown: Mapping[FaultKind, Sequence[FaultKind]]) -> None:
+        super().__init__()
+        self._faults, self._shown = faults, shown
+
+    def find(self, kind: FaultKind, t: float) -> Fault | None:
+        found = (self._faults.find(each, t) for each in self._shown.get(kind, (kind,)))
+        return next((fault for fault in found if fault), None)
+
+    def all(self, kind: FaultKind) -> Iterator[Fault]:
+        return (fault for each in self._shown.get(kind, (kind,)) for fault in self._faults.all(each))

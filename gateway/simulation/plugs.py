@@ -6,11 +6,27 @@ Owns the way from options to chips, pins and lines. It does not own what they do
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway.clock import SimulatedClock
-from gateway.sensors import ads1115, contact, dht22, eol_loop, ina219, mcp3008, mq, nau7802, power, strain
-from gateway.simulation import circuits, wiring
+from gateway.sensors import (
+    ads1115,
+    bme280,
+    contact,
+    dht22,
+    eol_loop,
+    ina219,
+    mcp3008,
+    mq,
+    nau7802,
+    power,
+    scd41,
+    sgp40,
+    sht3x,
+    strain,
+)
+from gateway.simulation import circuits, climate, wiring
 from gateway.simulation.chips.ads1115 import Ads1115Chip
 from gateway.simulation.chips.ina219 import Ina219Chip
 from gateway.simulation.chips.nau7802 import Nau7802Chip
@@ -146,8 +162,17 @@ def _plug_dht(sockets: Sockets, name: str, options: dht22.Options, site: Site) -
     sockets.lines[options.pin] = DhtLine(climate, sockets.seconds, site.faults, site.seed, duration_ms)
 
 
+def _plug_climate(sockets: Sockets, name: str, options: climate.Options, site: Site) -> None:
+    address, chip, probes = climate.fit(options, site, sockets.bus(options.bus).seconds)
+    chip.reset(sockets.monotonic_ms(site.powered_s))
+    sockets.plug_alone(options.bus, address, chip, replace(site, faults=climate.of_wires(site.faults)))
+    sockets.probes |= {f"{name}.{quantity}": probe for quantity, probe in probes.items()}
+    sockets.probes[name] = next(iter(probes.values()))
+
+
 _PLUGS: Final[dict[type, Callable[[Sockets, str, Any, Site], None]]] = {
     ads1115.Options: _plug_adc,
+    bme280.Options: _plug_climate,
     contact.Options: _plug_contact,
     dht22.Options: _plug_dht,
     eol_loop.Options: _plug_loop,
@@ -156,5 +181,8 @@ _PLUGS: Final[dict[type, Callable[[Sockets, str, Any, Site], None]]] = {
     mq.Options: _plug_mq,
     nau7802.Options: _plug_bridge,
     power.Options: _plug_power,
+    scd41.Options: _plug_climate,
+    sgp40.Options: _plug_climate,
+    sht3x.Options: _plug_climate,
     strain.Options: _plug_bridge,
 }

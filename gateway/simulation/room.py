@@ -1,12 +1,13 @@
-"""A room with simple physics: gas, smoke, heat, humidity and a loaded beam.
+"""A room with simple physics: gas, smoke, heat, humidity, what people breathe out, and a loaded beam.
 
 Owns the equations and their integration. It does not own sensors, faults or when things happen to the
 room (`scenario`).
 
 The air is well mixed. Gas and smoke: inflow over volume, diluted by air exchange. Fire: smouldering makes
-smoke and carbon monoxide; a flame grows with the square of time up to its peak and heats the air, which
-loses heat to walls and by air exchange. Heating dries: the water in the air stays. A beam bends in
-proportion to its load and with temperature. Constants are of the right order, not those of any building.
+smoke, carbon monoxide and other compounds; a flame grows with the square of time up to its peak, makes carbon
+dioxide and heats the air, which loses heat to walls and by air exchange. Heating dries: the water in the air stays.
+People breathe out carbon dioxide and compounds. A beam bends in proportion to its load and with temperature.
+Constants are of the right order, not those of any building.
 
 Invariants:
 * The state at a time depends on the scenario alone, not on when or how often it is read: integration
@@ -32,6 +33,12 @@ _SMOKE_DB_M2_PER_G: Final = 4.0
 _CO_YIELD: Final = 0.1  # g per g smouldered
 _CO_PPM_M3_PER_G: Final = 860.0  # 1 g/m³ of CO at 20 °C
 _FLAME_SMOKE_G_PER_KJ: Final = 0.001
+_CO2_OUTSIDE_PPM: Final = 420.0
+_CO2_L_PER_MIN: Final = 0.3  # that a person at rest breathes out
+_CO2_PPM_M3_PER_KJ: Final = 45.0  # 0.08 g of CO2 per kJ of flame
+_VOC_PPB_PER_AIRING: Final = 100.0  # what a room's things give off, per volume of fresh air in two hours
+_VOC_PPB_M3_PER_S: Final = 4.0  # of each person
+_VOC_PPB_M3_PER_G: Final = 17_000.0  # of smouldering, a twentieth of it by mass
 _FLAME_GROWTH_KW_PER_S2: Final = 0.047  # a "fast" t² fire
 _AIR_KJ_PER_M3K: Final = 1.2
 _WALLS: Final = 5.0  # heat that walls take up at once, as a multiple of the air's
@@ -57,6 +64,8 @@ class Room:
         creep_per_s: strain that grows by itself under overload, µm/m per second.
         mains: whether the building has power.
         hood: test gas over the sensors, in ppm by gas; while there is any, they smell nothing else.
+        people: who are in it.
+        pressure_pa: the weather's.
     """
 
     volume_m3: float = 40.0
@@ -71,10 +80,14 @@ class Room:
     creep_per_s: float = 0.0
     mains: bool = True
     hood: Mapping[Gas, float] = field(default_factory=dict)
+    people: int = 0
+    pressure_pa: float = 101_325.0
 
     def __post_init__(self) -> None:
         if self.volume_m3 <= 0 or self.air_changes_per_h < 0:
             raise ValueError("volume_m3 must be above 0, air_changes_per_h not below")
+        if self.people < 0 or not 30_000 <= self.pressure_pa <= 110_000:
+            raise ValueError("people must not be below 0, pressure_pa 30000 to 110000")
         for gas in (*self.inflow_l_per_min, *self.hood):
             if gas not in get_args(Gas):
                 raise ValueError(f"no gas is called {gas!r}; known are {', '.join(get_args(Gas))}")
@@ -93,6 +106,8 @@ class Change:
     creep_per_s: float | None = None
     mains: bool | None = None
     hood: Mapping[Gas, float] | None = None
+    people: int | None = None
+    pressure_pa: float | None = None
 
     def apply(self, room: Room) -> Room:
         """Return the room after the event."""
@@ -115,6 +130,9 @@ class Air:
         mains: whether the building has power.
         battery_s: how long what is fed from the battery has run on it.
         hood: test gas over the sensors, ppm.
+        co2: carbon dioxide, ppm.
+        voc: volatile compounds, ppb.
+        pascal: the air's pressure.
     """
 
     ppm: Mapping[Gas, float]
@@ -127,6 +145,9 @@ class Air:
     mains: bool
     battery_s: float
     hood: Mapping[Gas, float]
+    co2: float
+    voc: float
+    pascal: float
 
     def smelled(self, gas: Gas) -> float:
         """Return what a gas sensor is exposed to, ppm."""
@@ -153,7 +174,10 @@ class RoomModel:
         self._origin_c = room.outside_c
         self._events = sorted(events, key=lambda event: event[0])
         self._time = 0.0
-        self._air = self._observe(dict.fromkeys(get_args(Gas), 0.0), 0.0, room.outside_c, 0.0, 0.0, 0.0)
+        clean = dict.fromkeys(get_args(Gas), 0.0)
+        self._air = self._observe(
+            clean, 0.0, room.outside_c, 0.0, 0.0, 0.0, _CO2_OUTSIDE_PPM, _VOC_PPB_PER_AIRING
+        )
 
     def at(self, t: float) -> Air:
         """Return the state at second `t`; times before the latest step give that step's state."""
@@ -190,6 +214,10 @@ class RoomModel:
         }
         inflow["co"] = inflow.get("co", 0.0) + smoulder * _CO_YIELD * _CO_PPM_M3_PER_G
         heating = flame_kw / (room.volume_m3 * _AIR_KJ_PER_M3K * _WALLS)
+        breath = room.people * _CO2_L_PER_MIN / 60_000 / room.volume_m3 * 1e6
+        co2 = breath + flame_kw * _CO2_PPM_M3_PER_KJ / room.volume_m3
+        voc = _VOC_PPB_PER_AIRING / 7200 + room.people * _VOC_PPB_M3_PER_S / room.volume_m3
+        voc += smoulder * _VOC_PPB_M3_PER_G
         excess = _decay(air.celsius - room.outside_c, heating, exchange + 1 / _COOLING_S, seconds)
         return self._observe(
             {gas: _decay(c, inflow.get(gas, 0.0), exchange, seconds) for gas, c in air.ppm.items()},
@@ -198,6 +226,8 @@ class RoomModel:
             flame_s,
             air.creep + room.creep_per_s * seconds,
             0.0 if room.mains else air.battery_s + seconds,
+            _CO2_OUTSIDE_PPM + _decay(air.co2 - _CO2_OUTSIDE_PPM, co2, exchange, seconds),
+            _decay(air.voc, voc, exchange, seconds),
         )
 
     def _observe(
@@ -208,22 +238,28 @@ class RoomModel:
         flame_s: float,
         creep: float,
         battery_s: float,
+        co2: float,
+        voc: float,
     ) -> Air:
-        """Add what follows from the rest: humidity and strain."""
+        """Add what follows from the rest: humidity, strain, and what is the same everywhere."""
         humidity = min(100.0, self._water / _saturation(celsius))
         thermal = _THERMAL_STRAIN * (celsius - self._origin_c)
         strain = self._room.load_kg * self._room.strain_per_kg + creep + thermal
+        room = self._room
         return Air(
-            ppm,
-            smoke,
-            celsius,
-            humidity,
-            strain,
-            flame_s,
-            creep,
-            self._room.mains,
-            battery_s,
-            self._room.hood,
+            ppm=ppm,
+            smoke=smoke,
+            celsius=celsius,
+            humidity=humidity,
+            strain=strain,
+            flame_s=flame_s,
+            creep=creep,
+            mains=room.mains,
+            battery_s=battery_s,
+            hood=room.hood,
+            co2=co2,
+            voc=voc,
+            pascal=room.pressure_pa,
         )
 
 

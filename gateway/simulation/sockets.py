@@ -59,6 +59,10 @@ class Sockets:
         """Return the scenario's present second."""
         return (self.clock.monotonic_ms() - self._start_ms) / 1000
 
+    def monotonic_ms(self, seconds: float) -> int:
+        """Return the clock's time at a second of the scenario."""
+        return self._start_ms + round(seconds * 1000)
+
     def bus(self, name: str) -> SimulatedBus:
         """Return the bus of that name."""
         if name not in self._buses:

@@ -29,6 +29,10 @@ SENSORS: Mapping[str, Mapping[str, Any]] = {
     "ina219": {},
     "mcp3008": {"channel": 0},
     "power": {"mains_pin": 5, "battery_pin": 6},
+    "bme280": {},
+    "sht3x": {},
+    "sgp40": {},
+    "scd41": {},
     "recording": {
         "path": "package:mq_counts.csv",
         "columns": {"mq2": {"column": "MQ2", "unit": "count"}},

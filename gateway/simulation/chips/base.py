@@ -9,18 +9,20 @@ Invariants:
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-__all__ = ["Chip", "Watch", "clamp"]
+__all__ = ["Chip", "Watch", "clamp", "refuse"]
 
 
 class Chip(Protocol):
-    """Something that answers at one address."""
+    """Something that answers at one address; what it does not acknowledge ends in `refuse`."""
 
     def reset(self, now_ms: int) -> None:
-        """Take power-on values, as when the supply returns."""
+        """Take power-on values, as when the supply returned at `now_ms`."""
         ...
 
     def write(self, data: bytes, now_ms: int) -> None: ...
@@ -50,3 +52,8 @@ def clamp(code: int, bits: int) -> int:
     """Return a signed code as a register of so many bits holds it: at its ends it stays."""
     limit = 1 << (bits - 1)
     return max(-limit, min(limit - 1, code))
+
+
+def refuse() -> NoReturn:
+    """Do not acknowledge. Raises OSError, as the controller does then."""
+    raise OSError(errno.EREMOTEIO, os.strerror(errno.EREMOTEIO))
