@@ -227,7 +227,10 @@ def _leaf(data: bytes) -> str:
     found = reading.parse_leaf(data)
     if isinstance(found, tuple):
         return "reading: series {}, offset {} ms, value {}".format(*found)
-    return f"transition, {len(found)} bytes" if isinstance(found, bytes) else repr(found)
+    if isinstance(found, bytes):
+        return f"transition, {len(found)} bytes"
+    shown = (f"{name} {_show(codec.dump(getattr(found, name)))}" for name, codec in shape(type(found)))
+    return f"{type(found).__name__}: {', '.join(shown)}"
 
 
 def render(text: str) -> str:
