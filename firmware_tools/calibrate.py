@@ -30,11 +30,11 @@ from gateway.chain.workmanship import CalibrationRecord, sign_calibration
 from gateway.config import Config, SensorTable, SeriesTable
 from gateway.contracts.errors import ContractError
 from gateway.errors import CalibrationError, ConfigError, SensorError
+from gateway.machine import built_ms
 from gateway.sensors.base import Hardware, Quantity, Sensor, SensorInfo
 from gateway.sensors.registry import describe_sensor, open_sensor, read_options
 
 _DAY_MS: Final = 86_400_000
-_EARLIEST_MS: Final = 1_767_225_600_000  # 2026: a clock before it was never set
 _FEWEST_CYCLES: Final = 3
 _PATIENCE: Final = (
     3  # warm-ups: what may decide an alarm after one is not yet steady enough to be kept for a year
@@ -228,7 +228,7 @@ class Job:
 def make_record(target: Target, fit: Fit, job: Job) -> CalibrationRecord:
     """Return the record of an accepted fit, made now. Raises FitRefused: this machine's clock was never set."""
     now_ms = time.time_ns() // 1_000_000
-    if now_ms < _EARLIEST_MS:
+    if now_ms < built_ms():
         raise FitRefused(
             "this machine's clock was never set, and a calibration's end hangs on it; set it first"
         )

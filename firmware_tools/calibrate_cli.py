@@ -284,11 +284,7 @@ def _gateway(setting: Setting, config: Config) -> bytes:
 
 def _hardware(setting: Setting, config: Config) -> Hardware:
     from gateway.clock import SimulatedClock
-    from gateway.sensors.hardware import PiHardware
-    from gateway.simulation.simulation import Simulation
+    from gateway.machine import open_hardware
 
-    if config.simulation is None:
-        return PiHardware()
     sensors = [(each.name, each.driver, each.options) for each in config.sensors]
-    clock = SimulatedClock(setting.speed)
-    return Simulation.from_table(config.simulation, sensors, where="simulation", clock=clock)
+    return open_hardware(config, sensors, SimulatedClock(setting.speed))

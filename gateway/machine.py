@@ -5,18 +5,19 @@ Owns the choice between a Pi's hardware and a simulation. What the hardware does
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gateway.catalogue import Catalogue, make_catalogue
-from gateway.clock import SimulatedClock
+from gateway.clock import Clock, SimulatedClock
 from gateway.config import Config
 from gateway.contracts.errors import ContractError
 from gateway.errors import ConfigError, GatewayError
 from gateway.region.enrol import known_gateway
 from gateway.sensors.base import Hardware
 
-__all__ = ["built_ms", "configured_catalogue", "data_directory", "make_hardware", "software"]
+__all__ = ["built_ms", "configured_catalogue", "data_directory", "make_hardware", "open_hardware", "software"]
 
 
 def configured_catalogue(config: Config, where: str, *, runs: bool = False) -> Catalogue:
@@ -44,20 +45,32 @@ def make_hardware(
         ConfigError: the simulation cannot be set up.
     """
     if given is None:
-        given = _configured_hardware(config, catalogue)
+        given = open_hardware(config, [(plan.name, plan.driver, plan.options) for plan in catalogue.sensors])
     return given, given.clock.speed if isinstance(given.clock, SimulatedClock) else 1.0
 
 
-def _configured_hardware(config: Config, catalogue: Catalogue) -> Hardware:
+def open_hardware(
+    config: Config, sensors: Iterable[tuple[str, str, Mapping[str, object]]], clock: Clock | None = None
+) -> Hardware:
+    """Return the hardware a configuration names.
+
+    Args:
+        sensors: name, driver and options of each that is simulated.
+        clock: of a simulation, instead of one at its own speed.
+
+    Raises:
+        ConfigError: the simulation cannot be set up.
+    """
     if config.simulation is None:
         from gateway.sensors.hardware import PiHardware
 
         return PiHardware(buses=config.buses)
     from gateway.simulation.simulation import Simulation
 
-    sensors = [(plan.name, plan.driver, plan.options) for plan in catalogue.sensors]
     try:
-        return Simulation.from_table(config.simulation, sensors, where="simulation", buses=config.buses)
+        return Simulation.from_table(
+            config.simulation, sensors, where="simulation", clock=clock, buses=config.buses
+        )
     except (GatewayError, ContractError) as error:
         raise ConfigError(str(error)) from error
 

@@ -149,18 +149,23 @@ def test_the_printed_configuration_puts_the_record_in_force(site: Path) -> None:
 
 
 def test_a_calibration_that_is_over_is_noted(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = time.time_ns()
-    with monkeypatch.context() as past:
-        past.setattr(time, "time_ns", lambda: now - 40 * 86_400 * 10**9)
-        result = calibrate(site, "clean-air", "kitchen.ch4", "--json", "--days", 30)
+    result = calibrate(site, "clean-air", "kitchen.ch4", "--json", "--days", 30)
     line = json.loads(result.stdout)["configuration"].splitlines()[-1]
     config = site / "gateway.toml"
     config.write_text(
         config.read_text().replace('calibration = { kind = "mq", gas = "ch4", r0_ohm = 9500 }', line)
     )
     (site / "trust").write_text("00" * 32 + "\n")
-    warnings = examine(load_config(config), "test").warnings
-    assert any("kitchen.ch4" in each and "expired" in each for each in warnings)
+    now = time.time_ns()
+    for days, expired in ((29, False), (31, True)):
+        monkeypatch.setattr(time, "time_ns", lambda days=days: now + days * 86_400 * 10**9)
+        warnings = examine(load_config(config), "test").warnings
+        assert any("kitchen.ch4" in each and "expired" in each for each in warnings) == expired
+
+
+def test_a_clock_that_was_never_set_signs_nothing(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 86_400 * 10**9)
+    refused(site, calibrate(site, "clean-air", "kitchen.ch4", scenario=WARM), "clock was never set")
 
 
 @pytest.mark.parametrize(
