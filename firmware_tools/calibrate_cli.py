@@ -205,22 +205,24 @@ def zero(setting: Setting) -> None:
 @click.option(
     "--gauge-ohm", default=120.0, show_default=True, type=click.FloatRange(min=1), help="The gauge."
 )
-def shunt(setting: Setting, shunt_ohm: float, gauge_ohm: float) -> None:
+@click.option("--up", is_flag=True, help="The shunt lies across a neighbouring arm: it pretends tension.")
+def shunt(setting: Setting, shunt_ohm: float, gauge_ohm: float, up: bool) -> None:
     """Find a strain sensor's gain with a resistor across one gauge of the bridge.
 
     Example: tocsin-tools calibrate shunt beam.strain --shunt-ohm 59880 --config gateway.toml --technician anna.key
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
-        from firmware_tools.calibrate_fit import fit_shunt, shunt_strain
+        from firmware_tools.calibrate_fit import bridge_strain, fit_shunt, shunt_output
 
         options = _strain(target)
-        pretended = shunt_strain(options, Fraction(gauge_ohm), Fraction(shunt_ohm))
+        output = shunt_output(Fraction(gauge_ohm), Fraction(shunt_ohm), up=up)
+        pretended = bridge_strain(options, output)
         hand.bare()
         bench.warm_up(waits=setting.waits)
         bench.pause("settling", setting.settle)
         bare = bench.measure("without shunt", 0, setting.seconds)
-        hand.shunt(options, pretended)
+        hand.shunt(options, float(output))
         bench.pause("settling", setting.settle)
         return fit_shunt(target.linear, bare, bench.measure("with shunt", pretended, setting.seconds))
 

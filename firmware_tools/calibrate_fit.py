@@ -256,16 +256,29 @@ def fit_zero(before: Calibration, measured: Measured, climate: Climate) -> Fit:
     return Fit(fitted, (measured.point(),), 0, (line,))
 
 
-def shunt_strain(options: strain.Options, gauge_ohm: Fraction, shunt_ohm: Fraction) -> int:
-    """Return the strain in nm/m that a resistor laid across one gauge pretends: a compression."""
-    return -round(10**9 * gauge_ohm / (gauge_ohm + shunt_ohm) / Fraction(options.gauge_factor))
+def shunt_output(gauge_ohm: Fraction, shunt_ohm: Fraction, *, up: bool) -> Fraction:
+    """Return what a resistor across one arm does to a bridge's output, over its excitation.
+
+    Args:
+        up: it lies across a neighbouring arm, which pretends tension; across the gauge itself, compression.
+    """
+    stretch = -gauge_ohm / (gauge_ohm + shunt_ohm)
+    output = stretch / (4 + 2 * stretch)
+    return -output if up else output
+
+
+def bridge_strain(options: strain.Options, output: Fraction) -> int:
+    """Return the strain in nm/m that a bridge's output means to its driver; an arm counts less in a full one."""
+    factor = Fraction(options.gauge_factor)
+    shares = {"quarter": 4 * output / (1 - 2 * output), "half": 2 * output, "full": output}
+    return round(10**9 * shares[options.bridge] / factor)
 
 
 def fit_shunt(before: Calibration, bare: Measured, shunted: Measured) -> Fit:
     """Find a strain sensor's gain from what a shunt pretends; where its zero lies stays.
 
     Args:
-        shunted: its `expected` is what `shunt_strain` gives.
+        shunted: its `expected` is what the shunt pretends.
     """
     stage = _linear(before)
     for each in (bare, shunted):

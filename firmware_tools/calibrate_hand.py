@@ -59,15 +59,15 @@ class Hand:
         if self.simulation is not None:
             self.simulation.hold(self.sensor, None)
 
-    def shunt(self, options: strain.Options, strain_nm: int) -> None:
-        """Have the shunt connected, which pretends so many nm/m."""
-        self.confirm("Connect the shunt across one gauge. Is it connected?")
+    def shunt(self, options: strain.Options, output: float) -> None:
+        """Have the shunt connected, which adds so much to the bridge's output over its excitation."""
+        self.confirm("Connect the shunt across one arm of the bridge. Is it connected?")
         if self.simulation is None:
             return
         room = self.simulation.room(self.simulation.room_of(self.sensor))
         real = room.at(self.simulation.seconds()).strain
-        stretch = float(options.gauge_factor) * (real * 1e-6 + strain_nm * 1e-9)
-        self.simulation.hold(self.sensor, bridge_output(options.bridge, stretch))
+        bare = bridge_output(options.bridge, float(options.gauge_factor) * real * 1e-6)
+        self.simulation.hold(self.sensor, bare + output)
 
 
 def bridge_output(bridge: Literal["quarter", "half", "full"], stretch: float) -> float:

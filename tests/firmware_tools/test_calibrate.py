@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from firmware_tools.calibrate_fit import Climate, Measured, fit_shunt, fit_span, fit_zero, shunt_strain
+from firmware_tools.calibrate_fit import (
+    Climate,
+    Measured,
+    bridge_strain,
+    fit_shunt,
+    fit_span,
+    fit_zero,
+    shunt_output,
+)
 from firmware_tools.cli import main
 from firmware_tools.errors import FitRefused
 from gateway.calibration import Calibration, Correction, Linear
@@ -365,8 +374,7 @@ def test_a_zero_keeps_the_gain_and_what_the_temperature_takes() -> None:
     ("gain", "accepted"), [(1.0, True), (1.09, True), (0.91, True), (0.85, False), (1.2, False)]
 )
 def test_a_shunt_finds_the_gain_or_says_that_it_cannot_be(gain: float, accepted: bool) -> None:
-    pretended = shunt_strain(strain.Options("quarter", Fraction(2)), Fraction(120), Fraction(59_880))  # type: ignore[arg-type]
-    assert pretended == -1_000_000
+    pretended = -1_000_000
     bare, shunted = steady(10_000), steady(10_000 + pretended / gain, pretended)
     if not accepted:
         with pytest.raises(FitRefused, match="the gain would be"):
@@ -377,6 +385,20 @@ def test_a_shunt_finds_the_gain_or_says_that_it_cannot_be(gain: float, accepted:
         1_000_000, abs=200
     )
     assert calibration.apply(0) == 0
+
+
+@pytest.mark.parametrize(
+    ("bridge", "up", "expected"),
+    [  # 59,880 ohm across 120 ohm pretend 1000 um/m to a gauge of factor 2 (Vishay TN-514), a quarter in a full bridge
+        ("quarter", False, -1_000_000),
+        ("half", False, -500_500),
+        ("full", False, -250_250),
+        ("full", True, 250_250),
+    ],
+)
+def test_what_a_shunt_pretends_depends_on_the_bridge(bridge: Any, up: bool, expected: int) -> None:
+    output = shunt_output(Fraction(120), Fraction(59_880), up=up)
+    assert bridge_strain(strain.Options(bridge, Decimal(2)), output) == pytest.approx(expected, abs=10)
 
 
 def test_a_shunt_that_is_not_connected_is_noticed() -> None:
