@@ -9,7 +9,7 @@ Invariant: the same configuration gives the same catalogue, byte for byte.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.calibration import Calibration
@@ -21,6 +21,7 @@ from gateway.config import SensorTable, SeriesTable
 from gateway.contracts.document import SeriesInfo
 from gateway.contracts.errors import ContractError
 from gateway.errors import ConfigError, GatewayError
+from gateway.recording.plausibility import PlausibleTable
 from gateway.sensors.base import Quantity, SensorInfo
 from gateway.sensors.registry import describe_sensor, read_options
 
@@ -31,11 +32,16 @@ _CLASSES: Final = {"public": 0, "internal": 1, "restricted": 2}
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One series of a sensor: its record, the quantity it is made of, and its calibration, if it has one."""
+    """One series of a sensor: its record, the quantity it is made of, and its calibration, if it has one.
+
+    `limits` are the lowest and the highest value that its sensor's quantity can have.
+    """
 
     series: Series
     quantity: str
     calibration: Calibration | None
+    limits: tuple[int | None, int | None] = (None, None)
+    plausible: PlausibleTable = field(default_factory=PlausibleTable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,7 @@ def make_catalogue(
     if len(taken) > MAX_SERIES:
         raise ConfigError(f"{where}: {len(taken)} series, at most {MAX_SERIES} are allowed")
     _check_corrections(plans, taken, where)
+    _check_agreements(plans, where)
     return Catalogue(tuple(plans), tuple(c.series for plan in plans for c in plan.channels))
 
 
@@ -168,7 +175,8 @@ def _channel(
         encode(calibration.to_item()) if calibration else b"",
     )
     series.encode()  # checks every range
-    return Channel(series, name, calibration)
+    quantity = quantities[name]
+    return Channel(series, name, calibration, (quantity.low, quantity.high), table.plausible)
 
 
 def _calibration(
@@ -194,4 +202,18 @@ def _check_corrections(plans: list[SensorPlan], known: Mapping[str, str], where:
                 if name and name not in known:
                     raise ConfigError(
                         f"{where}: series {channel.series.name}: its correction needs the series {name}"
+                    )
+
+
+def _check_agreements(plans: list[SensorPlan], where: str) -> None:
+    known = {channel.series.name: channel.series for plan in plans for channel in plan.channels}
+    for plan in plans:
+        for channel in plan.channels:
+            mine = channel.series
+            for name in channel.plausible.agrees_with:
+                other = known.get(name)
+                if other is None or other is mine or (other.unit, other.scale) != (mine.unit, mine.scale):
+                    raise ConfigError(
+                        f"{where}: series {mine.name}: agrees_with names {name}, which must be another series"
+                        f" in {mine.unit} of scale {mine.scale}"
                     )

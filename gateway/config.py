@@ -20,6 +20,7 @@ from gateway.contracts.tables import loads_toml, read_table
 from gateway.errors import ConfigError
 from gateway.neighbours.config import NeighboursTable
 from gateway.outputs.options import ButtonOptions, GuardianTable, OutputOptions
+from gateway.recording.plausibility import PlausibleTable
 from gateway.sensors.bus import BusOptions
 
 __all__ = [
@@ -151,6 +152,7 @@ class SeriesTable:
         dead_band, longest_s: a value within the dead band (in steps of the series' scale) of the last one
             kept is kept only after so many seconds; both 0 keeps every value, a dead_band of 0 every change.
         calibration: see `gateway.calibration_tables`; without it the quantity itself is the series.
+        plausible: what values it can have.
     """
 
     name: str
@@ -159,6 +161,7 @@ class SeriesTable:
     dead_band: int = 0
     longest_s: int = 0
     calibration: Mapping[str, object] | None = None
+    plausible: PlausibleTable = field(default_factory=PlausibleTable)
 
     def __post_init__(self) -> None:
         if self.dead_band < 0 or self.longest_s < 0 or (self.dead_band and not self.longest_s):

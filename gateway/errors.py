@@ -63,6 +63,7 @@ SensorErrorKind = Literal[
     "checksum",  # the transfer was damaged
     "stuck",  # the value cannot be a measurement: frozen, or a cached answer
     "out-of-range",  # saturated, or outside what the chip can measure
+    "slew",  # it changed faster than anything physical does
     "no-data",  # nothing was received
     "not-ready",  # powered, but still starting up or calibrating
     "wiring",  # the connection itself is open or shorted

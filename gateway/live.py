@@ -107,6 +107,12 @@ class Board:
                     self._gauges.power(channel, plan.info.warm_up_ms, now)
                 self._bad(channel, error, now)
 
+    def retried(self, plan: SensorPlan) -> None:
+        """Take note that a sensor's bus had to repeat what it was asked."""
+        with self._lock:
+            for channel in plan.channels:
+                self._gauges.retry(channel)
+
     def settle(self) -> int:
         """Take note that time has passed; return the present time."""
         with self._lock:

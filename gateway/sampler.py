@@ -6,6 +6,9 @@ Owns when a sensor is sampled and that a bus has one user. It does not own what 
 Invariants:
 * The next sample is due a period after the last one was due, not after it was done, so rates do not drift; what
   a stall has missed is left out, never made up for in a burst.
+* A chip that has a short test of its own passes it before its first sample.
+* Sensors that have failed five times in a row take together at most a twentieth of their bus's time, so that timeouts
+  of dead ones make nobody late; the first success on a bus where all failed ends their wait.
 * Whatever a driver raises becomes a fault of its sensor; it never ends the thread.
 * A thread ticks before and after each sample and while it waits. One sample may take as long as the slowest sensor
   of its bus may, which is twice its period; a thread that has not ticked for longer is stuck.
@@ -22,7 +25,7 @@ from typing import Final, Protocol
 
 from gateway.catalogue import SensorPlan
 from gateway.errors import SensorError
-from gateway.sensors.base import LAN, Hardware, Sensor
+from gateway.sensors.base import LAN, Hardware, SelfTesting, Sensor
 from gateway.sensors.registry import open_sensor
 
 __all__ = ["Samplers", "Taker"]
@@ -31,6 +34,10 @@ _log = logging.getLogger(__name__)
 
 _END_S: Final = 5.0
 _TICK_S: Final = 1.0
+_FAILURES: Final = 5  # in a row, as for a fault (`gateway.recording.health`)
+_SHARE: Final = 19  # to one: what the others have of the bus's time
+_REST_MOST_MS: Final = 10_000
+_SELF_TEST_MS: Final = 1_000
 _HANG_S: Final = 20.0  # no transfer takes so long: buses time out within 35 ms, and retries are few
 
 
@@ -40,6 +47,10 @@ class Taker(Protocol):
     def sample(self, plan: SensorPlan, values: Mapping[str, int]) -> None: ...
 
     def fail(self, plan: SensorPlan, error: SensorError) -> None: ...
+
+    def retried(self, plan: SensorPlan) -> None:
+        """The sample that is taken next needed repeats on its bus."""
+        ...
 
 
 class Samplers:
@@ -102,44 +113,95 @@ class _Bus:
         self._plans, self._hardware, self._taker = plans, hardware, taker
         self._speed, self._ending = speed, ending
         self._sensors: dict[str, Sensor] = {}
+        self._failures = [0] * len(plans)
+        self._supplied = hardware.tally(plans[0].info.bus).power_cycles if plans else 0
         self.patience_s = max([_HANG_S, *(2 * plan.period_ms / 1000 / speed for plan in plans)])
         self.ticked_at = time.monotonic()
 
     def run(self) -> None:
-        now = self._hardware.clock.monotonic_ms()
+        clock = self._hardware.clock
+        now = clock.monotonic_ms()
         dues = [(now, index) for index in range(len(self._plans))]
         while not self._ending.is_set():
-            due, index = dues[0]
+            due, _ = dues[0]
             self.ticked_at = time.monotonic()
-            wait_s = (due - self._hardware.clock.monotonic_ms()) / 1000 / self._speed
+            wait_s = (due - clock.monotonic_ms()) / 1000 / self._speed
             if wait_s > 0 and (self._ending.wait(min(wait_s, _TICK_S)) or wait_s > _TICK_S):
                 continue
-            plan = self._plans[index]
-            try:
-                self._sample(plan)
-            except Exception:  # whatever was wrong with this sample, the next one is to be taken
-                _log.exception("sample of %s was not taken in", plan.name)
-            heapq.heapreplace(dues, (self._next(due, plan.period_ms), index))
+            self.serve(dues)
         for sensor in self._sensors.values():
             sensor.close()
 
-    def _next(self, due: int, period_ms: int) -> int:
-        missed = max(0, self._hardware.clock.monotonic_ms() - due - 1) // period_ms
+    def serve(self, dues: list[tuple[int, int]]) -> None:
+        """Sample whatever is due first, and put down when it is due next; `dues` is a heap of (time, sensor)."""
+        due, index = dues[0]
+        plan, clock = self._plans[index], self._hardware.clock
+        began, all_failed = clock.monotonic_ms(), all(self._failures)
+        try:
+            is_well = self._sample(plan)
+        except Exception:  # whatever was wrong with this sample, the next one is to be taken
+            _log.exception("sample of %s was not taken in", plan.name)
+            is_well = True
+        self._failures[index] = 0 if is_well else self._failures[index] + 1
+        rest = self._rest_ms(index, clock.monotonic_ms() - began)
+        heapq.heapreplace(dues, (self._next(due, plan.period_ms, rest), index))
+        if is_well and all_failed:  # the bus is well again: nobody waits any longer
+            now = clock.monotonic_ms()
+            dues[:] = [(min(at, now + self._plans[i].period_ms), i) for at, i in dues]
+            heapq.heapify(dues)
+
+    def _rest_ms(self, index: int, cost_ms: int) -> int:
+        """Return for how long a sensor leaves the bus to the others: all that are in fault take a twentieth of it."""
+        if len(self._plans) == 1 or self._failures[index] < _FAILURES:
+            return 0
+        return min(_SHARE * cost_ms * sum(count >= _FAILURES for count in self._failures), _REST_MOST_MS)
+
+    def _next(self, due: int, period_ms: int, rest_ms: int = 0) -> int:
+        missed = max(0, self._hardware.clock.monotonic_ms() + rest_ms - due - 1) // period_ms
         return due + (missed + 1) * period_ms
 
-    def _sample(self, plan: SensorPlan) -> None:
+    def _sample(self, plan: SensorPlan) -> bool:
+        """Take one sample; False where it failed."""
+        retries = self._hardware.tally(plan.info.bus).retries
         try:
             values = self._opened(plan).sample()
         except SensorError as error:
-            self._taker.fail(plan, error)
+            self._fail(plan, error)
+            return False
         except Exception as error:  # a defect of one driver must not silence the other sensors of its bus
-            _log.exception("driver %s of sensor %s failed", plan.driver, plan.name)
-            self._taker.fail(plan, SensorError("no-data", f"{plan.name}: {error}"))
-        else:
-            if values:  # a sensor between two of its cycle's values has none
-                self._taker.sample(plan, values)
+            if not self._failures[self._plans.index(plan)]:
+                _log.exception("driver %s of sensor %s failed", plan.driver, plan.name)
+            self._fail(plan, SensorError("no-data", f"{plan.name}: {error}"))
+            return False
+        if self._hardware.tally(plan.info.bus).retries > retries:
+            self._taker.retried(plan)
+        self._tell_supply(plan.info.bus)
+        if values:  # a sensor between two of its cycle's values has none
+            self._taker.sample(plan, values)
+        return True
+
+    def _fail(self, plan: SensorPlan, error: SensorError) -> None:
+        self._tell_supply(plan.info.bus)
+        self._taker.fail(plan, error)
+
+    def _tell_supply(self, bus: str) -> None:
+        """Tell of all sensors that they had no supply, where the bus was freed by that: they warm up again."""
+        cycles = self._hardware.tally(bus).power_cycles
+        if cycles != self._supplied:
+            self._supplied = cycles
+            for plan in self._plans:
+                self._taker.fail(
+                    plan, SensorError("power", f"{bus} was held; its sensors' supply was switched")
+                )
 
     def _opened(self, plan: SensorPlan) -> Sensor:
         if plan.name not in self._sensors:
-            self._sensors[plan.name] = open_sensor(plan.driver, plan.options, self._hardware)
+            sensor = open_sensor(plan.driver, plan.options, self._hardware)
+            try:
+                if 0 < plan.info.self_test_ms <= _SELF_TEST_MS and isinstance(sensor, SelfTesting):
+                    sensor.self_test()
+            except SensorError:
+                sensor.close()
+                raise
+            self._sensors[plan.name] = sensor
         return self._sensors[plan.name]

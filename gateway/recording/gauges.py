@@ -1,8 +1,8 @@
 """What every series last said, whether it can be believed, and which of its values are kept.
 
-Owns calibration's application, the latest values, health and report by exception of all series. It does not own
-what follows: contracts, pins and records are `gateway.recording.recorder`'s, whose lock guards it. Times are
-monotonic ms.
+Owns calibration's application, the latest values, health, plausibility and report by exception of all series. It
+does not own what follows: contracts, pins and records are `gateway.recording.recorder`'s, whose lock guards it.
+Times are monotonic ms.
 
 Invariant: a value is only ever the calibrated one of a sample just taken; what cannot be one is a fault.
 """
@@ -17,10 +17,12 @@ from gateway.chain.canonical import INT_MAX, INT_MIN
 from gateway.chain.reading import Status
 from gateway.errors import SensorError
 from gateway.recording.health import FAULT, Health
+from gateway.recording.plausibility import Agreement, Judge
 from gateway.recording.policy import Policy
 
 __all__ = ["Gauges"]
 
+_AGREED_MS: Final = 10_000  # values that are compared are no older
 _CLIMATE_AGE_MS: Final = 15 * 60_000  # a correction's temperature and humidity are good for so long
 
 
@@ -31,6 +33,7 @@ class Gauges:
         powered_since_ms: when the sensors' supply came up.
 
     Attributes:
+        channels: all series.
         latest: by series, its latest value and when it was taken.
         powered: by series, when its sensor's power came on.
     """
@@ -38,8 +41,14 @@ class Gauges:
     def __init__(self, catalogue: Catalogue, *, powered_since_ms: int, now_ms: int) -> None:
         self.latest: dict[str, tuple[int, int]] = {}
         self.powered = dict.fromkeys((each.name for each in catalogue.series), powered_since_ms)
-        self._channels = [channel for plan in catalogue.sensors for channel in plan.channels]
+        self.channels = [channel for plan in catalogue.sensors for channel in plan.channels]
         self._policies = [Policy(each.dead_band, each.longest, each.ring) for each in catalogue.series]
+        self._judges = [Judge(each.plausible, each.series.name, each.limits) for each in self.channels]
+        self._agreements = [
+            Agreement(channel.plausible, channel.series.name, max(_AGREED_MS, 5 * channel.series.period))
+            for channel in self.channels
+            if channel.plausible.agrees_with
+        ]
         self._health = [
             Health(plan.period_ms, powered_since_ms + plan.info.warm_up_ms, now_ms, plan.info.cycle_ms)
             for plan in catalogue.sensors
@@ -53,7 +62,7 @@ class Gauges:
 
     def faulty(self) -> list[str]:
         """Return the names of the series in fault."""
-        return [each.series.name for each in self._channels if self._health[each.series.index].state == FAULT]
+        return [each.series.name for each in self.channels if self._health[each.series.index].state == FAULT]
 
     def value(self, channel: Channel, values: Mapping[str, int], now: int) -> int:
         """Return a series' value out of its sensor's sample. Raises SensorError where there is none."""
@@ -62,26 +71,62 @@ class Gauges:
         value = values[channel.quantity]
         if type(value) is not int:
             raise SensorError("no-data", f"{channel.series.name}: its driver gave {value!r}, no integer")
+        judge = self._judges[channel.series.index]
+        judge.check_raw(value)
         if channel.calibration is not None:
             correction = channel.calibration.correction
             names = (correction.temperature, correction.humidity) if correction else ()
             value = channel.calibration.apply(value, *(self._recent(name, now) for name in names))
         if not INT_MIN <= value <= INT_MAX:
             raise SensorError("out-of-range", f"{channel.series.name}: {value} does not fit 64 bits")
+        judge.check(value, now)
         self.latest[channel.series.name] = value, now
         return value
 
+    def said(self, channel: Channel, values: Mapping[str, int]) -> int | None:
+        """Return a value that is refused, but recorded as what its sensor said: one that nothing was made of."""
+        value = values.get(channel.quantity)
+        is_bare = channel.calibration is None and type(value) is int
+        return value if is_bare and value is not None and INT_MIN <= value <= INT_MAX else None
+
     def succeed(self, channel: Channel, now: int) -> bool:
         """Take note of a good value; say whether the series' state changed."""
-        return self._health[channel.series.index].succeed(now)
+        health, judge = self._health[channel.series.index], self._judges[channel.series.index]
+        if judge.has_window:
+            for kind in ("noise", "quiet"):
+                health.doubt(kind, stands=judge.doubt == kind)
+        return health.succeed(now)
 
     def fail(self, channel: Channel, kind: str, now: int) -> bool:
         """Take note of a failure; say whether the series' state, or the reason of its fault, changed."""
         return self._health[channel.series.index].fail(kind, now)
 
+    def tells(self, channel: Channel, now: int) -> str:
+        """Return the kind of a fault that contracts are to be told of now, or nothing (`Health.tells`)."""
+        return self._health[channel.series.index].tells(now)
+
+    def tell_anew(self) -> None:
+        """Let contracts be told of every fault that stands: there are others now."""
+        for each in self._health:
+            each.tell_anew()
+
+    def retry(self, channel: Channel) -> None:
+        """Take note that a series' sensor needed repeats on its bus."""
+        self._health[channel.series.index].retry()
+
+    def expire(self, wall_ms: int) -> None:
+        """Take note of trusted wall time: calibrations that are no longer valid leave their series degraded."""
+        for channel in self.channels:
+            validity = channel.calibration.validity if channel.calibration else None
+            if validity is not None:
+                health = self._health[channel.series.index]
+                health.doubt("calibration-expired", stands=wall_ms >= validity.until_ms)
+
     def wait(self, now: int) -> list[Channel]:
         """Take note that time has passed; return the series whose state changed."""
-        return [each for each in self._channels if self._health[each.series.index].wait(now)]
+        if self._agreements:
+            self._compare(now)
+        return [each for each in self.channels if self._health[each.series.index].wait(now)]
 
     def power(self, channel: Channel, warm_up_ms: int, now: int) -> None:
         """Take note that a sensor's power came on just now."""
@@ -109,6 +154,17 @@ class Gauges:
             for at, value in policy.commit(now)
         ]
         yield from sorted(rings)
+
+    def _compare(self, now: int) -> None:
+        doubts: set[str] = set()
+        members: set[str] = set()
+        for each in self._agreements:
+            each.judge(self.latest, now)
+            doubts |= each.doubts
+            members.update(each.members)
+        for channel in self.channels:
+            if (name := channel.series.name) in members:
+                self._health[channel.series.index].doubt("disagrees", stands=name in doubts)
 
     def _recent(self, series: str, now: int) -> int | None:
         value, at = self.latest.get(series, (0, now - _CLIMATE_AGE_MS))

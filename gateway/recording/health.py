@@ -39,7 +39,7 @@ _HOLD_MOST_MS: Final = 600_000
 _MEMORY_MS: Final = 2 * _HOLD_MOST_MS  # so long after it got well, a series has done nothing before
 _REASON_MS: Final = 60_000  # another reason for the same state is told so often
 _TELL_MS: Final = 10_000
-# A sample that needed repeats counts ten, one that did not takes one away: five within a minute at 1 Hz are frequent.
+# A sample that needed repeats counts ten, any good one takes one away: more than one in ten is frequent.
 _RETRIED, _FREQUENT = 10, 50
 
 
@@ -54,8 +54,8 @@ class Health:
     __slots__ = (
         "_better_at",
         "_doubts",
-        "_failures",
         "_failure",
+        "_failures",
         "_good",
         "_good_at",
         "_hold",
@@ -135,6 +135,10 @@ class Health:
             return ""
         self._is_told, self._told_at = True, now_ms
         return self._failure
+
+    def tell_anew(self) -> None:
+        """Let `tells` tell again of a fault that stands."""
+        self._is_told, self._told_at = False, None
 
     def _settle(self, now_ms: int) -> bool:
         before = self.state, self.reason

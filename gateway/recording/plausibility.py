@@ -14,13 +14,13 @@ doubtful leaves the series degraded (`gateway.recording.health`).
 
 Invariants:
 * Every decision is made on integers; a value costs constant time and memory.
-* A value that cannot be is withheld from contracts. Where the series is its sensor's own quantity it is recorded all the
-  same, as what the sensor said: the series' state says that it is not to be believed.
+* A value that cannot be is withheld from contracts. Where the series is its sensor's own quantity it is recorded all
+  the same, as what the sensor said: the series' state says that it is not to be believed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,15 +81,22 @@ class Judge:
         doubt: `noise`, `quiet` or nothing.
     """
 
-    __slots__ = ("_count", "_last", "_name", "_raw", "_since", "_slew", "_sum", "_table", "_equal", "doubt")
+    __slots__ = ("_count", "_equal", "_last", "_name", "_raw", "_since", "_slew", "_sum", "_table", "doubt")
 
-    def __init__(self, table: PlausibleTable, name: str, raw: tuple[int | None, int | None] = (None, None)) -> None:
+    def __init__(
+        self, table: PlausibleTable, name: str, raw: tuple[int | None, int | None] = (None, None)
+    ) -> None:
         self._table, self._name, self._raw = table, name, raw
         self._slew = Slew(table.slew, table.slew_floor, name) if table.slew else None
         self._last: int | None = None
         self._since = 0
         self._equal = self._count = self._sum = 0
         self.doubt = ""
+
+    @property
+    def has_window(self) -> bool:
+        """Whether noise is looked at, and `doubt` can be other than nothing."""
+        return bool(self._table.noise or self._table.quiet)
 
     def check_raw(self, value: int) -> None:
         """Judge the sensor's own value. Raises SensorError: out-of-range."""
@@ -101,7 +108,9 @@ class Judge:
         table = self._table
         self._check_range(value, table.low, table.high)
         if table.still_s and self._equal >= _STILL and now_ms - self._since >= table.still_s * 1000:
-            raise SensorError("stuck", f"{self._name} has been {value} for {(now_ms - self._since) // 1000} s")
+            raise SensorError(
+                "stuck", f"{self._name} has been {value} for {(now_ms - self._since) // 1000} s"
+            )
         if self._slew is not None:
             self._slew.check(value, now_ms)
 
@@ -167,15 +176,11 @@ class Agreement:
         if len(values) < 2:
             return ()
         ordered = sorted(values.values())
-        if len(ordered) == 2:
-            return tuple(values) if ordered[1] - ordered[0] > self._table.within else ()
-        low, high = _middle(ordered)
+        low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+        if high - low > self._table.within:  # there is no middle: half stands against half
+            return tuple(values)
         return [
             name
             for name, value in values.items()
             if min(abs(value - low), abs(value - high)) > self._table.within
         ]
-
-
-def _middle(ordered: Sequence[int]) -> tuple[int, int]:
-    return ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 from gateway.catalogue import Catalogue, Channel, SensorPlan
 from gateway.chain.alarm import CONDITIONS, Deciding, transition_hash
 from gateway.chain.alarm import Transition as TransitionRecord
+from gateway.chain.block import STALE
 from gateway.chain.reading import Actuation, Outcome, Refusal, Shedding, Status
 from gateway.contracts.machine import NORMAL, Transition
 from gateway.decider import ContractSet, Decider
@@ -30,7 +31,6 @@ from gateway.errors import SensorError
 from gateway.outputs.orders import RESET, Cause, Moved
 from gateway.recording.feed import Feed
 from gateway.recording.gauges import Gauges
-from gateway.recording.health import FAULT
 from gateway.recording.logbook import Logbook
 from gateway.recording.refusals import Refusals
 from gateway.region.keeper import Identity
@@ -130,6 +130,9 @@ class Recorder:
                     value = self._gauges.value(channel, values, event.now)
                 except SensorError as error:
                     self._fail(channel, error, event)
+                    said = self._gauges.said(channel, values)
+                    if said is not None and self._gauges.keeps(channel, said, event.now):
+                        event.kept.append((channel.series.index, said))
                     continue
                 if self._gauges.succeed(channel, event.now):
                     event.noted.append(channel)
@@ -146,6 +149,12 @@ class Recorder:
                     event.transitions += self._decider.engine.power(channel.series.name, event.now)
                 self._fail(channel, error, event)
 
+    def retried(self, plan: SensorPlan) -> None:
+        """Take note that a sensor's bus had to repeat what it was asked; what came of it is told next."""
+        with self._lock:
+            for channel in plan.channels:
+                self._gauges.retry(channel)
+
     # from the ticker
 
     def tick(self) -> None:
@@ -154,8 +163,10 @@ class Recorder:
             self._decider.drive()  # what runs out, and what failed before
             self.refusals.flush(event.now)
             event.transitions += self._decider.engine.expire(event.now)
+            if self._logbook.clock_state() != STALE:
+                self._gauges.expire(self._logbook.wall(event.now))
             event.noted += self._gauges.wait(event.now)
-            for channel in event.noted:
+            for channel in self._gauges.channels:
                 self._decide_fault(channel, event)
 
     def due_ms(self) -> int:
@@ -209,6 +220,7 @@ class Recorder:
             ends, changes = self._decider.swap(contracts, now)
             changes += self._tell_power()
             self._decider.hear([*ends, *changes])
+            self._gauges.tell_anew()  # a contract that is new has heard of no fault
             self._follow(ends, now)  # under the set that decided
             self._logbook.put_in_force(contracts.listing, now)
             self._follow(changes, now)
@@ -296,12 +308,11 @@ class Recorder:
         if self._gauges.fail(channel, error.kind, event.now):
             event.noted.append(channel)
             _log.warning("series %s: %s", channel.series.name, error)
-            self._decide_fault(channel, event)
+        self._decide_fault(channel, event)
 
     def _decide_fault(self, channel: Channel, event: _Event) -> None:
-        status = self._gauges.status(channel)
-        if status.state == FAULT:
-            event.transitions += self._decider.engine.fault(channel.series.name, status.reason, event.now)
+        if kind := self._gauges.tells(channel, event.now):
+            event.transitions += self._decider.engine.fault(channel.series.name, kind, event.now)
 
     def _note(self, channels: Sequence[Channel], now: int) -> None:
         for channel in channels:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from gateway.clock import Clock
 
@@ -24,6 +24,7 @@ __all__ = [
     "I2cBus",
     "Pulses",
     "Quantity",
+    "SelfTesting",
     "Sensor",
     "SensorInfo",
     "Tally",
@@ -36,11 +37,16 @@ LAN: Final = "lan"  # the bus of what tells by itself over the network; nothing 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What one number of a sample is: a value v means v * 10**scale of `unit`."""
+    """What one number of a sample is: a value v means v * 10**scale of `unit`.
+
+    `low` and `high` are what the element can measure at all, by its data sheet; None where no limit is known.
+    """
 
     name: str
     unit: str
     scale: int
+    low: int | None = None
+    high: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class SensorInfo:
             of its series; 0 keeps every value.
         max_interval_ms: the longest time between samples that the sensor bears; 0 is any.
         claim: what it takes of bus and pins.
+        self_test_ms: how long its own test takes (`SelfTesting`); 0 is a sensor without one.
     """
 
     driver: str
@@ -92,6 +99,7 @@ class SensorInfo:
     max_interval_ms: int = 0
     claim: Claim = Claim()
     longest_s: int = 0
+    self_test_ms: int = 0
 
 
 class Sensor(Protocol):
@@ -114,6 +122,15 @@ class Sensor(Protocol):
 
     def close(self) -> None:
         """Release what the sensor holds; may be called twice."""
+        ...
+
+
+@runtime_checkable
+class SelfTesting(Protocol):
+    """A sensor that can test itself."""
+
+    def self_test(self) -> None:
+        """Test the chip, blocking for the `SensorInfo.self_test_ms`. Raises SensorError where it fails."""
         ...
 
 

@@ -213,14 +213,15 @@ def describe(options: Options) -> SensorInfo:
         driver="bme280",
         model="BME280",
         quantities=(
-            Quantity("temperature", "Cel", -2),
-            Quantity("humidity", "%", -2),
-            Quantity("pressure", "Pa", 0),
+            Quantity("temperature", "Cel", -2, -4_000, 8_500),
+            Quantity("humidity", "%", -2, 0, 10_000),
+            Quantity("pressure", "Pa", 0, 30_000, 110_000),
         ),
         min_interval_ms=-(-options.measurement_us // 1000),
         warm_up_ms=0,
         bus=options.bus,
         claim=Claim("BME280", options.address, busy_us=options.measurement_us + wire_us(_BYTES)),
+        self_test_ms=_START_MS + _GRACE_MS,
     )
 
 

@@ -210,7 +210,7 @@ def describe(options: Options) -> SensorInfo:
     return SensorInfo(
         driver="dht22",
         model=f"DHT22 on GPIO{options.pin}",
-        quantities=(Quantity("temperature", "Cel", -1), Quantity("humidity", "%", -1)),
+        quantities=(Quantity("temperature", "Cel", -1, -400, 800), Quantity("humidity", "%", -1, 0, 1000)),
         min_interval_ms=_MIN_INTERVAL_MS,
         warm_up_ms=2000,
         bus=f"dht22-{options.pin}",

@@ -146,7 +146,7 @@ def describe(options: Options) -> SensorInfo:
     return SensorInfo(
         driver="ina219",
         model=f"INA219 with {options.shunt_mohm} mohm",
-        quantities=(Quantity("voltage", "V", -3), Quantity("current", "A", -6)),
+        quantities=(Quantity("voltage", "V", -3, 0, 26_000), Quantity("current", "A", -6)),
         min_interval_ms=-(-options.conversion_us // 1000),
         warm_up_ms=0,
         bus=options.bus,

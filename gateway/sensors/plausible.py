@@ -59,13 +59,13 @@ class Slew:
         """Take note of a value measured at `now_ms` of a monotonic clock.
 
         Raises:
-            SensorError: out-of-range, for a jump seen for the first time.
+            SensorError: slew, for a jump seen for the first time.
         """
         if not self._near(self._believed, value, now_ms) and not self._near(self._doubted, value, now_ms):
             before, self._doubted = self._believed, (value, now_ms)
             if before:
                 raise SensorError(
-                    "out-of-range", f"{self._name} jumped from {before[0]} to {value}; a second is awaited"
+                    "slew", f"{self._name} jumped from {before[0]} to {value}; a second is awaited"
                 )
         self._believed, self._doubted = (value, now_ms), None
 

@@ -118,9 +118,9 @@ def describe(options: Options) -> SensorInfo:
         driver="scd41",
         model="SCD41",
         quantities=(
-            Quantity("co2", "ppm", 0),
-            Quantity("temperature", "Cel", -2),
-            Quantity("humidity", "%", -2),
+            Quantity("co2", "ppm", 0, 1, _MOST_PPM),
+            Quantity("temperature", "Cel", -2, -1_000, 6_000),
+            Quantity("humidity", "%", -2, 0, 10_000),
         ),
         min_interval_ms=100,
         warm_up_ms=_WARM_UP_MS,
@@ -128,6 +128,7 @@ def describe(options: Options) -> SensorInfo:
         cycle_ms=_CYCLE_MS,
         max_interval_ms=_CYCLE_MS,
         claim=Claim("SCD41", _ADDRESS, busy_us=2_000 + wire_us(_BYTES)),
+        self_test_ms=_STOP_MS + _SELF_TEST_MS,
     )
 
 

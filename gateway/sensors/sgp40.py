@@ -125,7 +125,7 @@ def describe(options: Options) -> SensorInfo:
     quantities = [Quantity("raw", "count", 0)]
     busy_us = _MEASURE_MS * 1000 + wire_us(9 + 4)
     if options.index:
-        quantities.append(Quantity("voc_index", "1", 0))
+        quantities.append(Quantity("voc_index", "1", 0, 0, 500))
     if options.climate:
         climate = describe_sht3x(Sht3xOptions(options.bus, options.climate, "low"))
         busy_us += climate.claim.busy_us
@@ -138,6 +138,7 @@ def describe(options: Options) -> SensorInfo:
         bus=options.bus,
         max_interval_ms=_LONGEST_MS if options.index else 0,
         claim=Claim("SGP40", _ADDRESS, busy_us=busy_us),
+        self_test_ms=_SELF_TEST_MS,
     )
 
 

@@ -118,11 +118,15 @@ def describe(options: Options) -> SensorInfo:
     return SensorInfo(
         driver="sht3x",
         model="SHT3x",
-        quantities=(Quantity("temperature", "Cel", -2), Quantity("humidity", "%", -2)),
+        quantities=(
+            Quantity("temperature", "Cel", -2, -4_000, 12_500),
+            Quantity("humidity", "%", -2, 0, 10_000),
+        ),
         min_interval_ms=2 * wait_ms,
         warm_up_ms=0,
         bus=options.bus,
         claim=Claim("SHT3x", options.address, busy_us=wait_ms * 1000 + 1000 + wire_us(_BYTES)),
+        self_test_ms=_RESET_MS + 10,
     )
 
 

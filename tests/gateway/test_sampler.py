@@ -27,6 +27,7 @@ class Taken:
         self.simulation = simulation
         self.samples: list[tuple[str, int]] = []
         self.faults: list[tuple[str, str]] = []
+        self.repeats: list[str] = []
         self.stall_ms: dict[int, int] = {}
         self.enough = threading.Event()
         self.limit = 10
@@ -38,6 +39,9 @@ class Taken:
     def fail(self, plan: SensorPlan, error: SensorError) -> None:
         self.faults.append((plan.name, error.kind))
         self._count()
+
+    def retried(self, plan: SensorPlan) -> None:
+        self.repeats.append(plan.name)
 
     def _count(self) -> None:
         done = len(self.samples) + len(self.faults)

@@ -29,6 +29,7 @@ from gateway.errors import ConfigError, SensorError
 from gateway.notify import Notifier
 from gateway.region.enrol import CREDENTIAL, load_key
 from gateway.sampler import Samplers
+from gateway.sensors.base import Tally
 from gateway.sensors.hardware import header_chip
 from gateway.vigil import Vigil
 
@@ -148,7 +149,12 @@ class Stuck:
         self.go.wait(PATIENCE)
         raise SensorError("wiring", "no pins")
 
+    def tally(self, bus: str) -> Tally:
+        return Tally()
+
     def sample(self, plan: SensorPlan, values: Mapping[str, int]) -> None: ...
+
+    def retried(self, plan: SensorPlan) -> None: ...
 
     def fail(self, plan: SensorPlan, error: SensorError) -> None:
         self.taken += 1
@@ -182,7 +188,10 @@ def test_a_sensor_that_may_be_slow_and_a_bus_that_waits_for_its_hour_are_no_hang
     monkeypatch.setattr(sampler, "_TICK_S", 0.05)
     hardware = Stuck()
     samplers = ticking(hardware, 1000)
-    waiting = ticking(SimpleNamespace(clock=SystemClock(), pins=None, fail=lambda *_: None), 3_600_000)
+    waiting = ticking(
+        SimpleNamespace(clock=SystemClock(), pins=None, tally=lambda bus: Tally(), fail=lambda *_: None),
+        3_600_000,
+    )
     waiting._buses["gpio"].patience_s = 0.2  # so that only its ticks while it waits can help it
     for each in (samplers, waiting):
         each.start()
