@@ -140,7 +140,7 @@ class Gauges:
 
     def statuses(self) -> dict[str, Status]:
         """Return every series' state, by name."""
-        return {each.series.name: self.status(each) for each in self._channels}
+        return {each.series.name: self.status(each) for each in self.channels}
 
     def keeps(self, channel: Channel, value: int, now: int) -> bool:
         """Say whether a value is to be recorded; one that is not goes to the series' ring."""
