@@ -9,8 +9,9 @@ import pytest
 from rig import START_MS, Rig
 from simulated import scenario
 
+from gateway.checking import examine
 from gateway.clock import SimulatedClock
-from gateway.config import SensorTable, SeriesTable
+from gateway.config import SensorTable, SeriesTable, load_config
 from gateway.contracts.library import template
 from gateway.contracts.source import read_contract
 from gateway.decider import ContractSet
@@ -87,3 +88,22 @@ def test_a_heater_that_dies_is_a_fault_within_two_cycles_and_never_clean_air(hou
     house.run(310 + 300 + 310)
     assert house.condition[1] == ()
     house.rig.stop()
+
+
+@pytest.mark.parametrize(("max_age", "warned"), [("30s", True), ("150s", True), ("5m", False)])
+def test_a_contract_too_impatient_for_its_input_is_warned_of(
+    tmp_path: Path, max_age: str, warned: bool
+) -> None:
+    (tmp_path / "trust").write_text("00" * 32 + "\n")
+    (tmp_path / "gateway.toml").write_text(
+        '[gateway]\nname = "flat"\nregion = "north"\ndata = "data"\n'
+        '[[sensors]]\nname = "co"\ndriver = "mq"\n'
+        'options = { model = "mq7", input = "a0", heater_pin = 21 }\n'
+        '[[sensors.series]]\nname = "boiler.co"\n'
+        'calibration = { kind = "mq", gas = "co", r0_ohm = 10000 }\n'
+        '[[contracts.templates]]\ntemplate = "co-300"\n'
+        f'names = {{ series = "boiler.co", hold = "0s", max_age = "{max_age}" }}\n'
+        '[[outputs]]\nname = "siren"\nkind = "siren"\npin = 17\n'
+    )
+    warnings = examine(load_config(tmp_path / "gateway.toml"), "test").warnings
+    assert any("a value every 150 s" in each for each in warnings) == warned
