@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -48,51 +48,49 @@ class Setting:
     as_json: bool
 
 
+_COMMON: Final = (
+    click.argument("series"),
+    config_option,
+    click.option("--technician", required=True, type=click.Path(path_type=Path), help="The key that signs."),
+    click.option(
+        "-o", "--out", type=click.Path(path_type=Path), help="The record; SERIES.calibration if left out."
+    ),
+    click.option(
+        "--days", default=365, show_default=True, type=click.IntRange(1, 3650), help="How long it holds."
+    ),
+    click.option(
+        "--seconds",
+        default=60.0,
+        show_default=True,
+        type=click.FloatRange(5, 3600),
+        help="Of each measurement.",
+    ),
+    click.option(
+        "--settle",
+        default=60.0,
+        show_default=True,
+        type=click.FloatRange(0, 3600),
+        help="Waited after each change.",
+    ),
+    click.option("-y", "--yes", is_flag=True, help="Ask nothing: what would be asked has been seen to."),
+    click.option(
+        "--wait/--no-wait", "waits", default=True, help="Wait for the warm-up, or refuse a cold sensor."
+    ),
+    simulate_option,
+    click.option(
+        "--speed",
+        default=20.0,
+        show_default=True,
+        type=click.FloatRange(0, 10_000),
+        help="Of a simulation's clock; 0 is as fast as it goes.",
+    ),
+    click.option("--gateway", default="", help="The gateway's id, where its key cannot be read from here."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
+)
+
+
 def common(function: _Command) -> _Command:
     """Give a command the options of all methods, as one argument `setting`."""
-    decorators = [
-        click.argument("series"),
-        config_option,
-        click.option(
-            "--technician", required=True, type=click.Path(path_type=Path), help="The key that signs."
-        ),
-        click.option(
-            "-o", "--out", type=click.Path(path_type=Path), help="The record; SERIES.calibration if left out."
-        ),
-        click.option(
-            "--days", default=365, show_default=True, type=click.IntRange(1, 3650), help="How long it holds."
-        ),
-        click.option(
-            "--seconds",
-            default=60.0,
-            show_default=True,
-            type=click.FloatRange(5, 3600),
-            help="Of each measurement.",
-        ),
-        click.option(
-            "--settle",
-            default=60.0,
-            show_default=True,
-            type=click.FloatRange(0, 3600),
-            help="Waited after each change.",
-        ),
-        click.option("-y", "--yes", is_flag=True, help="Ask nothing: what would be asked has been seen to."),
-        click.option(
-            "--wait/--no-wait", "waits", default=True, help="Wait for the warm-up, or refuse a cold sensor."
-        ),
-        simulate_option,
-        click.option(
-            "--speed",
-            default=20.0,
-            show_default=True,
-            type=click.FloatRange(0, 10_000),
-            help="Of a simulation's clock; 0 is as fast as it goes.",
-        ),
-        click.option(
-            "--gateway", default="", help="The gateway's id, where its key cannot be read from here."
-        ),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object."),
-    ]
 
     @functools.wraps(function)
     def wrapped(**given: Any) -> Any:
@@ -100,7 +98,7 @@ def common(function: _Command) -> _Command:
         setting = Setting(**{name: given.pop(name) for name in names})
         return function(setting, **given)
 
-    return functools.reduce(lambda inner, each: each(inner), reversed(decorators), wrapped)  # type: ignore[return-value]
+    return functools.reduce(lambda inner, each: each(inner), reversed(_COMMON), wrapped)  # type: ignore[return-value]
 
 
 @click.group()
@@ -185,7 +183,7 @@ def zero(setting: Setting) -> None:
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
-        from firmware_tools.calibrate_fit import fit_zero
+        from firmware_tools.calibrate_strain import fit_zero
 
         _strain(target)
         hand.bare()
@@ -213,7 +211,7 @@ def shunt(setting: Setting, shunt_ohm: float, gauge_ohm: float, up: bool) -> Non
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
-        from firmware_tools.calibrate_fit import bridge_strain, fit_shunt, shunt_output
+        from firmware_tools.calibrate_strain import bridge_strain, fit_shunt, shunt_output
 
         options = _strain(target)
         output = shunt_output(Fraction(gauge_ohm), Fraction(shunt_ohm), up=up)

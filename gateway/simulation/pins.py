@@ -36,7 +36,21 @@ def make_factory(
         before: by BCM number, called before a pin's level changes; may be filled later.
     """
     # Here, not above: importing the simulation must not load GPIO code.
-    from gpiozero.pins.mock import MockFactory, MockPin
+    from gpiozero.pins.mock import MockFactory
+
+    interface = make_interface(chips)
+
+    class RoomFactory(MockFactory):  # type: ignore[misc]
+        """Pins of the room, and its SPI."""
+
+        def _get_spi_class(self, shared: bool, hardware: bool) -> Any:
+            return interface
+
+    return RoomFactory(pin_class=_pin_class(levels, before))
+
+
+def _pin_class(levels: dict[int, Callable[[], bool]], before: dict[int, Callable[[], None]]) -> Any:
+    from gpiozero.pins.mock import MockPin
 
     class RoomPin(MockPin):  # type: ignore[misc]
         """A pin that the room drives."""
@@ -60,15 +74,7 @@ def make_factory(
                 self.changes.append((time.monotonic_ns(), value))
             return changed
 
-    interface = make_interface(chips)
-
-    class RoomFactory(MockFactory):  # type: ignore[misc]
-        """Pins of the room, and its SPI."""
-
-        def _get_spi_class(self, shared: bool, hardware: bool) -> Any:
-            return interface
-
-    return RoomFactory(pin_class=RoomPin)
+    return RoomPin
 
 
 class Lines:
