@@ -25,6 +25,7 @@ from gateway.chain.keys import COMMAND, GRANT, REVOCATION, SUITE, SUSPENSION, TI
 from gateway.chain.messages import Command
 from gateway.chain.ordered import ContractGrant, Position, Revocation, Ticket
 from gateway.contracts.source import read_contract
+from gateway.neighbours.config import read_building
 
 DAY = 86_400_000
 ACTIONS = ("reset", "silence", "new-epoch", "test")
@@ -81,15 +82,19 @@ def write_ticket(desk: Desk, region: str, days: int, path: Path) -> None:
         raise BadFile(f"{path}: {error.strerror}") from error
 
 
-def read_contracts(paths: Sequence[Path]) -> list[bytes]:
-    """Return the canonical bytes of contracts in TOML files, by rising hash as a header lists them."""
-    documents = []
-    for path in paths:
-        try:
-            documents.append(read_contract(path.read_text(), str(path)).encode())
-        except OSError as error:
-            raise BadFile(f"{path}: {error.strerror}") from error
+def read_documents(contracts: Sequence[Path], building: Path | None = None) -> list[bytes]:
+    """Return the canonical bytes of contracts and a roster in TOML files, by rising hash as a header lists them."""
+    documents = [read_contract(_text(path), str(path)).encode() for path in contracts]
+    if building is not None:
+        documents.append(read_building(_text(building), str(building)).encode())
     return sorted(documents, key=contract_hash)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror}") from error
 
 
 def make_key(directory: Path) -> SigningKey:

@@ -127,17 +127,31 @@ def ticket(directory: Path, region: str, days: int, out: Path) -> None:
 @_DIRECTORY
 @click.option("--gateway", required=True, type=Hex(16), help="The gateway's id.")
 @click.option("--version", required=True, type=click.IntRange(1), help="Higher than any granted before.")
+@click.option(
+    "--building",
+    type=click.Path(path_type=Path),
+    help="The roster of its building (TOML): building, and members as tocsin-gateway identity prints them.",
+)
 @click.argument("contracts", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_OUT
-def grant(directory: Path, gateway: bytes, version: int, contracts: tuple[Path, ...], out: Path) -> None:
+def grant(
+    directory: Path,
+    gateway: bytes,
+    version: int,
+    building: Path | None,
+    contracts: tuple[Path, ...],
+    out: Path,
+) -> None:
     """Sign a set of CONTRACTS (TOML) for a gateway; POST the file to the hub's /v1/records, which hands it on.
 
     Example: tocsin-tools authority grant --dir authority --gateway 4c3a… --version 2 ch4.toml -o flat-3.grant
+
+    With a building's roster the gateway speaks with its neighbours; a set granted without one ends that.
     """
-    from firmware_tools.authority import open_desk, read_contracts
+    from firmware_tools.authority import open_desk, read_documents
     from gateway.chain.ordered import Grant, encode_transaction
 
-    signed = open_desk(directory).grant(gateway, version, read_contracts(contracts))
+    signed = open_desk(directory).grant(gateway, version, read_documents(contracts, building))
     _write(out, encode_transaction(Grant(signed)))
 
 

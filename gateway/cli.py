@@ -1,4 +1,4 @@
-"""The command `tocsin-gateway`: run, check, read, bundle, status, reset, silence, test.
+"""The command `tocsin-gateway`: run, check, read, bundle, status, identity, reset, silence, test.
 
 Owns arguments, what is printed and exit codes: 0, 1 for an error with one line of remedy, 2 for wrong usage. It
 loads no more than a command needs, because `run` has to be quick.
@@ -22,7 +22,7 @@ import click
 from gateway.chain.errors import ChainError
 from gateway.config import Config, load_config
 from gateway.contracts.errors import ContractError
-from gateway.errors import GatewayError
+from gateway.errors import ConfigError, GatewayError
 from gateway.options import config_option, configured, simulate_option
 from gateway.outputs.options import MAX_TEST_S
 
@@ -208,6 +208,24 @@ def status(path: Path, as_json: bool) -> None:
     )
     for trouble in answer["troubles"]:
         click.echo(f"trouble: {trouble}", err=True)
+
+
+@main.command()
+@config_option
+@_reported
+def identity(path: Path) -> None:
+    """Print this gateway's entry for the roster of its building. It has a key from its first start on.
+
+    Example: tocsin-gateway identity --config gateway.toml >> building.toml
+    """
+    from gateway.region.enrol import load_key
+
+    config = load_config(path)
+    if not (config.data / "key").exists():
+        raise ConfigError(f"{config.data / 'key'} is not there yet: start the gateway once, and ask again")
+    key, _ = load_key(config.data)
+    click.echo(f'\n[[members]]  # {config.gateway.name}\nname = "name-it"\nkey = "{key.public.hex()}"')
+    click.echo('addresses = ["192.168.1.11:47470"]  # where it listens; fix it in the router')
 
 
 def _faults_of(faults: list[str]) -> str:

@@ -10,12 +10,15 @@ from click.testing import CliRunner, Result
 
 from firmware_tools.authority import found, read_key
 from firmware_tools.cli import main
+from gateway.chain.alarm import contract_hash
 from gateway.chain.genesis import read_trust
 from gateway.chain.governance import founding_roster
 from gateway.chain.keys import COMMAND, Signed, SigningKey
 from gateway.chain.messages import Command
-from gateway.chain.ordered import NOWHERE
+from gateway.chain.neighbour import Building, is_building
+from gateway.chain.ordered import NOWHERE, Grant, decode_transaction
 from gateway.chain.verify import verify_grant, verify_revocation, verify_ticket
+from gateway.contracts.library import template
 
 HUB = SigningKey(bytes(31) + b"\x01").public
 GATEWAY = bytes(15) + b"\x07"
@@ -96,6 +99,35 @@ def test_grants_and_revocations_verify_under_the_genesis(tmp_path: Path) -> None
         desk.revoke(GATEWAY, NOWHERE, "card stolen"), desk.genesis, founding_roster(desk.genesis)
     )
     assert (revocation.last, revocation.reason) == (NOWHERE, "card stolen")
+
+
+def test_a_set_with_a_buildings_roster_is_granted_in_the_order_of_its_hashes(tmp_path: Path) -> None:
+    desk = found(tmp_path, "city-fire", "North", "hub-1", HUB)
+    contract, roster, out = tmp_path / "smoke.toml", tmp_path / "building.toml", tmp_path / "flat-3.grant"
+    contract.write_text(template("smoke-contact", series="hall.smoke"))
+    roster.write_text(f'building = "house"\n[[members]]\nname = "flat-3"\nkey = "{HUB.hex()}"\n')
+    arguments = (
+        "--dir",
+        tmp_path,
+        "--gateway",
+        GATEWAY.hex(),
+        "--version",
+        1,
+        "--building",
+        roster,
+        contract,
+    )
+    assert run("authority", "grant", *arguments, "-o", out).exit_code == 0
+    granted = decode_transaction(out.read_bytes())
+    assert isinstance(granted, Grant)
+    documents = verify_grant(granted.grant, desk.genesis, founding_roster(desk.genesis)).documents
+    assert list(documents) == sorted(documents, key=contract_hash)
+    assert [Building.read(each).members[0].name for each in documents if is_building(each)] == ["flat-3"]
+    for wrong in ('key = "12"', 'key = "{HUB.hex()}"\naddresses = ["flat-3.local:1"]', "nonsense"):
+        roster.write_text(f'building = "house"\n[[members]]\nname = "flat-3"\n{wrong}\n')
+        result = run("authority", "grant", *arguments, "-o", out)
+        assert result.exit_code == 1
+        assert "building.toml" in result.stderr
 
 
 def test_a_desk_without_a_genesis_says_what_to_do(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey
+from gateway.chain.ordered import Grant, decode_transaction
 from gateway.chain.reading import Refusal, open_segment, parse_leaf
 from gateway.errors import OutputError
 from gateway.outputs.wire import ask, end_simulated, places
@@ -167,7 +169,7 @@ class Flat:
 
 
 class Building:
-    """Flats that know each other by the configuration's roster."""
+    """Flats that know each other by the configuration's roster; with a genesis by none, until one is granted."""
 
     def __init__(
         self,
@@ -177,6 +179,7 @@ class Building:
         unicast: bool = True,
         multicast: bool = True,
         tapped: bool = False,
+        genesis: bytes = b"",
     ) -> None:
         *ports, group, self.tap = free_ports(count + 2)
         keys = [SigningKey(bytes([i + 1]) * 32) for i in range(count)]
@@ -184,10 +187,10 @@ class Building:
             Flat(directory / f"flat-{i + 1}", f"flat-{i + 1}", keys[i], ports[i]) for i in range(count)
         ]
         groups = [f"239.255.84.{os.getpid() % 250 + 1}:{group}"] if multicast else []
-        first = self.flats[0]
         for each in self.flats:
-            tap = {self.flats[1].name: self.tap} if tapped and each is first else {}
-            self._write(each, json.dumps(groups), self._roster(unicast, tap))
+            tap = {self.flats[1].name: self.tap} if tapped and each is self.flats[0] else {}
+            roster = "" if genesis else self._roster(unicast, tap)
+            self._write(each, json.dumps(groups), roster, genesis)
 
     def _roster(self, unicast: bool, tap: Mapping[str, int]) -> str:
         """The roster, as one of them knows it: with a tap it believes a neighbour to be elsewhere."""
@@ -198,10 +201,10 @@ class Building:
         )
         return f'building = "test-house"\nmembers = [\n{members}]'
 
-    def _write(self, flat: Flat, multicast: str, roster: str) -> None:
+    def _write(self, flat: Flat, multicast: str, roster: str, genesis: bytes) -> None:
         (flat.directory / "data").mkdir(parents=True)
         (flat.directory / "data" / "key").write_text(flat.key.seed.hex())
-        (flat.directory / "trust").write_text(bytes(32).hex())
+        (flat.directory / "trust").write_bytes(genesis or bytes(32).hex().encode())
         others = [each.name for each in self.flats if each is not flat]
         text = TOML.format(
             name=flat.name, port=flat.port, multicast=multicast, roster=roster, calm=CALM,
@@ -282,6 +285,20 @@ def refusals(store: Store) -> list[str]:
     return [each.reason for each in events if isinstance(each, Refusal)]
 
 
+def obey(gateway: Any, directory: Path, path: Path) -> int:
+    """Hand a granted set to the gateway as a hub would; return the version in force then."""
+    from gateway.region.federation import Federation
+    from gateway.region.orders import Orders
+
+    federation = Federation(Genesis.decode((directory / "trust").read_bytes()), gateway.store)
+    clock, series = gateway.hardware.clock, gateway.catalogue.series
+    parts = gateway.identity, federation, gateway.recorder, gateway.store, gateway.keeper, clock, series
+    granted = decode_transaction(path.read_bytes())
+    assert isinstance(granted, Grant)
+    Orders(*parts, lambda: None).grant(granted.grant.encode())
+    return int(gateway.recorder.contracts.version)
+
+
 def main(config: str, clock_ms: str) -> None:
     from gateway.config import load_config
     from gateway.daemon import Gateway
@@ -292,16 +309,18 @@ def main(config: str, clock_ms: str) -> None:
     gateway.start()
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
-        match line.strip():
-            case "leak":
-                answer: Any = simulation.hold("gas", LEAK)
-            case "calm":
+        match line.split():
+            case ["grant", path]:
+                answer: Any = obey(gateway, Path(config).parent, Path(path))
+            case ["leak"]:
+                answer = simulation.hold("gas", LEAK)
+            case ["calm"]:
                 answer = simulation.hold("gas", CALM)
-            case "reset":
+            case ["reset"]:
                 answer = gateway.recorder.reset("gas-ch4", "test")
-            case "status":
+            case ["status"]:
                 answer = gateway.status()
-            case "refusals":
+            case ["refusals"]:
                 answer = refusals(gateway.store)
         print(json.dumps(answer), flush=True)
     gateway.stop()

@@ -7,9 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from building import YEAR_MS, Building, Tap, acquainted, until
+from building import YEAR_MS, Building, Flat, Tap, acquainted, until
+from click.testing import CliRunner
 
+from firmware_tools.authority import found
+from firmware_tools.cli import main as tools
+from gateway.chain.keys import gateway_id
 from gateway.chain.neighbour import Raised, read_message, sign_message
+from gateway.contracts.library import template
 
 WITHIN = 1.0  # what the product promises
 REFUSED = {"Replayed", "BadSignature", "OtherBuilding", "Unproven", "NotCanonical", "TooLarge"}
@@ -111,3 +116,46 @@ def test_forged_replayed_and_delayed_messages_drive_no_siren_and_are_recorded(tm
         assert not flats[1].sounds
         assert flats[1].condition("building-alarm") == "normal"
         until("trust", [lambda: flats[1].standing("flat-1") == "proven"], WITHIN + SLOW)
+
+
+def test_a_granted_roster_takes_effect_at_once_and_so_does_a_members_removal(tmp_path: Path) -> None:
+    desk = found(tmp_path / "authority", "city-fire", "North", "hub-1", bytes(32))
+    building = Building(tmp_path, genesis=desk.genesis.encode())
+    members = [
+        f'[[members]]\nname = "{each.name}"\nkey = "{each.key.public.hex()}"\naddresses = ["127.0.0.1:{each.port}"]\n'
+        for each in building.flats
+    ]
+    with building as flats:
+        assert flats[0].ask("status")["neighbours"] == {}
+        for each in flats:
+            assert grant(tmp_path, each, 1, members) == 1
+        acquainted(flats)
+        for each in flats[:2]:
+            assert grant(tmp_path, each, 2, members[:2]) == 2
+        until("the removal", [lambda: "flat-3" not in flats[0].ask("status")["neighbours"]], WITHIN + SLOW)
+        flats[2].ask("leak")
+        until("its own siren", [lambda: flats[2].sounds], WITHIN + SLOW)
+        until("its refusal", [lambda: "UnknownNeighbour" in flats[0].ask("refusals")])
+        assert not flats[0].sounds
+        flats[1].ask("leak")
+        until("the sirens of those who stay", [lambda f=f: f.sounds for f in flats[:2]], WITHIN + SLOW)
+
+
+def grant(directory: Path, flat: Flat, version: int, members: list[str]) -> int:
+    """Sign a set with the tool and hand it over; return the version then in force."""
+    files = {"building": 'building = "test-house"\n' + "".join(members)}
+    files |= {"ch4": template("gas-ch4", series="own.ch4", pre_hold="0s", hold="0s", warm_up="0s")}
+    others = [f"flat-{i}.alarm" for i in (1, 2, 3) if f"flat-{i}" != flat.name]
+    files |= {"alarm": template("building-alarm", series=others)}
+    for name, text in files.items():
+        (directory / f"{name}.toml").write_text(text)
+    paths = {name: str(directory / f"{name}.toml") for name in files}
+    out = directory / f"{flat.name}-{version}.grant"
+    result = CliRunner().invoke(
+        tools,
+        ["authority", "grant", "--dir", str(directory / "authority"), "--gateway", gateway_id(flat.key.public).hex(),
+         "--version", str(version), "--building", paths["building"], paths["ch4"], paths["alarm"], "-o", str(out)],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    return int(flat.ask(f"grant {out}"))
