@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 
@@ -54,7 +54,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def require() -> Callable[[str], Path]:
+def lacking() -> Callable[[str, str], NoReturn]:
+    """Ends a test that lacks a tool, or what belongs to it: skipped, or failed if TOCSIN_REQUIRE names the tool."""
+
+    def end(tool: str, reason: str) -> NoReturn:
+        if tool in required_tools():
+            pytest.fail(f"TOCSIN_REQUIRE names {tool}, but {reason}")
+        pytest.skip(reason)
+
+    return end
+
+
+@pytest.fixture(scope="session")
+def require(lacking: Callable[[str, str], NoReturn]) -> Callable[[str], Path]:
     """Path of an external program's file; skips the test, or fails it if TOCSIN_REQUIRE names the tool."""
 
     def find(tool: str) -> Path:
@@ -62,9 +74,6 @@ def require() -> Callable[[str], Path]:
         for program in programs:
             if found := shutil.which(program, path=os.pathsep.join(PLACES)):
                 return Path(found)
-        reason = f"{tool} is not installed ({remedy})"
-        if tool in required_tools():
-            pytest.fail(f"TOCSIN_REQUIRE names {tool}, but {reason}")
-        pytest.skip(reason)
+        lacking(tool, f"{tool} is not installed ({remedy})")
 
     return find

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
-from conftest import required_tools
 from kernelkit import NoKernelError, find_kernel, run_in_guest
 
 GUEST = Path(__file__).with_name("kernel_guest.py")
 
 
 @pytest.fixture(scope="module")
-def said(require: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def said(
+    require: Callable[[str], Path],
+    lacking: Callable[[str, str], NoReturn],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
     """What every trial in the guest came to, by its name."""
     qemu, busybox = require("qemu"), require("busybox")
     try:
         find_kernel()
     except NoKernelError as error:
-        if "qemu" in required_tools():
-            pytest.fail(f"TOCSIN_REQUIRE names qemu, but there is {error}")
-        pytest.skip(str(error))
+        lacking("qemu", f"there is {error}")
     lines = run_in_guest(qemu, busybox, GUEST, (0x48, 0x2A), tmp_path_factory.mktemp("guest"))
     return {line["trial"]: line["result"] for line in lines}
 
