@@ -71,9 +71,10 @@ def require(lacking: Callable[[str, str], NoReturn]) -> Callable[[str], Path]:
 
     def find(tool: str) -> Path:
         programs, remedy = TOOLS[tool]
-        for program in programs:
-            if found := shutil.which(program, path=os.pathsep.join(PLACES)):
-                return Path(found)
-        lacking(tool, f"{tool} is not installed ({remedy})")
+        places = os.pathsep.join(PLACES)
+        found = next(filter(None, (shutil.which(each, path=places) for each in programs)), None)
+        if found is None:
+            lacking(tool, f"{tool} is not installed ({remedy})")
+        return Path(found)
 
     return find

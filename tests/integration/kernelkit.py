@@ -39,7 +39,7 @@ done
 /busybox mount -t devtmpfs dev /host/dev &&
 /busybox mount -t tmpfs tmp /host/tmp.guest 2>/dev/null
 /busybox chroot /host /usr/bin/env -i HOME=/ LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={path} \\
-  {python} {program} >/dev/ttyS1 2>&1
+  {python} {program} >/dev/ttyS1 2>/dev/ttyS0
 /busybox poweroff -f
 """
 
@@ -86,7 +86,7 @@ def run_in_guest(
         *("-display", "none", "-net", "none", "-kernel", str(kernel), "-initrd", str(image)),
         *("-append", "console=ttyS0 quiet panic=1"),
         *("-serial", f"file:{console}", "-serial", f"file:{said}"),
-        *("-fsdev", "local,id=root,path=/,security_model=none,readonly=on"),
+        *("-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"),
         *("-device", "virtio-9p-pci,fsdev=root,mount_tag=hostroot"),
     ]
     result = subprocess.run(command, capture_output=True, text=True, timeout=_BOOT_S)
