@@ -1,7 +1,7 @@
 """`tocsin-tools calibrate`: clean air, span gas, strain's zero and shunt, each measured, judged and signed.
 
-Owns the commands' options and the order of each method. What is shown is `firmware_tools.calibrate_view`'s, the work is
-`firmware_tools.calibrate`'s.
+Owns the commands' options and the order of each method. What is shown is `firmware_tools.calibrate.view`'s, the work is
+`firmware_tools.calibrate.bench`'s.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from firmware_tools.errors import FitRefused
 from gateway.options import config_option, configured, refuse_beside, simulate_option
 
 if TYPE_CHECKING:
-    from firmware_tools.calibrate import Bench, Target
-    from firmware_tools.calibrate_fit import Fit
-    from firmware_tools.calibrate_hand import Hand
+    from firmware_tools.calibrate.bench import Bench, Target
+    from firmware_tools.calibrate.fit import Fit
+    from firmware_tools.calibrate.hand import Hand
     from gateway.config import Config
     from gateway.sensors.base import Hardware
 
@@ -128,7 +128,7 @@ def clean_air(setting: Setting, gas: str, is_new: bool) -> None:
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
-        from firmware_tools.calibrate_mq import element, fit
+        from firmware_tools.calibrate.mq import element, fit
 
         options, table = element(target, gas)
         hand.clean_air()
@@ -152,9 +152,9 @@ def span(setting: Setting, gases: tuple[str, ...], gas: str, is_new: bool) -> No
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
-        from firmware_tools.calibrate import steps
-        from firmware_tools.calibrate_fit import fit_span
-        from firmware_tools.calibrate_mq import element, fit
+        from firmware_tools.calibrate.bench import steps
+        from firmware_tools.calibrate.fit import fit_span
+        from firmware_tools.calibrate.mq import element, fit
         from gateway.sensors import mq
 
         is_mq = isinstance(target.options, mq.Options)
@@ -183,7 +183,7 @@ def zero(setting: Setting) -> None:
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
-        from firmware_tools.calibrate_strain import fit_zero
+        from firmware_tools.calibrate.strain import fit_zero
 
         _strain(target)
         hand.bare()
@@ -211,7 +211,7 @@ def shunt(setting: Setting, shunt_ohm: float, gauge_ohm: float, up: bool) -> Non
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
-        from firmware_tools.calibrate_strain import bridge_strain, fit_shunt, shunt_output
+        from firmware_tools.calibrate.strain import bridge_strain, fit_shunt, shunt_output
 
         options = _strain(target)
         output = shunt_output(Fraction(gauge_ohm), Fraction(shunt_ohm), up=up)
@@ -237,9 +237,9 @@ def _strain(target: Target) -> Any:
 
 def _calibrate(setting: Setting, method: int, words: str, work: Callable[[Bench, Target, Hand], Fit]) -> None:
     """Open the sensor, do the work, and sign and write what was accepted."""
-    from firmware_tools.calibrate import Bench, Job, find_target, make_record, snippet, write_record
-    from firmware_tools.calibrate_hand import Hand
-    from firmware_tools.calibrate_view import Screen, asker, tell
+    from firmware_tools.calibrate.bench import Bench, Job, find_target, make_record, snippet, write_record
+    from firmware_tools.calibrate.hand import Hand
+    from firmware_tools.calibrate.view import Screen, asker, tell
     from firmware_tools.technician import load_technician
     from gateway.simulation.simulation import Simulation
 
@@ -265,7 +265,7 @@ def _calibrate(setting: Setting, method: int, words: str, work: Callable[[Bench,
 
 def _gateway(setting: Setting, config: Config) -> bytes:
     """Return the id that the record is for; none, where a real gateway's sensors are only simulated."""
-    from firmware_tools.calibrate import REHEARSAL
+    from firmware_tools.calibrate.bench import REHEARSAL
     from gateway.config import load_config
     from gateway.region.enrol import known_gateway
 

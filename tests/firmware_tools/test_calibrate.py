@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from firmware_tools.calibrate_fit import Climate, Measured, fit_span
-from firmware_tools.calibrate_strain import bridge_strain, fit_shunt, fit_zero, shunt_output
+from firmware_tools.calibrate.fit import Climate, Measured, fit_span
+from firmware_tools.calibrate.strain import bridge_strain, fit_shunt, fit_zero, shunt_output
 from firmware_tools.cli import main
 from firmware_tools.errors import FitRefused
 from gateway.calibration import Calibration, Correction, Linear

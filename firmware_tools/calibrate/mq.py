@@ -1,6 +1,6 @@
 """MQ elements' part of a calibration: which curve, corrected by what, and what R0 is expected.
 
-Owns the reading of these from the configuration as it stands. It does not own the fit (`firmware_tools.calibrate_fit`).
+Owns the reading of these from the configuration as it stands. It does not own the fit (`firmware_tools.calibrate.fit`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
-from firmware_tools.calibrate import Bench, Target, taken
-from firmware_tools.calibrate_fit import Fit, Measured, fit_mq
+from firmware_tools.calibrate.bench import Bench, Target, taken
+from firmware_tools.calibrate.fit import Fit, Measured, fit_mq
 from firmware_tools.errors import FitRefused
 from gateway.calibration import Divider
 from gateway.calibration_tables import MqTable, mq_calibration, mq_table

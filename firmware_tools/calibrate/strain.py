@@ -9,7 +9,7 @@ import math
 from fractions import Fraction
 from typing import Final
 
-from firmware_tools.calibrate_fit import STEP, Climate, Fit, Measured
+from firmware_tools.calibrate.fit import STEP, Climate, Fit, Measured
 from firmware_tools.errors import FitRefused
 from gateway.calibration import Calibration, Linear
 from gateway.sensors import strain

@@ -1,7 +1,7 @@
 """A calibration as a technician does it: open the sensor, let it warm up, measure under references, sign what fits.
 
 Owns the sensor while it lasts, its warm-up, the taking of values and the signed record. It does not own what is shown
-(`View`), asked and applied (`firmware_tools.calibrate_hand`), nor fits and limits (`firmware_tools.calibrate_fit`).
+(`View`), asked and applied (`firmware_tools.calibrate.hand`), nor fits and limits (`firmware_tools.calibrate.fit`).
 
 Invariants:
 * The record's file is written last, whole, and only after an accepted fit; whatever ends it earlier leaves no file.
@@ -19,7 +19,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from firmware_tools.calibrate_fit import Climate, Fit, Measured
+from firmware_tools.calibrate.fit import Climate, Fit, Measured
 from firmware_tools.errors import BadFile, FitRefused
 from firmware_tools.technician import Technician
 from gateway.calibration import Calibration, Correction, Linear

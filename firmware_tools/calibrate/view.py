@@ -11,8 +11,8 @@ from typing import Final
 
 import click
 
-from firmware_tools.calibrate import REHEARSAL
-from firmware_tools.calibrate_fit import Fit
+from firmware_tools.calibrate.bench import REHEARSAL
+from firmware_tools.calibrate.fit import Fit
 from firmware_tools.errors import FitRefused
 from firmware_tools.words import when
 from gateway.chain.workmanship import CalibrationRecord

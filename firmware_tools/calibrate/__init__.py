@@ -1,0 +1,1 @@
+"""Calibration in the field: measuring under references, fits and their limits, and the signed record."""
