@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from gateway.chain.alarm import CONDITIONS, UNRECORDED, Alarm, Transition
 from gateway.chain.reading import Series
+from gateway.chain.words import describe_policy
 from gateway.contracts.document import Contract
 from gateway.contracts.errors import ContractError
 from hub.conditions import ContractState
@@ -21,13 +22,17 @@ LATE_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class SeriesState:
-    """A series' latest value: it stands for `value` · 10^`scale` `unit`. `value` is None where it may not be shown."""
+    """A series' latest value: it stands for `value` · 10^`scale` `unit`. `value` is None where it may not be shown.
+
+    `kept` says in words which values are kept, so that nobody takes an old one for a silent sensor.
+    """
 
     name: str
     quantity: str
     unit: str
     scale: int
     klass: int
+    kept: str
     value: int | None = None
     wall_ms: int | None = None
 
@@ -94,10 +99,11 @@ def describe(document: bytes | None) -> tuple[str | None, str | None]:
 
 def carry(series: Series, known: SeriesState | None) -> SeriesState:
     """Return a series as its catalogue has it, with its latest value where it is the same series still."""
-    state = SeriesState(series.name, series.quantity, series.unit, series.scale, series.klass)
-    if known is None or replace(known, value=None, wall_ms=None) != state:
+    kept = describe_policy(series)
+    state = SeriesState(series.name, series.quantity, series.unit, series.scale, series.klass, kept)
+    if known is None or replace(known, value=None, wall_ms=None, kept=kept) != state:
         return state
-    return known
+    return replace(known, kept=kept)
 
 
 def alarm_state(

@@ -133,3 +133,12 @@ def test_what_no_birth_could_name_is_refused() -> None:
     check_birth(series, [bytes(16_000)] * 6)
     with pytest.raises(ConfigError, match="use fewer contracts, or shorter calibrations"):
         check_birth(series, [bytes(16_000)] * 8)
+
+
+def test_the_catalogue_says_what_is_left_out_and_how_often_a_sensor_is_asked() -> None:
+    for policy, said in (("", (0, 0, 250, 0)), ("dead_band = 5, longest_s = 60, ", (5, 60_000, 250, 30_000))):
+        text = BASE.replace("{ name = ", "{ " + policy + "name = ").replace(
+            '"gas"', '"gas"\nperiod_ms = 250', 1
+        )
+        (series,) = make_catalogue(parse(text).sensors, "test", 30_000).series
+        assert (series.dead_band, series.longest, series.period, series.ring) == said

@@ -61,6 +61,7 @@ def test_a_gateway_is_shown_with_its_values_positions_and_contracts(site: Site) 
     series = {each["name"]: each for each in shown["series"]}
     assert (series["ch4"]["unit"], series["ch4"]["scale"], series["ch4"]["value"]) == ("%", -3, 1000 + 2 + 8)
     assert series["ch4"]["wall_ms"] > 0
+    assert series["ch4"]["kept"] == "every value is kept; taken when they come"
     (contract,) = shown["contracts"]
     assert (contract["contract"], contract["condition"]) == ("gas-ch4", "alarm")
 
