@@ -85,9 +85,14 @@ class Options:
 
 
 class Converter:
-    """Conversions of one input, as signed codes."""
+    """Conversions of one input, as signed codes.
 
-    def __init__(self, options: Options, hardware: Hardware) -> None:
+    Args:
+        dead: what it means that there is no voltage at all; without it that is a value.
+    """
+
+    def __init__(self, options: Options, hardware: Hardware, dead: str = "") -> None:
+        self._dead = dead
         self._device = I2cDevice(
             hardware.i2c(options.bus), options.address, f"ADS1115 {options.bus}/{options.address:#04x}"
         )
@@ -106,13 +111,15 @@ class Converter:
         """Return one code, -32767 to 32766, where 32768 would be the range's end.
 
         Raises:
-            SensorError: nack, timeout, power (the chip restarted), out-of-range (saturated) or stuck.
+            SensorError: nack, timeout, power (the chip restarted), out-of-range (saturated), wiring (dead) or stuck.
         """
         self._device.write_word(_CONFIG, _OS | self._config)
         self._await_end()
         code = (self._device.read_word(_CONVERSION) ^ _SIGN) - _SIGN
         if code in (-FULL_CODE, FULL_CODE - 1):
             raise SensorError("out-of-range", f"{self._device.name} is saturated; choose a larger range_mv")
+        if self._dead and code <= 0:
+            raise SensorError("wiring", self._dead)
         self._stuck.check(code)
         return code
 

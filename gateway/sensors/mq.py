@@ -18,7 +18,6 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final, Literal
 
-from gateway.errors import SensorError
 from gateway.sensors import ads1115, mcp3008
 from gateway.sensors.base import Claim, Hardware, Quantity, SensorInfo
 from gateway.sensors.heater import CYCLE_MS, TURN_MS, HeaterCycle
@@ -106,7 +105,9 @@ class Mq:
         self._converter: ads1115.Converter | mcp3008.Converter = (
             mcp3008.Converter(adc, hardware)
             if isinstance(adc, mcp3008.Options)
-            else ads1115.Converter(adc, hardware)
+            else ads1115.Converter(
+                adc, hardware, f"{self.info.model} gives no voltage; check its heater and output wire"
+            )
         )
         self._heater = (
             HeaterCycle(options.heater_pin, options.heater_high == "5V", hardware)
@@ -116,10 +117,10 @@ class Mq:
 
     def sample(self) -> Mapping[str, int]:
         if self._heater is None:
-            return {"raw": self._code()}
+            return {"raw": self._converter.convert()}
         now_ms = self._clock.monotonic_ms()
         self._heater.turn(now_ms)  # whatever the ADC says
-        code = self._code()
+        code = self._converter.convert()
         return {"raw": code} if self._heater.takes(code, now_ms) else {}
 
     def close(self) -> None:
@@ -127,14 +128,6 @@ class Mq:
             self._heater.close()
         if isinstance(self._converter, mcp3008.Converter):
             self._converter.close()
-
-    def _code(self) -> int:
-        code = self._converter.convert()
-        if code <= 0:
-            raise SensorError(
-                "wiring", f"{self.info.model} gives no voltage; check its heater and output wire"
-            )
-        return code
 
 
 def describe(options: Options) -> SensorInfo:
