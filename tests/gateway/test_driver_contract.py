@@ -6,7 +6,7 @@ A new driver needs a row in `drivers.py`, and nothing here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 
 import pytest
@@ -25,6 +25,7 @@ from gateway.simulation.simulation import Simulation
 NOT_SAMPLED = {"neighbour"}
 FAULTS = [pytest.param(name, kind, id=f"{name}-{kind}") for name, row in ROWS.items() for kind in row.faults]
 ON_A_BUS = [name for name, row in ROWS.items() if "timeout" in row.faults]
+WITH_ELEMENTS = [name for name, row in ROWS.items() if row.driver != "recording"]
 _STEP_S = 0.5
 
 
@@ -78,8 +79,9 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
         yield rig
 
 
-def fault_rig(name: str) -> Rig:
-    return Rig(ROWS[name])
+def some(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Only these drivers."""
+    return pytest.mark.parametrize("rig", names, indirect=True)
 
 
 def test_every_driver_has_a_row() -> None:
@@ -119,7 +121,8 @@ def test_every_sample_is_integers_of_just_the_described_quantities(rig: Rig) -> 
         rig.simulation.clock.sleep(rig.sensor.info.min_interval_ms / 1000)
 
 
-def test_an_old_value_is_never_given_as_a_new_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", WITH_ELEMENTS)
+def test_an_old_value_is_never_given_as_a_new_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked as often as one likes: each value is of an element that was looked at for it."""
     looks: Counter[str] = Counter()
     read, pulses = Probe.read, DhtLine.__call__
@@ -134,9 +137,7 @@ def test_an_old_value_is_never_given_as_a_new_one(rig: Rig, monkeypatch: pytest.
 
     monkeypatch.setattr(Probe, "read", looked)
     monkeypatch.setattr(DhtLine, "__call__", pulsed)
-    rig = Rig(rig.row)  # chips keep the method that they were given
-    if rig.row.driver == "recording":
-        pytest.skip("a recording has no element")
+    rig = Rig(ROWS[name])  # only now: chips keep the method that they were given
     with closing(rig.sensor):
         rig.value()
         for _ in range(50 if rig.row.driver != "dht22" else 3):
@@ -145,10 +146,10 @@ def test_an_old_value_is_never_given_as_a_new_one(rig: Rig, monkeypatch: pytest.
                 assert looks["all"] > before
 
 
+@some(name for name, row in ROWS.items() if row.move)
 def test_a_change_shows_with_the_next_value(rig: Rig) -> None:
     row = rig.row
-    if row.move is None:
-        pytest.skip("nothing here moves at once")
+    assert row.move is not None
     before = rig.value()[row.quantity]
     row.move(rig.simulation)
     if rig.sensor.info.cycle_ms == 0:
@@ -172,7 +173,7 @@ def test_at_its_shortest_interval_it_gives_values(rig: Rig) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), FAULTS)
 def test_a_fault_shows_as_what_it_is_and_ends(name: str, kind: FaultKind) -> None:
-    rig = fault_rig(name)
+    rig = Rig(ROWS[name])
     row = rig.row
     with closing(rig.sensor):
         rig.value()
@@ -190,7 +191,7 @@ def test_a_fault_shows_as_what_it_is_and_ends(name: str, kind: FaultKind) -> Non
 
 @pytest.mark.parametrize("name", ON_A_BUS)
 def test_after_an_instant_without_supply_it_is_started_anew(name: str) -> None:
-    rig = fault_rig(name)
+    rig = Rig(ROWS[name])
     with closing(rig.sensor):
         rig.value()
         now = rig.simulation.seconds()
@@ -202,9 +203,8 @@ def test_after_an_instant_without_supply_it_is_started_anew(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [each for each in FAULTS if each.values[1] != "timeout"])
 def test_a_fault_leaves_the_others_on_its_bus_alone(name: str, kind: FaultKind) -> None:
-    rig = fault_rig(name)
-    if rig.row.beside is None:
-        pytest.skip("it is alone")
+    rig = Rig(ROWS[name])
+    assert rig.row.beside is not None
     other = plug(rig.simulation, *rig.row.beside, name="other")
     with closing(rig.sensor), closing(other):
         rig.value()
@@ -221,7 +221,7 @@ def test_closing_twice_is_harmless(rig: Rig) -> None:
 
 @pytest.mark.parametrize("name", ON_A_BUS)
 def test_closing_without_a_chip_is_harmless(name: str) -> None:
-    rig = fault_rig(name)
+    rig = Rig(ROWS[name])
     rig.value()
     rig.fail("nack", 60)
     rig.sensor.close()
@@ -240,9 +240,13 @@ def test_every_row_has_a_wrong_option() -> None:
     assert all(row.wrong for row in ROWS.values())
 
 
-def test_what_can_test_itself_does_and_goes_on(rig: Rig) -> None:
-    if not isinstance(rig.sensor, SelfTesting):
-        pytest.skip("its chip has no self-test")
+def test_who_can_test_itself_says_so(rig: Rig) -> None:
+    assert isinstance(rig.sensor, SelfTesting) == bool(rig.sensor.info.self_test_ms)
+
+
+@some(n for n, row in ROWS.items() if describe_sensor(row.driver, row.options).self_test_ms)
+def test_who_tests_itself_goes_on_afterwards(rig: Rig) -> None:
+    assert isinstance(rig.sensor, SelfTesting)
     before = rig.simulation.clock.monotonic_ms()
     rig.sensor.self_test()
     assert rig.simulation.clock.monotonic_ms() - before <= rig.sensor.info.self_test_ms
