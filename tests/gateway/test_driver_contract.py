@@ -81,7 +81,7 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
 
 def some(names: Iterable[str]) -> pytest.MarkDecorator:
     """Only these drivers."""
-    return pytest.mark.parametrize("rig", names, indirect=True)
+    return pytest.mark.parametrize("rig", list(names), indirect=True)
 
 
 def test_every_driver_has_a_row() -> None:
