@@ -73,7 +73,26 @@ def _explain_block(stood: Stood) -> Iterator[str]:
         yield f"The alarm's transition stands in {where}."
     if series:
         yield f"Of this series: {describe_policy(series)}."
+        if series.calibration:
+            yield calibrated(series.calibration, stood.time)
     yield f"Time: {describe_clock(stood.header.clock)}."
+
+
+def calibrated(data: bytes, time: int | None) -> str:
+    """Say whose calibration made the value, and whether it still held."""
+    from gateway.calibration_record import read_item  # only calibrated series need it
+    from gateway.errors import CalibrationError
+
+    try:
+        found = read_item(data)
+    except CalibrationError:
+        return "Calibration: one that this software cannot read; it is signed with the series."
+    by = f"Calibration: {found.source or 'of nobody named'}"
+    if found.validity is None:
+        return f"{by}; no technician signed it."
+    signed = f"{by}; signed by the key {found.validity.signer.hex()[:16]}, good until {when(found.validity.until_ms)}"
+    over = time is not None and time >= found.validity.until_ms
+    return f"{signed}: it was over by then." if over else f"{signed}."
 
 
 def _explain_alarm(raised: Raised) -> Iterator[str]:

@@ -92,8 +92,10 @@ def load_calibration(table: Mapping[str, object], subject: Subject, *, where: st
             f"{where}: {read.file} is no calibration record to rely on: {error}"
         ) from error
     _check(record, read, subject, where)
-    validity = Validity(record.made, record.until, record.technician, record.hash)
-    return replace(read_item(record.calibration), validity=validity)
+    found = read_item(record.calibration)
+    if found.validity is not None:
+        raise CalibrationError(f"{where}: {read.file} holds a calibration that was another record's")
+    return replace(found, validity=Validity(record.made, record.until, record.technician, record.hash))
 
 
 def _check(record: CalibrationRecord, table: RecordTable, subject: Subject, where: str) -> None:
@@ -115,15 +117,15 @@ def _check(record: CalibrationRecord, table: RecordTable, subject: Subject, wher
 
 
 def read_item(data: bytes) -> Calibration:
-    """Return the calibration whose canonical item, without validity, these bytes are.
+    """Return the calibration whose canonical item these bytes are, as a record or a series' entry holds it.
 
     Raises:
         CalibrationError: they are none.
     """
     try:
         version, quantity, unit, scale, stages, correction, source, validity = _fields(decode(data))
-        if version != Calibration.VERSION or validity != []:
-            raise ValueError("its version is not known here, or it has a validity of its own")
+        if version != Calibration.VERSION:
+            raise ValueError(f"version {version} is not known here")
         read = Calibration(
             _text(quantity),
             _text(unit),
@@ -131,6 +133,7 @@ def read_item(data: bytes) -> Calibration:
             tuple(_stage(each) for each in _fields(stages)),
             _correction(correction),
             _text(source),
+            _validity(validity),
         )
         if encode(read.to_item()) != data:
             raise ValueError("it holds what a calibration does not")
@@ -160,6 +163,15 @@ def _correction(item: Item) -> Correction | None:
     if use not in ("divide", "subtract"):
         raise ValueError(f"no correction is called {use!r}")
     return Correction(use, _text(temperature), _text(humidity), *map(_integer, values))
+
+
+def _validity(item: Item) -> Validity | None:
+    if item == []:
+        return None
+    made, until, signer, record = _fields(item)
+    if not isinstance(signer, bytes) or not isinstance(record, bytes):
+        raise ValueError("a validity names a key and a hash")
+    return Validity(_integer(made), _integer(until), signer, record)
 
 
 def _fields(item: Item) -> list[Any]:

@@ -21,7 +21,9 @@ from firmware_tools.calibrate.fit import Climate, Measured, fit_span
 from firmware_tools.calibrate.strain import bridge_strain, fit_shunt, fit_zero, shunt_output
 from firmware_tools.cli import main
 from firmware_tools.errors import FitRefused
-from gateway.calibration import Calibration, Correction, Linear
+from firmware_tools.verify import calibrated
+from gateway.calibration import Calibration, Correction, Linear, Validity
+from gateway.chain.canonical import encode
 from gateway.chain.keys import SigningKey, gateway_id
 from gateway.chain.workmanship import read_calibration_record
 from gateway.checking import examine
@@ -404,3 +406,27 @@ def test_a_bend_in_the_line_is_refused() -> None:
     points = [steady(400_000, 0), steady(500_000, 100), steady(560_000, 200)]
     with pytest.raises(FitRefused, match="misses a gas by"):
         fit_span(gas, points)
+
+
+@pytest.mark.parametrize(
+    ("validity", "time_ms", "words"),
+    [
+        (None, 5, "no technician signed it"),
+        (
+            Validity(10, 2_000_000, KEY.public, bytes(32)),
+            1_999_999,
+            "good until 1970-01-01 00:33:20.000 UTC.",
+        ),
+        (Validity(10, 2_000_000, KEY.public, bytes(32)), 2_000_000, "it was over by then"),
+    ],
+)
+def test_evidence_says_whose_calibration_made_the_value(
+    validity: Validity | None, time_ms: int, words: str
+) -> None:
+    told = calibrated(encode(replace(LINE, source="Anna, zero", validity=validity).to_item()), time_ms)
+    assert told.startswith("Calibration: Anna, zero; ")
+    assert words in told
+
+
+def test_evidence_of_a_calibration_that_cannot_be_read_says_so() -> None:
+    assert "cannot read" in calibrated(b"\x07", 0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.calibration import Calibration, Correction, Linear
+from gateway.calibration import Calibration, Correction, Linear, Validity
 from gateway.calibration_record import Subject, load_calibration, read_item
 from gateway.calibration_tables import read_calibration
 from gateway.catalogue import make_catalogue
@@ -64,6 +64,10 @@ def test_a_record_gives_the_calibration_that_was_signed_and_its_validity(tmp_pat
         ({"sensor": "mq other"}, "is for 'mq other', not 'mq gas'"),
         ({"options": bytes(32)}, "options of gas are not those"),
         ({"calibration": b"\x80"}, "not a calibration's bytes"),
+        (
+            {"calibration": encode(replace(FOUND, validity=Validity(1, 2, b"", b"")).to_item())},
+            "another record's",
+        ),
     ],
 )
 def test_a_record_of_something_else_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -142,7 +146,7 @@ def test_every_calibration_is_read_back_from_its_item(calibration: Calibration) 
     [
         7,
         [2, "raw", "u", 0, [["linear", 1, 1, 0]], [], "", []],  # another version
-        [1, "raw", "u", 0, [["linear", 1, 1, 0]], [], "", [1, 2, b"", b""]],  # a validity of its own
+        [1, "raw", "u", 0, [["linear", 1, 1, 0]], [], "", [1, 2, 3, 4]],
         [1, "raw", "u", 0, [], [], "", []],
         [1, "raw", "u", 0, [["cubic", 1]], [], "", []],
         [1, "raw", "u", 0, [["linear", 1, 0, 0]], [], "", []],
