@@ -17,7 +17,7 @@ from firmware_tools.errors import ProcessFailed
 
 __all__ = ["NAMES", "measure"]
 
-NAMES: Final = ("ingest", "alarm", "gateway", "e2e", "audit", "federation")
+NAMES: Final = ("ingest", "alarm", "neighbours", "gateway", "e2e", "audit", "federation")
 _HUBS: Final = frozenset({"ingest", "audit"})
 
 
@@ -54,9 +54,11 @@ def _measures() -> dict[str, Callable[[], Any]]:
     from firmware_tools.bench_e2e import measure_e2e
     from firmware_tools.bench_federation import measure_federation
     from firmware_tools.bench_gateway import measure_gateway
+    from firmware_tools.bench_neighbours import measure_neighbours
 
     return {
         "alarm": measure_alarm,
+        "neighbours": measure_neighbours,
         "gateway": measure_gateway,
         "e2e": measure_e2e,
         "federation": measure_federation,

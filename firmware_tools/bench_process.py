@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import json
 import signal
+import socket
 import sys
 import threading
 import time
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         "gateway": run_gateway,
         "loop": run_loop,
         "idle": run_idle,
+        "datagrams": run_datagrams,
         "load": run_load,
         "crowd": run_crowd,
         "verify": run_verify,
@@ -82,6 +84,8 @@ def run_gateway(config: str) -> None:
     for verb, *rest in _requests():
         if verb == "toggle":
             _say(toggle(hold, siren, *rest))
+        elif verb == "hold":
+            _say(hold(*rest))
         elif verb == "alarm-bytes":
             _say(_alarm_bytes(gateway))
         elif verb == "model-seconds":
@@ -147,6 +151,22 @@ def run_idle(wakes_per_s: str, conversion_ms: str, dht_period_s: str, dht_busy_m
     for target in (sample, listen, *[wait] * int(others)):
         threading.Thread(target=target, daemon=True).start()
     _say("ready")
+    for _ in _requests():
+        pass
+
+
+def run_datagrams() -> None:
+    """Answer each datagram with the time at which it was taken."""
+    bare = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    bare.bind(("127.0.0.1", 0))
+
+    def answer() -> None:
+        while True:
+            _, source = bare.recvfrom(2048)
+            bare.sendto(str(time.monotonic_ns()).encode(), source)
+
+    threading.Thread(target=answer, daemon=True).start()
+    _say(bare.getsockname()[1])
     for _ in _requests():
         pass
 

@@ -288,7 +288,7 @@ def demo(
 def bench(names: tuple[str, ...], as_json: bool) -> None:
     """Measure figures, each beside its limit or peer in the same run.
 
-    There are ingest, alarm, gateway, e2e, audit and federation; the last needs CometBFT on PATH.
+    There are ingest, alarm, neighbours, gateway, e2e, audit and federation; the last needs CometBFT on PATH.
 
     Example: tocsin-tools bench alarm e2e
     """

@@ -15,6 +15,7 @@ from firmware_tools.bench_e2e import measure_e2e
 from firmware_tools.bench_federation import Sizes, measure_federation
 from firmware_tools.bench_figure import Figure, percentile, words
 from firmware_tools.bench_gateway import measure_gateway
+from firmware_tools.bench_neighbours import measure_neighbours
 from firmware_tools.bench_site import Child
 from firmware_tools.cli import main
 from firmware_tools.errors import ProcessFailed
@@ -49,7 +50,7 @@ def test_a_figure_of_an_unknown_name_is_refused_with_the_names_there_are() -> No
     result = CliRunner().invoke(main, ["bench", "alram"])
     assert result.exit_code == 2
     assert (
-        "no figure is called 'alram'; there are ingest, alarm, gateway, e2e, audit, federation"
+        "no figure is called 'alram'; there are ingest, alarm, neighbours, gateway, e2e, audit, federation"
         in result.output
     )
 
@@ -78,6 +79,14 @@ def test_gateway_weighs_real_processes_and_blocks(require: Require) -> None:
     assert figures["gateway-pss"].value < figures["gateway-rss"].value
     assert figures["gateway-bytes-40"].value < figures["gateway-bytes-10"].value
     assert figures["gateway-start"].value > 0
+
+
+def test_neighbours_follow_each_others_pins() -> None:
+    figures = by_name(list(measure_neighbours(onsets=3)))
+    assert {"neighbours-p50", "neighbours-p99"} < set(figures)
+    assert 0 < figures["neighbours-p50"].value <= figures["neighbours-p99"].value
+    assert figures["neighbours-p99"].limit == 1_000
+    assert figures["neighbours-above-own-p50"].peer is not None
 
 
 def test_e2e_counts_alarms_that_are_final_at_a_real_hub(require: Require) -> None:
