@@ -43,6 +43,7 @@ class HeaterCycle:
         self._is_hot = True
         self._is_void = self._is_dead = False
         self._since: int | None = None
+        self._turned_ms = 0
         self._codes: tuple[int, int] | None = (
             None  # lowest and highest of this phase, seen from its beginning
         )
@@ -55,6 +56,7 @@ class HeaterCycle:
         Raises:
             SensorError: timeout, when nobody came by at the end of the cycle.
         """
+        before, self._turned_ms = self._turned_ms, now_ms
         if self._since is None:
             self._heat(now_ms)
         elif self._is_hot and now_ms - self._since >= _HOT_MS:
@@ -64,7 +66,10 @@ class HeaterCycle:
             self._device.off()
         elif not self._is_hot and now_ms - self._since > _LOW_MS + _LATE_MS:
             self._heat(now_ms)
-            raise SensorError("timeout", f"{self._name}: its cycle ended unobserved; sample it every second")
+            if now_ms - before > _LATE_MS:  # otherwise the ADC failed, and has said so
+                raise SensorError(
+                    "timeout", f"{self._name}: its cycle ended unobserved; sample it every second"
+                )
 
     def takes(self, code: int, now_ms: int) -> bool:
         """Take note of the element's code just now, and say whether it is the cycle's value.

@@ -115,12 +115,13 @@ ROWS: Mapping[str, Row] = {
         "mq",
         {"model": "mq7", "input": "a0", "heater_pin": 21, "stuck_after": 0},
         (({"heater_pin": 28}, "header's pin 0 to 27"),),
-        ON_I2C,
+        ON_I2C | {"heater": frozenset({"power"})},
         "raw",
         2_000,
         lambda simulation: simulation.change(Change(inflow_l_per_min={"co": 10.0})),
         ADC,
         recovery_s=460.0,
+        lasts_s=320.0,  # two cycles, in which a heater must show that it is dead
     ),
     "contact": Row(
         "contact",
