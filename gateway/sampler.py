@@ -87,6 +87,18 @@ class Samplers:
         now = time.monotonic()
         return {name: bus.ticked_at + bus.patience_s > now for name, bus in self._buses.items()}
 
+    def play(self) -> None:
+        """Wait for the next sample and take it: instead of `start`, on a clock that moves when somebody sleeps."""
+        bus = min(self._buses.values(), key=lambda each: each.dues[0])
+        clock = bus.clock
+        clock.sleep(max(0, bus.dues[0][0] - clock.monotonic_ms()) / 1000)
+        bus.serve()
+
+    def end(self) -> None:
+        """Close the sensors, where they were played."""
+        for bus in self._buses.values():
+            bus.close()
+
     def stop(self) -> None:
         """End after the samples under way, and close the sensors."""
         self._ending.set()
@@ -100,6 +112,7 @@ class _Bus:
     Attributes:
         ticked_at: `time.monotonic` at the thread's last tick.
         patience_s: how long it may go without one.
+        dues: a heap of (when, which sensor) is due next.
     """
 
     def __init__(
@@ -113,29 +126,32 @@ class _Bus:
         self._plans, self._hardware, self._taker = plans, hardware, taker
         self._speed, self._ending = speed, ending
         self._sensors: dict[str, Sensor] = {}
+        self.clock = hardware.clock
+        now = self.clock.monotonic_ms()
+        self.dues = [(now, index) for index in range(len(plans))]
         self._failures = [0] * len(plans)
         self._supplied = hardware.tally(plans[0].info.bus).power_cycles if plans else 0
         self.patience_s = max([_HANG_S, *(2 * plan.period_ms / 1000 / speed for plan in plans)])
         self.ticked_at = time.monotonic()
 
     def run(self) -> None:
-        clock = self._hardware.clock
-        now = clock.monotonic_ms()
-        dues = [(now, index) for index in range(len(self._plans))]
         while not self._ending.is_set():
-            due, _ = dues[0]
             self.ticked_at = time.monotonic()
-            wait_s = (due - clock.monotonic_ms()) / 1000 / self._speed
+            wait_s = (self.dues[0][0] - self.clock.monotonic_ms()) / 1000 / self._speed
             if wait_s > 0 and (self._ending.wait(min(wait_s, _TICK_S)) or wait_s > _TICK_S):
                 continue
-            self.serve(dues)
+            self.serve()
+        self.close()
+
+    def close(self) -> None:
         for sensor in self._sensors.values():
             sensor.close()
 
-    def serve(self, dues: list[tuple[int, int]]) -> None:
-        """Sample whatever is due first, and put down when it is due next; `dues` is a heap of (time, sensor)."""
+    def serve(self) -> None:
+        """Sample whatever is due first, and put down when it is due next."""
+        dues, clock = self.dues, self.clock
         due, index = dues[0]
-        plan, clock = self._plans[index], self._hardware.clock
+        plan = self._plans[index]
         began, all_failed = clock.monotonic_ms(), all(self._failures)
         try:
             is_well = self._sample(plan)
@@ -157,7 +173,7 @@ class _Bus:
         return min(_SHARE * cost_ms * sum(count >= _FAILURES for count in self._failures), _REST_MOST_MS)
 
     def _next(self, due: int, period_ms: int, rest_ms: int = 0) -> int:
-        missed = max(0, self._hardware.clock.monotonic_ms() + rest_ms - due - 1) // period_ms
+        missed = max(0, self.clock.monotonic_ms() + rest_ms - due - 1) // period_ms
         return due + (missed + 1) * period_ms
 
     def _sample(self, plan: SensorPlan) -> bool:

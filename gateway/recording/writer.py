@@ -132,9 +132,10 @@ class Writer:
                     if self._stopping:
                         return
                     self._wake.wait(self._patience())
-                decisions = list(self._decisions)
+                # As it is before the work: what is handed over meanwhile is stored in another turn.
+                decisions, stopping = list(self._decisions), self._stopping
             try:
-                if not self._work(decisions) and self._stopping and not self._decisions:
+                if not self._work(decisions) and stopping and not self._decisions:
                     return
             except Exception:  # whatever it is, the next alarm must find this thread alive
                 _log.exception("the writer goes on after an error that it does not know")
