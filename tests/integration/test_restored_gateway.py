@@ -22,9 +22,7 @@ def region(tmp_path: Path) -> Iterator[Region]:
 
 
 def copy_away(gateway: GatewayProcess) -> Path:
-    return shutil.copytree(
-        gateway.data, gateway.directory / "copy", ignore=shutil.ignore_patterns("control.sock")
-    )
+    return shutil.copytree(gateway.data, gateway.directory / "copy", ignore=shutil.ignore_patterns("*.sock"))
 
 
 def restore(gateway: GatewayProcess, copy: Path) -> None:
