@@ -60,6 +60,7 @@ RESPONSE: Final = "tocsin/response/v1"
 BREACHED: Final = "tocsin/breach/v1"
 TRANSFER: Final = "tocsin/transfer/v1"
 CALIBRATION: Final = "tocsin/calibration/v1"
+COMMISSIONING: Final = "tocsin/commissioning/v1"
 NEIGHBOUR: Final = "tocsin/neighbour/v1"
 
 

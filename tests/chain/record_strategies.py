@@ -35,7 +35,7 @@ from gateway.chain.ordered import Breach, EpochChange, EpochChangeBody
 from gateway.chain.reading import Series, Shedding
 from gateway.chain.record import MAX_MILLIS, Many, Maybe, Nested, Octets, Range, Record, Text, shape
 from gateway.chain.state import StateProof
-from gateway.chain.workmanship import CalibrationRecord
+from gateway.chain.workmanship import PASSED, CalibrationRecord, Commissioning, Trial
 
 _EDGES = (0, 1, 23, 24, 255, 256, 65535, 65536, (1 << 32) - 1, 1 << 32, INT_MAX, -1, -24, -25, -257, INT_MIN)
 _LETTERS = st.characters(exclude_categories=("Cs",), exclude_characters="\x7f", min_codepoint=32)
@@ -203,6 +203,16 @@ def _calibration(value: CalibrationRecord) -> CalibrationRecord:
     return replace(value, made=made, until=max(made + 1, value.until))
 
 
+def _trial(value: Trial) -> Trial:
+    if value.outcome != PASSED:
+        return value
+    return replace(value, alarm=(value.alarm + bytes(32))[:32], contract=value.contract or "gas-ch4")
+
+
+def _commissioning(value: Commissioning) -> Commissioning:
+    return replace(value, complete=0)
+
+
 _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     Header: _header,
     Seen: _seen,
@@ -218,4 +228,6 @@ _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     Building: _building,
     NeighbourState: _told,
     CalibrationRecord: _calibration,
+    Trial: _trial,
+    Commissioning: _commissioning,
 }
