@@ -14,6 +14,7 @@ from firmware_tools.errors import BadFile, ToolError, VerdictFailed
 from firmware_tools.selftest_cli import selftest
 from firmware_tools.technician_cli import technician
 from firmware_tools.verify_cli import verify, witness
+from firmware_tools.walktest_cli import walktest
 from gateway.chain.errors import ChainError
 from gateway.contracts.errors import ContractError
 from gateway.errors import GatewayError
@@ -46,6 +47,7 @@ main.add_command(calibrate)
 main.add_command(technician)
 main.add_command(verify)
 main.add_command(selftest)
+main.add_command(walktest)
 main.add_command(witness)
 
 

@@ -29,6 +29,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--proof", type=_PATH, help="A checkpoint: what /v1/log/proof of a hub gives for the two sizes."
 )
+@click.option(
+    "--technician", metavar="KEY", help="A commissioning record: the technician's key that is known."
+)
 def verify(
     file: Path,
     trust: Path,
@@ -37,15 +40,26 @@ def verify(
     witnesses: tuple[str, ...],
     against: Path | None,
     proof: Path | None,
+    technician: str | None,
 ) -> None:
-    """Verify an evidence FILE or a checkpoint of the log offline, trusting only a genesis.
+    """Verify an evidence FILE, a checkpoint or a commissioning record offline, trusting only a genesis.
 
     Example: tocsin-tools verify alarm.evidence --trust genesis.cbor
 
     A checkpoint is what /v1/log/checkpoint of a hub gives:
 
     Example: tocsin-tools verify today.note --trust genesis.cbor --against last-year.note --proof proof.txt
+
+    A commissioning record is signed by a technician, whose key must be known from elsewhere:
+
+    Example: tocsin-tools verify flat-3.commissioning --trust genesis.cbor --technician 9f31…
     """
+    if technician or file.suffix == ".commissioning":
+        from firmware_tools.verify_commissioning import explain_commissioning, verify_commissioning
+
+        certified = verify_commissioning(file, trust, technician)
+        _print(certified.statement(), explain_commissioning(certified), as_json)
+        return
     if _is_note(file):
         from firmware_tools.verify_note import explain_note, verify_note
 

@@ -172,19 +172,25 @@ class SeriesTable:
 
 @dataclass(frozen=True, slots=True)
 class SensorTable:
-    """`[[sensors]]`: a sensor, by driver; without series, each of its quantities is a public one."""
+    """`[[sensors]]`: a sensor, by driver; without series, each of its quantities is a public one.
+
+    `serial` is what is printed on it, for certificates.
+    """
 
     name: str
     driver: str
     period_ms: int = 1_000
     options: Mapping[str, object] = field(default_factory=dict)
     series: tuple[SeriesTable, ...] = ()
+    serial: str = ""
 
     def __post_init__(self) -> None:
         if len(self.name) > 64 or not _NAME.fullmatch(self.name):
             raise ValueError(
                 f"sensor name {self.name!r} is not lower-case letters, digits, dots, dashes and underscores"
             )
+        if len(self.serial.encode()) > 64 or not (self.serial.isprintable() or not self.serial):
+            raise ValueError("serial must be at most 64 printable characters")
         if not 1 <= self.period_ms <= 86_400_000:
             raise ValueError("period_ms must be 1 to 86400000")
 

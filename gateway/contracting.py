@@ -22,9 +22,10 @@ from gateway.contracts.library import template
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError, StoreError
 from gateway.neighbours.config import NeighboursTable, make_building
+from gateway.storage.recovery import DATABASE
 from gateway.storage.store import Store
 
-__all__ = ["GRANT", "configured_contracts", "first_contracts"]
+__all__ = ["GRANT", "configured_contracts", "contracts_in_force", "first_contracts"]
 
 GRANT: Final = "grant"
 _PARSED: Final = "parsed"
@@ -60,6 +61,21 @@ def first_contracts(config: Config, where: str, store: Store) -> ContractSet:
     with contextlib.suppress(StoreError):  # then they are parsed once more at the next start
         store.put({_PARSED: encode([digest, list(contracts.documents)])})
     return contracts
+
+
+def contracts_in_force(config: Config, where: str) -> ContractSet:
+    """Return the contracts that a gateway has or begins with, changing nothing. Raises ConfigError, StoreError."""
+    database = config.data / DATABASE
+    if database.exists():
+        store = Store(database, writable=False)
+        try:
+            granted = store.get(GRANT)
+        finally:
+            store.close()
+        if granted is not None:
+            grant = ContractGrant.decode(granted)
+            return ContractSet.decode(grant.documents, grant.version)
+    return configured_contracts(config, where)
 
 
 def _texts(table: ContractsTable, where: str) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What technicians sign: that they calibrated a series, how and for how long; that they tried every detector of a site.
+"""What technicians sign: that they calibrated a series, how and for how long; that they tried a site's detectors.
 
 A record stands for itself: it names its signer's key, and whoever relies on it must know that key. A gateway takes a
 calibration from it, and the series' entry in the catalogue names signer and record.
@@ -135,8 +135,8 @@ def read_calibration_record(data: bytes) -> CalibrationRecord:
 class Trial(Record):
     """One detector, and what became of it when it was set off.
 
-    `sensor` is as in its series' entries, `serial` what is printed on it, "" where nothing is. `outcome` is 0 not tried,
-    1 passed, 2 failed, `remark` why. A detector that passed brought `contract` to alarm: it was set off at `begun`, and
+    `sensor` is as in its series' entries, `serial` what is printed on it, or "". `outcome` is 0 not tried, 1 passed,
+    2 failed, `remark` why. A detector that passed brought `contract` to alarm: it was set off at `begun`, and
     its alarm stood here `here` ms and at the hub `hub` ms later, as the transition whose hash is `alarm`. Otherwise
     these are empty or 0. `until` is when the first of its calibrations ends, 0 where none does.
     """
@@ -216,9 +216,7 @@ def sign_commissioning(record: Commissioning, key: SigningKey) -> bytes:
     """
     if record.technician != key.public:
         raise WrongShape("a commissioning record is signed by the technician that it names")
-    data = record.encode()
-    Commissioning.decode(data)
-    return key.signed(COMMISSIONING, data).encode()
+    return key.signed(COMMISSIONING, record.encode()).encode()
 
 
 def read_commissioning(data: bytes) -> Commissioning:

@@ -59,7 +59,7 @@ names = { series = "kitchen.ch4", pre_hold = "1s", hold = "1s", warm_up = "0s", 
 
 [[contracts.templates]]
 template = "smoke-contact"
-names = { series = "hall.smoke" }
+names = { series = "hall.smoke", clear_for = "1s" }
 """
 SIREN = '[[outputs]]\nname = "siren"\nkind = "siren"\npin = 23\n'
 VALVE = '[[outputs]]\nname = "valve"\nkind = "valve"\npin = 24\n'
