@@ -217,6 +217,27 @@ def test_a_no_ends_it_and_nothing_is_written(site: Path) -> None:
     refused(site, result, "not confirmed")
 
 
+def test_each_step_is_asked_for_and_then_counted_down(site: Path) -> None:
+    (site / "warm.toml").write_text(WARM)
+    result = run(
+        site, "calibrate", "span", "kitchen.ch4", "--ppm", 0, "--ppm", 2200, "--config", site / "gateway.toml",
+        "--technician", site / "anna.key", "--speed", 0, "--simulate", site / "warm.toml", given="y\ny\n",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    said = [
+        next(i for i, line in enumerate(result.output.splitlines()) if part in line)
+        for part in (
+            "Is it clean?",
+            "0 ppm settling",
+            "Does it flow?",
+            "2200 ppm settling",
+            "R0 = ",
+            "kind = ",
+        )
+    ]
+    assert said == sorted(said)
+
+
 def test_test_gas_finds_r0_and_gases_that_disagree_are_refused(site: Path) -> None:
     result = calibrate(site, "span", "kitchen.ch4", "--ppm", 0, "--ppm", 2200, scenario=WARM)
     assert result.exit_code == 0, result.output
