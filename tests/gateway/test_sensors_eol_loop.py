@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from simulated import kind_of, plug, simulate
 
 from gateway.contracts.errors import ContractError
 from gateway.errors import SensorError
+from gateway.sensors.eol_loop import Options
 from gateway.sensors.registry import read_options
 from gateway.simulation.faults import Fault
 
@@ -144,3 +147,34 @@ def test_a_loop_that_chatters_is_a_wiring_fault() -> None:
 def test_resistors_that_cannot_be_told_apart_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ContractError, match=message):
         read_options("eol_loop", {**LOOP, **options})
+
+
+@given(
+    eol=st.integers(1, 100_000),
+    alarm=st.integers(1, 100_000),
+    detectors=st.integers(1, 64),
+    tolerance=st.integers(1, 40),
+    short=st.integers(1, 10_000),
+)
+def test_whatever_is_accepted_has_bands_with_gaps_between(
+    eol: int, alarm: int, detectors: int, tolerance: int, short: int
+) -> None:
+    try:
+        options = Options(
+            "a0",
+            eol_ohm=eol,
+            alarm_ohm=alarm,
+            detectors=detectors,
+            tolerance_percent=tolerance,
+            short_ohm=short,
+        )
+    except ValueError:
+        return
+    (most, one), (low, high) = options.alarm_band, options.normal_band
+    assert short < most < one < low < high < options.open_ohm
+    assert most < in_parallel(eol, alarm, detectors) <= in_parallel(eol, alarm, 1) < one
+    assert low < eol < high
+
+
+def in_parallel(eol: int, alarm: int, detectors: int) -> float:
+    return 1 / (1 / eol + detectors / alarm)
