@@ -58,6 +58,8 @@ class Report:
                 yield f"    {series.name}: {how}, {series.unit} in steps of 1e{series.scale}"
         for contract in self.contracts.contracts:
             yield f"  contract {contract.id} version {contract.version}: {contract.title}"
+        if building := self.contracts.building:
+            yield f"  building {building.name}: {', '.join(each.name for each in building.members)}"
         yield f"  outputs: {', '.join(self.outputs) or 'none'}"
         for bus, share in loads(self.catalogue).items():
             yield f"  {bus}: busy {share:.1%} of its time"
@@ -70,6 +72,7 @@ class Report:
             "moved": self.moved,
             "sensors": [plan.name for plan in self.catalogue.sensors],
             "series": [[each.name, each.unit, each.scale] for each in self.catalogue.series],
+            "building": self.contracts.building.name if self.contracts.building else None,
             "contracts": {each.id: each.hash.hex() for each in self.contracts.contracts},
             "outputs": list(self.outputs),
             "buses": {bus: round(share, 4) for bus, share in loads(self.catalogue).items()},

@@ -220,9 +220,9 @@ class Gateway:
         return {each.name: each.line for each in self._config.outputs if each.line is not None}
 
     def ticks(self) -> dict[str, bool]:
-        """Return, by name, whether each thread that alarms hang on ticked in its time: the buses' and the ticker."""
+        """Return, by name, whether each thread that alarms hang on ticked in its time: the buses' and two more."""
         is_ticking = self._ticked_at + _TICK_S > time.monotonic()
-        return {**self._samplers.ticks(), "ticker": is_ticking}
+        return {**self._samplers.ticks(), "neighbours": self.neighbours.ticks(), "ticker": is_ticking}
 
     # parts
 

@@ -25,7 +25,7 @@ from gateway.options import refuse_beside
 from gateway.recording.gauges import Gauges
 from gateway.recording.health import STATES
 from gateway.sampler import Samplers
-from gateway.sensors.base import Hardware
+from gateway.sensors.base import LAN, Hardware
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,13 +73,15 @@ class Board:
     """Takes samples where a gateway has its recorder, and knows how each series is.
 
     Attributes:
-        rows: by series, in the catalogue's order.
+        rows: by series, in the catalogue's order; neighbours tell the running gateway alone.
     """
 
     def __init__(self, catalogue: Catalogue, hardware: Hardware, shown: _Shown | None = None) -> None:
         self.clock = hardware.clock
-        self.rows = {each.name: Row(each.name, each.unit, each.scale) for each in catalogue.series}
-        self._channels = [channel for plan in catalogue.sensors for channel in plan.channels]
+        sampled = [plan for plan in catalogue.sensors if plan.info.bus != LAN]
+        self._channels = [channel for plan in sampled for channel in plan.channels]
+        found = [channel.series for channel in self._channels]
+        self.rows = {each.name: Row(each.name, each.unit, each.scale) for each in found}
         self._shown = shown
         self._lock = threading.Lock()
         self._gauges = Gauges(

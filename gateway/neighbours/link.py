@@ -5,6 +5,7 @@ protocol (`gateway.neighbours.circle`), the sockets (`gateway.neighbours.lan`) o
 
 Invariants:
 * A proven change is a sample at once, and so is every heartbeat; what is not proven is never a sample.
+* Without a roster no port is open.
 * The roster is that of the contract set in force, and another one takes effect within a second.
 * However much comes, what this gateway has to tell goes out between two helpings of it.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,8 +40,12 @@ __all__ = ["Link"]
 _log = logging.getLogger(__name__)
 
 _END_S: Final = 5.0
+_HANG_S: Final = 20.0
 _LOOK_MS: Final = 1_000
-_PER_S, _BURST = 1_000, 2_000
+_PER_S, _BURST = (
+    5_000,
+    5_000,
+)  # datagrams that are looked at; beyond it they wait, and are dropped by the system
 _PAUSE_S: Final = 0.02
 _SLACK_MS: Final = 500
 _SILENT_MS: Final = 30_000
@@ -91,6 +97,7 @@ class Link:
         self._budget = Bucket(_PER_S, _BURST, now)
         self._said = tell(recorder, self._foreign)
         self._news, self._told_ms = True, now
+        self._ticked_at = time.monotonic()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="neighbours", daemon=True)
 
@@ -111,6 +118,10 @@ class Link:
         self._news = True
         self._lan.wake()
 
+    def ticks(self) -> bool:
+        """Return whether the thread ticked within its time."""
+        return self._ticked_at + _HANG_S > time.monotonic()
+
     def status(self) -> dict[str, Any]:
         """Return how each neighbour stands, as plain values by name."""
         circle, now = self._circle, self._clock.monotonic_ms()
@@ -124,6 +135,7 @@ class Link:
 
     def _run(self) -> None:
         while not self._ending.is_set():
+            self._ticked_at = time.monotonic()
             try:
                 self._turn()
             except Exception:  # alarms hang on this thread: whatever went wrong, it goes on
@@ -132,9 +144,9 @@ class Link:
 
     def _turn(self) -> None:
         now = self._clock.monotonic_ms()
-        self._lan.care(now)
         circle = self._present(now)
         if circle is not None:
+            self._lan.care(now)
             for each in circle.speak(self._tell(now), now):
                 self._send(each)
         for series in self._series:

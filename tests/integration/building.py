@@ -46,7 +46,7 @@ scenario = "quiet"
 sensors = {{ gas = {{ volts = {calm} }} }}
 
 [neighbours]
-listen = ["127.0.0.1:{port}"]
+listen = ["{host}:{port}"]
 multicast = {multicast}
 interface = "127.0.0.1"
 heartbeat_s = 1
@@ -180,7 +180,9 @@ class Building:
         multicast: bool = True,
         tapped: bool = False,
         genesis: bytes = b"",
+        host: str = "127.0.0.1",
     ) -> None:
+        self._host = host
         *ports, group, self.tap = free_ports(count + 2)
         keys = [SigningKey(bytes([i + 1]) * 32) for i in range(count)]
         self.flats = [
@@ -196,7 +198,7 @@ class Building:
         """The roster, as one of them knows it: with a tap it believes a neighbour to be elsewhere."""
         members = "".join(
             f'    {{ name = "{each.name}", key = "{each.key.public.hex()}"'
-            f", addresses = {[f'127.0.0.1:{tap.get(each.name, each.port)}'] if unicast else []} }},\n"
+            f", addresses = {[f'{self._host}:{tap.get(each.name, each.port)}'] if unicast else []} }},\n"
             for each in self.flats
         )
         return f'building = "test-house"\nmembers = [\n{members}]'
@@ -207,7 +209,7 @@ class Building:
         (flat.directory / "trust").write_bytes(genesis or bytes(32).hex().encode())
         others = [each.name for each in self.flats if each is not flat]
         text = TOML.format(
-            name=flat.name, port=flat.port, multicast=multicast, roster=roster, calm=CALM,
+            name=flat.name, host=self._host, port=flat.port, multicast=multicast, roster=roster, calm=CALM,
             alarms=", ".join(f'"{each}.alarm"' for each in others),
         )  # fmt: skip
         flat.config.write_text(text + "".join(NEIGHBOUR.format(name=each) for each in others))
@@ -277,12 +279,11 @@ def acquainted(flats: list[Flat], seconds: float = PATIENCE) -> None:
     )
 
 
-def refusals(store: Store) -> list[str]:
-    """The reasons of all refusals in the chain, but for the block that is open."""
+def leaves(store: Store) -> list[Any]:
+    """What stands in the chain, but for the block that is open: readings as tuples, events as records."""
     messages = [store.message(each) for each in store.drafts()]
     segments = [open_segment(0, each.segments[0]) for each in messages if each.segments]
-    events = [parse_leaf(leaf) for each in segments for leaf in each.leaves]
-    return [each.reason for each in events if isinstance(each, Refusal)]
+    return [parse_leaf(leaf) for each in segments for leaf in each.leaves]
 
 
 def obey(gateway: Any, directory: Path, path: Path) -> int:
@@ -321,7 +322,11 @@ def main(config: str, clock_ms: str) -> None:
             case ["status"]:
                 answer = gateway.status()
             case ["refusals"]:
-                answer = refusals(gateway.store)
+                answer = [each.reason for each in leaves(gateway.store) if isinstance(each, Refusal)]
+            case ["readings", series]:
+                index = next(each.index for each in gateway.catalogue.series if each.name == series)
+                found = [each for each in leaves(gateway.store) if isinstance(each, tuple)]
+                answer = [value for which, _, value in found if which == index]
         print(json.dumps(answer), flush=True)
     gateway.stop()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from building import YEAR_MS, Building, Flat, Tap, acquainted, until
+from building import PATIENCE, YEAR_MS, Building, Flat, Tap, acquainted, until
 from click.testing import CliRunner
 
 from firmware_tools.authority import found
@@ -22,9 +25,11 @@ SLOW = 4.0  # added where a busy machine is asked over a pipe
 
 
 @pytest.mark.parametrize(
-    "ways", [{"multicast": False}, {"unicast": False}, {}], ids=["unicast alone", "multicast alone", "both"]
+    "ways",
+    [{"multicast": False}, {"unicast": False}, {}, {"host": "[::1]", "multicast": False}],
+    ids=["unicast alone", "multicast alone", "both", "IPv6"],
 )
-def test_an_alarm_in_one_flat_sounds_in_all_and_ends_in_all(tmp_path: Path, ways: dict[str, bool]) -> None:
+def test_an_alarm_in_one_flat_sounds_in_all_and_ends_in_all(tmp_path: Path, ways: dict[str, Any]) -> None:
     with Building(tmp_path, **ways) as flats:
         acquainted(flats)
         assert not any(each.sounds for each in flats)
@@ -70,6 +75,7 @@ def test_a_neighbour_that_dies_is_a_fault_here_and_no_fault_once_it_is_back(tmp_
         assert not flats[0].sounds
         flats[2].start()
         until("its return", [lambda f=f: f.condition("neighbour-silent") == "normal" for f in flats[:2]])
+        assert flats[0].ask("readings flat-2.alarm") == [0]  # once, however often it was told
 
 
 def test_clocks_a_year_off_make_no_difference(tmp_path: Path) -> None:
@@ -116,6 +122,32 @@ def test_forged_replayed_and_delayed_messages_drive_no_siren_and_are_recorded(tm
         assert not flats[1].sounds
         assert flats[1].condition("building-alarm") == "normal"
         until("trust", [lambda: flats[1].standing("flat-1") == "proven"], WITHIN + SLOW)
+
+
+def test_a_flood_keeps_no_alarm_from_sounding_here_or_there(tmp_path: Path) -> None:
+    with Building(tmp_path) as flats:
+        acquainted(flats)
+        ending = threading.Event()
+        thread = threading.Thread(target=flood, args=([each.port for each in flats], ending))
+        thread.start()
+        try:
+            flats[0].ask("leak")
+            until("sirens in all flats", [lambda f=f: f.sounds for f in flats], 2 * PATIENCE)
+        finally:
+            ending.set()
+            thread.join()
+        until("its record", [lambda: "Flooded" in flats[1].ask("refusals")])
+
+
+def flood(ports: list[int], ending: threading.Event) -> None:
+    """Send what looks like a message, from an address of its own, thousands a second."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.bind(("127.0.0.3", 0))
+        while not ending.is_set():
+            for _ in range(50):
+                for port in ports:
+                    opened.sendto(b"\x83\x01" + bytes(300), ("127.0.0.1", port))
+            ending.wait(0.01)
 
 
 def test_a_granted_roster_takes_effect_at_once_and_so_does_a_members_removal(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""What a gateway tells its neighbours comes from its own sensors alone; what they tell drives its own outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rig import AIR, GAS, Rig
+
+from gateway.chain.neighbour import Raised
+from gateway.config import SensorTable, TemplateTable
+from gateway.contracts.library import template
+from gateway.contracts.source import read_contract
+from gateway.decider import ContractSet
+from gateway.errors import SensorError
+from gateway.neighbours.circle import Said
+from gateway.neighbours.telling import tell
+
+FLAT = SensorTable("flat-2", "neighbour", 1000, {"member": "flat-2"})
+FOREIGN = {"flat-2.alarm", "flat-2.faults"}
+TEMPLATES = (
+    TemplateTable("gas-ch4", {"series": "kitchen.ch4", "hold": "0s", "pre_hold": "0s", "warm_up": "0s"}),
+    TemplateTable("building-alarm", {"series": ("flat-2.alarm",)}),
+    TemplateTable("neighbour-silent", {"series": ("flat-2.alarm",), "buzzer": "valve"}),
+)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Any:
+    texts = [template(each.template, **each.names) for each in TEMPLATES]
+    contracts = ContractSet.of([read_contract(text, "test") for text in texts])
+    rig = Rig(tmp_path, contracts=contracts, sensors=(GAS, AIR, FLAT))
+    yield rig
+    rig.stop()
+
+
+def neighbour(rig: Rig, alarm: int, faults: int = 0) -> None:
+    rig.recorder.sample(rig._plan("flat-2"), {"alarm": alarm, "faults": faults})
+
+
+def test_a_neighbours_alarm_acts_here_and_is_not_told_on(rig: Rig) -> None:
+    rig.gas(100)
+    neighbour(rig, 2, 1)
+    assert rig.recorder.conditions()["building-alarm"][0] == "alarm"
+    assert tell(rig.recorder, FOREIGN) == Said()
+    rig.gas(9_000)
+    assert tell(rig.recorder, FOREIGN) == Said((Raised("gas-ch4", 2),), 0, 0)
+
+
+def test_a_silent_neighbour_is_a_fault_here_at_once_and_is_not_told_on(rig: Rig) -> None:
+    neighbour(rig, 0)
+    rig.recorder.fail(rig._plan("flat-2"), SensorError("silent", "as the test wants it"))
+    assert sorted(rig.recorder.faulty) == ["flat-2.alarm", "flat-2.faults"]
+    assert rig.recorder.conditions()["building-alarm"][1] == ("n1:silent",)
+    assert rig.recorder.conditions()["neighbour-silent"][0] == "alarm"
+    for _ in range(5):
+        rig.fail("gas")
+    assert tell(rig.recorder, FOREIGN).faults == 1
+
+
+def test_what_a_neighbour_told_before_it_fell_silent_stands(rig: Rig) -> None:
+    neighbour(rig, 2)
+    rig.recorder.fail(rig._plan("flat-2"), SensorError("silent", "as the test wants it"))
+    assert rig.recorder.conditions()["building-alarm"] == ("alarm", ("n1:silent",))
+
+
+def test_a_neighbours_series_are_the_same_whatever_it_does_and_kept_when_they_change(rig: Rig) -> None:
+    series = [each for each in rig.catalogue.series if each.name in FOREIGN]
+    assert [(each.dead_band, each.longest, each.sensor) for each in series] == [
+        (0, 3_600_000, "neighbour flat-2")
+    ] * 2
+    root = rig.catalogue.listing.root
+    for alarm in (0, 0, 0, 1, 1, 0):
+        neighbour(rig, alarm)
+        rig.advance(5)
+    assert rig.catalogue.listing.root == root
