@@ -95,7 +95,7 @@ def _read_key(path: Path) -> SigningKey:
 
 def known_gateway(directory: Path, environ: Mapping[str, str] = os.environ) -> bytes | None:
     """Return the gateway's id where its key can be seen, and make nothing. Raises ConfigError as `load_key`."""
-    if not (directory / "key").exists() and _credential(environ) is None:
+    if not os.access(directory / "key", os.R_OK) and _credential(environ) is None:
         return None
     return gateway_id(load_key(directory, environ)[0].public)
 

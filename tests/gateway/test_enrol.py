@@ -18,7 +18,16 @@ from gateway.chain.ordered import Enrolment, Ticket
 from gateway.chain.verify import enrolled_id, verify_enrolment
 from gateway.config import EnrolmentTable
 from gateway.errors import ConfigError, TransportError
-from gateway.region.enrol import EnrolmentRefused, Trust, enrol, erase_ticket, load_key, load_trust
+from gateway.region.enrol import (
+    CREDENTIAL,
+    EnrolmentRefused,
+    Trust,
+    enrol,
+    erase_ticket,
+    known_gateway,
+    load_key,
+    load_trust,
+)
 
 GENESIS = make_genesis()
 SPENDER = SigningKey(b"\7" * 32)
@@ -184,3 +193,17 @@ def test_a_gateway_records_while_it_cannot_enrol_and_joins_later(desk: Desk, tmp
     wait_until(lambda: bool(run.gateway.hubs), "the hub's link")
     run.stop()
     assert len(desk.posted) == posted  # once in a lifetime
+
+
+def test_a_gateways_id_is_known_from_its_key_wherever_that_is_and_nothing_is_made(tmp_path: Path) -> None:
+    data, given = tmp_path / "data", tmp_path / "credentials"
+    data.mkdir()
+    given.mkdir()
+    assert known_gateway(data, {}) is None
+    assert known_gateway(tmp_path / "none", {}) is None
+    assert list(data.iterdir()) == []
+    (given / CREDENTIAL).write_text("22" * 32)
+    named = known_gateway(data, {"CREDENTIALS_DIRECTORY": str(given)})
+    assert named == gateway_id(SigningKey(b"\x22" * 32).public)
+    key, _ = load_key(data, {})
+    assert known_gateway(data, {}) == gateway_id(key.public)
