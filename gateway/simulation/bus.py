@@ -98,6 +98,10 @@ class SimulatedBus:
         socket = self._sockets.setdefault(address, _Socket(chip, []))
         socket.faults.append(faults)
 
+    def unplug(self, address: int) -> None:
+        """Take the chip at an address away."""
+        del self._sockets[address]
+
     def read_byte_data(self, i2c_addr: int, register: int) -> int:
         return self._exchange(i2c_addr, bytes((register,)), 1)[0]
 

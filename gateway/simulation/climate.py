@@ -25,7 +25,6 @@ __all__ = ["Options", "fit", "of_wires"]
 Options = bme280.Options | scd41.Options | sgp40.Options | sht3x.Options
 Probes = dict[str, Probe]
 
-_SGP40, _SCD41 = 0x59, 0x62
 # What each element sees of the air, and its standard deviation.
 _SEEN: Final[Mapping[str, Callable[[Air], float]]] = {
     "temperature": lambda air: air.celsius,
@@ -58,7 +57,7 @@ def fit(options: Options, site: Site, seconds: Callable[[int], float]) -> tuple[
             probes = _probes(site, "voc", "humidity")
             sgp = Sgp40Chip(seconds, site.faults)
             sgp.compounds, sgp.humidity = probes["voc"].read, probes["humidity"].read
-            return _SGP40, sgp, probes
+            return sgp40.ADDRESS, sgp, probes
         case scd41.Options():
             probes = _probes(site, "co2", "temperature", "humidity")
             scd = Scd41Chip(seconds, site.faults)
@@ -66,8 +65,9 @@ def fit(options: Options, site: Site, seconds: Callable[[int], float]) -> tuple[
                 probes["co2"].read(t),
                 probes["temperature"].read(t),
                 probes["humidity"].read(t),
+                site.air(t).pascal,
             )
-            return _SCD41, scd, probes
+            return scd41.ADDRESS, scd, probes
 
 
 def of_wires(faults: Faults) -> Faults:

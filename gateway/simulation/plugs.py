@@ -30,6 +30,7 @@ from gateway.simulation import circuits, climate, wiring
 from gateway.simulation.chips.ads1115 import Ads1115Chip
 from gateway.simulation.chips.ina219 import Ina219Chip
 from gateway.simulation.chips.nau7802 import Nau7802Chip
+from gateway.simulation.chips.sht3x import Sht3xChip
 from gateway.simulation.dht import DhtLine
 from gateway.simulation.faults import Faults
 from gateway.simulation.probe import Probe
@@ -163,11 +164,25 @@ def _plug_dht(sockets: Sockets, name: str, options: dht22.Options, site: Site) -
 
 
 def _plug_climate(sockets: Sockets, name: str, options: climate.Options, site: Site) -> None:
-    address, chip, probes = climate.fit(options, site, sockets.bus(options.bus).seconds)
+    bus = sockets.bus(options.bus)
+    address, chip, probes = climate.fit(options, site, bus.seconds)
     chip.reset(sockets.monotonic_ms(site.powered_s))
+    there = bus.chip_at(address)
+    if isinstance(chip, Sht3xChip) and isinstance(there, Sht3xChip) and there.is_extra:
+        bus.unplug(address)
     sockets.plug_alone(options.bus, address, chip, replace(site, faults=climate.of_wires(site.faults)))
     sockets.probes |= {f"{name}.{quantity}": probe for quantity, probe in probes.items()}
     sockets.probes[name] = next(iter(probes.values()))
+
+
+def _plug_sgp40(sockets: Sockets, name: str, options: sgp40.Options, site: Site) -> None:
+    _plug_climate(sockets, name, options, site)
+    if options.climate and sockets.bus(options.bus).chip_at(options.climate) is None:
+        beside = sht3x.Options(options.bus, options.climate)
+        _plug_climate(sockets, f"{name}.climate", beside, replace(site, faults=Faults()))
+        extra = sockets.bus(options.bus).chip_at(options.climate)
+        assert isinstance(extra, Sht3xChip)
+        extra.is_extra = True
 
 
 _PLUGS: Final[dict[type, Callable[[Sockets, str, Any, Site], None]]] = {
@@ -182,7 +197,7 @@ _PLUGS: Final[dict[type, Callable[[Sockets, str, Any, Site], None]]] = {
     nau7802.Options: _plug_bridge,
     power.Options: _plug_power,
     scd41.Options: _plug_climate,
-    sgp40.Options: _plug_climate,
+    sgp40.Options: _plug_sgp40,
     sht3x.Options: _plug_climate,
     strain.Options: _plug_bridge,
 }

@@ -1,12 +1,10 @@
-"""Drivers by name, and what every sensor promises."""
+"""Drivers by name, and the hardware that they are given; what each promises is in `test_driver_contract`."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from simulated import plug, simulate
@@ -16,32 +14,7 @@ from gateway.errors import ConfigError, SensorError
 from gateway.sensors.base import I2cBus
 from gateway.sensors.hardware import PiHardware
 from gateway.sensors.i2c import I2cDevice
-from gateway.sensors.registry import DRIVERS, describe_sensor, open_sensor
-
-SENSORS: Mapping[str, Mapping[str, Any]] = {
-    "ads1115": {"input": "a0"},
-    "mq": {"model": "mq2", "input": "a0"},
-    "contact": {"pin": 17},
-    "nau7802": {},
-    "strain": {"bridge": "half", "gauge_factor": 2},
-    "dht22": {"pin": 4},
-    "eol_loop": {"input": "a0"},
-    "ina219": {},
-    "mcp3008": {"channel": 0},
-    "power": {"mains_pin": 5, "battery_pin": 6},
-    "bme280": {},
-    "sht3x": {},
-    "sgp40": {},
-    "scd41": {},
-    "recording": {
-        "path": "package:mq_counts.csv",
-        "columns": {"mq2": {"column": "MQ2", "unit": "count"}},
-    },
-}
-
-
-def test_every_driver_is_covered_here() -> None:
-    assert {*SENSORS, "neighbour"} == set(DRIVERS)
+from gateway.sensors.registry import describe_sensor, open_sensor
 
 
 def test_a_neighbour_is_not_sampled() -> None:
@@ -51,56 +24,11 @@ def test_a_neighbour_is_not_sampled() -> None:
         describe_sensor("neighbour", {"member": "flat-2", "silent_s": 2})
 
 
-@pytest.mark.parametrize("driver", SENSORS)
-def test_a_sample_is_integers_of_just_the_described_quantities(driver: str) -> None:
-    simulation = simulate()
-    sensor = plug(simulation, driver, SENSORS[driver])
-    assert sensor.info == describe_sensor(driver, SENSORS[driver])
-    assert sensor.info.driver == driver
-    while not (sample := sensor.sample()):
-        simulation.clock.sleep(sensor.info.min_interval_ms / 1000)
-    assert list(sample) == [q.name for q in sensor.info.quantities]
-    assert all(type(value) is int for value in sample.values())
-    sensor.close()
-    sensor.close()
-    simulation.close()
-    simulation.close()
-
-
 def test_an_unknown_driver_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no driver is called 'dht11'; did you mean 'dht22'"):
         open_sensor("dht11", {}, simulate())
     with pytest.raises(ConfigError, match="known are ads1115, bme280, contact"):
         open_sensor("zzz", {}, simulate())
-
-
-@pytest.mark.parametrize(
-    ("driver", "options", "message"),
-    [
-        ("mq", {"model": "mq4", "input": "a0", "adress": 72}, "sensor mq: adress: .*did you mean 'address'"),
-        ("ads1115", {"input": "a0", "address": 0x50}, "address 0x48 to 0x4b, not 0x50"),
-        ("ads1115", {"input": "a4"}, "input: must be one of"),
-        ("ads1115", {"input": "a0", "stuck_after": -1}, "stuck_after must be 0"),
-        ("mq", {"model": "mq4", "input": "a0", "divider": 0}, "divider at least 1"),
-        ("strain", {"bridge": "half", "gauge_factor": 0}, "gauge_factor must be above 0"),
-        ("nau7802", {"stuck_after": -1}, "stuck_after must be 0"),
-        ("contact", {"pin": 99}, "pins 0 to 27, not 99"),
-        ("contact", {"pin": 9, "debounce_ms": -1}, "debounce_ms must be"),
-        ("dht22", {"pin": -1}, "pins 0 to 27, not -1"),
-        ("recording", {"path": "x", "columns": {}}, "at least one quantity"),
-        (
-            "recording",
-            {"path": "x", "columns": {"a": {"column": "a", "unit": "1", "scale": 99}}},
-            "scale must be -18 to 18",
-        ),
-        ("recording", {**SENSORS["recording"], "rows_per_second": -1}, "rows_per_second must be"),
-    ],
-)
-def test_wrong_options_are_refused_before_any_hardware(
-    driver: str, options: Mapping[str, object], message: str
-) -> None:
-    with pytest.raises(TableError, match=message):
-        describe_sensor(driver, options)
 
 
 def test_importing_drivers_and_simulation_loads_no_hardware_library() -> None:

@@ -23,10 +23,12 @@ class Sht3xChip(WordChip):
 
     Attributes:
         air: °C and % at a second.
+        is_extra: whether it is there for another sensor's sake, and no sensor of its own.
     """
 
     def __init__(self, seconds: Callable[[int], float], faults: Faults) -> None:
         self.air: Callable[[float], tuple[float, float]] = lambda t: (20.0, 50.0)
+        self.is_extra = False
         super().__init__(seconds, faults)
 
     def reset(self, now_ms: int) -> None:
