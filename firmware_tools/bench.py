@@ -17,7 +17,7 @@ from firmware_tools.errors import ProcessFailed
 
 __all__ = ["NAMES", "measure"]
 
-NAMES: Final = ("ingest", "alarm", "neighbours", "gateway", "e2e", "audit", "federation")
+NAMES: Final = ("ingest", "alarm", "neighbours", "faults", "gateway", "e2e", "audit", "federation")
 _HUBS: Final = frozenset({"ingest", "audit"})
 
 
@@ -52,6 +52,7 @@ def _measures() -> dict[str, Callable[[], Any]]:
     # Here, not above: they load much of the gateway.
     from firmware_tools.bench_alarm import measure_alarm
     from firmware_tools.bench_e2e import measure_e2e
+    from firmware_tools.bench_faults import measure_faults
     from firmware_tools.bench_federation import measure_federation
     from firmware_tools.bench_gateway import measure_gateway
     from firmware_tools.bench_neighbours import measure_neighbours
@@ -59,6 +60,7 @@ def _measures() -> dict[str, Callable[[], Any]]:
     return {
         "alarm": measure_alarm,
         "neighbours": measure_neighbours,
+        "faults": measure_faults,
         "gateway": measure_gateway,
         "e2e": measure_e2e,
         "federation": measure_federation,

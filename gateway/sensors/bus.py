@@ -37,6 +37,7 @@ _REOPEN_AFTER: Final = 5  # failures in a row, of whatever chips
 _REOPEN_MS: Final = 10_000
 _RESCUE_MS: Final = 1_000
 _RESCUE_MOST_MS: Final = 30_000
+_SAY_MS: Final = 60_000
 # The first bus is wired to the same pins of every Pi's header.
 _FIRST_BUS: Final = "i2c-1"
 _FIRST_SCL, _FIRST_SDA = 3, 2
@@ -113,6 +114,7 @@ class TendedBus:
         self._failures = 0
         self._reopen_at = self._rescue_at = clock.monotonic_ms()
         self._patience_ms = _RESCUE_MS
+        self._said: dict[str, int] = {}
         self._steps: list[Callable[[], bool]] = []
         self.tally: Final = Tally()
 
@@ -163,7 +165,7 @@ class TendedBus:
         if self._bus is None:
             self._bus = self._open()
             self.tally.reopenings += 1
-            _log.warning("bus %s was opened anew", self._options.name)
+            self._say("was opened anew", self._clock.monotonic_ms())
         return self._bus
 
     def _mends(self, error: OSError, repeats: int) -> bool:
@@ -188,7 +190,7 @@ class TendedBus:
         """Take the next step to free a held bus; False where none is left, or it is too early to try again."""
         now = self._clock.monotonic_ms()
         if not self._steps and now >= self._rescue_at:
-            _log.warning("bus %s is held; trying to free it", self._options.name)
+            self._say("is held; trying to free it", now)
             self._steps = [lambda: True, self._power_cycles, self._rescue.pulse]  # the last one first
             self._rescue_at = now + self._patience_ms
             self._patience_ms = min(2 * self._patience_ms, _RESCUE_MOST_MS)
@@ -198,6 +200,12 @@ class TendedBus:
                 self.tally.rescues += 1
                 return True
         return False
+
+    def _say(self, what: str, now: int) -> None:
+        """Log what is done, each at most once a minute."""
+        if now >= self._said.get(what, now):
+            self._said[what] = now + _SAY_MS
+            _log.warning("bus %s %s", self._options.name, what)
 
     def _power_cycles(self) -> bool:
         done = self._rescue.power_cycle()

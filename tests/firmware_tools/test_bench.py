@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from firmware_tools.bench import NAMES
 from firmware_tools.bench_alarm import measure_alarm
 from firmware_tools.bench_e2e import measure_e2e
+from firmware_tools.bench_faults import measure_faults
 from firmware_tools.bench_federation import Sizes, measure_federation
 from firmware_tools.bench_figure import Figure, percentile, words
 from firmware_tools.bench_gateway import measure_gateway
@@ -19,6 +20,7 @@ from firmware_tools.bench_neighbours import measure_neighbours
 from firmware_tools.bench_site import Child
 from firmware_tools.cli import main
 from firmware_tools.errors import ProcessFailed
+from gateway.simulation.drill import STATED
 
 Require = Callable[[str], Path]
 
@@ -87,6 +89,15 @@ def test_neighbours_follow_each_others_pins() -> None:
     assert 0 < figures["neighbours-p50"].value <= figures["neighbours-p99"].value
     assert figures["neighbours-p99"].limit == 1_000
     assert figures["neighbours-above-own-p50"].peer is not None
+
+
+def test_every_kind_of_fault_is_seen_within_its_stated_time() -> None:
+    figures = {each.name: each for each in measure_faults()}
+    cost = figures.pop("faults-plausible")
+    assert cost.peer is not None
+    assert {name.removeprefix("faults-") for name in figures} == set(STATED) - {"held"}
+    assert all(0 < (each.ratio or 0) <= 1 for each in figures.values())
+    assert 0 < cost.value < 50  # microseconds: it looks at one value, whatever went before
 
 
 def test_e2e_counts_alarms_that_are_final_at_a_real_hub(require: Require) -> None:
