@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -115,7 +116,8 @@ class Circle:
         assert peer is not None  # the roster names the sender
         if not peer.hear(message, self._challenges, now_ms):
             return None
-        peer.address = source
+        if ipaddress.ip_address(source[0]).is_private:  # what tells of a building's alarms stays near it
+            peer.address = source
         return peer
 
     def speak(self, said: Said, now_ms: int) -> list[Outgoing]:
@@ -130,9 +132,10 @@ class Circle:
                 [self._to_all(), *(self._to(peer, now_ms) for peer in self.peers)] if self.is_member else []
             )
         due = [peer for peer in self.peers if peer.due_ms is not None and peer.due_ms <= now_ms]
-        # By both ways, as some networks drop either; the one to all comes last, as it costs all of them.
-        also = [self._to_all()] if due and self._answers.take(now_ms) else []
-        return [*(self._to(peer, now_ms) for peer in due), *also]
+        # A proof goes by both ways, as some networks drop either.
+        is_pressed = any(peer.presses for peer in due)
+        also = [self._to_all()] if is_pressed and self._answers.take(now_ms) else []
+        return [*also, *(self._to(peer, now_ms) for peer in due)]
 
     def due_ms(self) -> int:
         """Return when `speak` has something to send, as far as is known."""

@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 _END_S: Final = 5.0
 _HANG_S: Final = 20.0
 _LOOK_MS: Final = 1_000
+_IDLE_S: Final = 1.0
 _PER_S, _BURST = (
     5_000,
     5_000,
@@ -151,8 +152,11 @@ class Link:
                 self._send(each)
         for series in self._series:
             self._judge(series, now)
-        due = now + _LOOK_MS if circle is None else min(circle.due_ms(), now + _LOOK_MS)
-        for data, source in self._lan.receive((due - now) / 1000 / self._speed):
+        if circle is None:
+            self._lan.receive(_IDLE_S)
+            return
+        wait_ms = min(circle.due_ms(), now + _LOOK_MS) - now
+        for data, source in self._lan.receive(wait_ms / 1000 / self._speed):
             self._hear(circle, data, source)
 
     def _present(self, now: int) -> Circle | None:
@@ -188,12 +192,10 @@ class Link:
             known[outgoing.to.address] = None
         self._lan.send(outgoing.data, known)
 
-    def _hear(self, circle: Circle | None, data: bytes, source: Address) -> None:
+    def _hear(self, circle: Circle, data: bytes, source: Address) -> None:
         now = self._clock.monotonic_ms()
         if not self._budget.take(now):
             self._ending.wait(_PAUSE_S)  # what comes meanwhile waits in the socket, or is dropped there
-        if circle is None:
-            return
         try:
             peer = circle.hear(data, source, now)
         except (ChainError, NeighbourError) as error:

@@ -42,6 +42,7 @@ class Peer:
         proven_ms: when that came.
         address: where that came from, as (host, port); written to beside the roster's addresses.
         due_ms: when it is to be written to by itself, if at all.
+        presses: whether that is for a proof, its own or this gateway's, and not only for a new challenge.
     """
 
     def __init__(self, member: Neighbour, now_ms: int) -> None:
@@ -50,6 +51,7 @@ class Peer:
         self.proven_ms: int | None = None
         self.address: tuple[str, int] | None = None
         self.due_ms: int | None = None
+        self.presses = False
         self._since_ms = self._heard_ms = now_ms
         self._doubt_ms: int | None = None  # when the first message came that was not proven, since one was
         self._passed: deque[tuple[int, int]] = deque(
@@ -87,7 +89,7 @@ class Peer:
         self._last = message.boot, message.counter
         self._latest_challenge = message.challenge
         if message.asks or message.challenge not in self._echoed:
-            self._answer(now_ms)
+            self._answer(now_ms, presses=bool(message.asks))
         serial = mine.serial_of(message.echoes)
         is_new_boot = self.told is None or self.told.boot != message.boot
         if serial is None or (is_new_boot and serial < self._floor):
@@ -128,7 +130,7 @@ class Peer:
         """Take note of what was sent to it just now."""
         self._echoed = echoes
         self._asking = [at for at in self._asking if at > now_ms]
-        self.due_ms = min(self._asking, default=None)
+        self.due_ms, self.presses = min(self._asking, default=None), bool(self._asking)
 
     def _is_old(self, message: NeighbourState) -> bool:
         told = self.told
@@ -153,8 +155,9 @@ class Peer:
         if self._doubt_ms is None:
             self._doubt_ms = now_ms
             self._asking = [now_ms + each for each in _ASK_AGAIN_MS]
-        self._answer(now_ms)
+        self._answer(now_ms, presses=True)
 
-    def _answer(self, now_ms: int) -> None:
+    def _answer(self, now_ms: int, *, presses: bool) -> None:
+        self.presses = self.presses or presses
         due = now_ms if self._answers.take(now_ms) else now_ms + _SPACING_MS
         self.due_ms = due if self.due_ms is None else min(due, self.due_ms)
