@@ -1,4 +1,4 @@
-"""Runs in the guest: the drivers on /dev/i2c-N, and two chips played by whoever writes the stub's registers.
+"""Runs in the guest: the drivers on /dev/i2c-N, and their chips played by whoever writes the stub's registers.
 
 i2c-stub is a memory: it converts nothing and clears nothing. A player, on a file descriptor of its own, does what the
 data sheets say while the driver runs. Each trial prints one JSON object.
@@ -22,7 +22,7 @@ from gateway.sensors.base import Sensor
 from gateway.sensors.hardware import PiHardware
 from gateway.sensors.registry import open_sensor
 
-ADC, BRIDGE = 0x48, 0x2A
+ADC, BRIDGE, SUPPLY = 0x48, 0x2A, 0x40
 _POLL_S: Final = 0.001
 
 
@@ -137,6 +137,37 @@ class Nau7802Player(Player):
             self.put(0x00, control | 0x20)
 
 
+class Ina219Player(Player):
+    """INA219: always ready with the present values, as reading cannot take the ready bit back from a memory.
+
+    Attributes:
+        volts, shunt: what it measures.
+        overflows: whether it says so.
+        forgets: whether it loses its calibration as often as it gets it.
+    """
+
+    def __init__(self, bus: str) -> None:
+        super().__init__(bus, SUPPLY)
+        self.volts, self.shunt = 12.6, 0.04
+        self.overflows = self.forgets = False
+        self.step()
+
+    def put(self, register: int, value: int) -> None:
+        self.bus.write_word_data(self.address, register, (value & 0xFF) << 8 | value >> 8 & 0xFF)
+
+    def get(self, register: int) -> int:
+        word = self.bus.read_word_data(self.address, register)
+        return (word & 0xFF) << 8 | word >> 8
+
+    def step(self) -> None:
+        steps, calibration = round(self.shunt / 10e-6), self.get(5)
+        self.put(1, steps & 0xFFFF)
+        self.put(4, steps * calibration // 4096 & 0xFFFF)
+        if self.forgets and calibration:
+            self.put(5, 0)
+        self.put(2, round(self.volts / 0.004) << 3 | 2 | self.overflows)
+
+
 @contextmanager
 def playing(player: Player) -> Iterator[None]:
     player.start()
@@ -224,9 +255,27 @@ def try_bridge(hardware: PiHardware, bus: str) -> Iterator[tuple[str, object]]:
     player.bus.close()
 
 
+def try_supply(hardware: PiHardware, bus: str) -> Iterator[tuple[str, object]]:
+    sensor = open_sensor("ina219", {"bus": bus, "average": 128}, hardware)
+    player = Ina219Player(bus)
+    with playing(player):
+        yield "drawn", outcome(sensor)
+        player.volts, player.shunt = 5.0, -0.1
+        time.sleep(0.1)
+        yield "charged", outcome(sensor)
+        player.overflows = True
+        time.sleep(0.1)
+        yield "overflow", outcome(sensor)
+        player.overflows, player.forgets = False, True
+        yield "forgetful", outcome(sensor)
+        player.forgets = False
+        yield "again", outcome(sensor)
+    yield "absent", outcome(open_sensor("ina219", {"bus": bus, "address": 0x41}, hardware))
+
+
 def main() -> None:
     bus, hardware = stub_bus(), PiHardware()
-    for trial in (try_adc, try_bridge):
+    for trial in (try_adc, try_bridge, try_supply):
         for name, result in trial(hardware, bus):
             print(json.dumps({"trial": f"{trial.__name__} {name}", "result": result}), flush=True)
     hardware.close()

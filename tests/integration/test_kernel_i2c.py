@@ -24,7 +24,7 @@ def said(
         find_kernel()
     except NoKernelError as error:
         lacking("qemu", f"there is {error}")
-    lines = run_in_guest(qemu, busybox, GUEST, (0x48, 0x2A), tmp_path_factory.mktemp("guest"))
+    lines = run_in_guest(qemu, busybox, GUEST, (0x48, 0x2A, 0x40), tmp_path_factory.mktemp("guest"))
     return {line["trial"]: line["result"] for line in lines}
 
 
@@ -72,3 +72,16 @@ def test_what_ails_the_bridge_is_named_and_ends(said: dict[str, Any]) -> None:
     assert said["try_bridge uncalibrated"].get("fault") == "not-ready"
     assert values(said["try_bridge calibrated again"]) == {"raw": 5}
     assert [each.get("fault") for each in said["try_bridge brown-out"]] == ["power", "not-ready"]
+
+
+def test_a_supply_is_read_by_the_kernel_s_words(said: dict[str, Any]) -> None:
+    assert values(said["try_supply drawn"]) == {"voltage": 12_600, "current": 400_000}
+    assert values(said["try_supply charged"]) == {"voltage": 5_000, "current": -1_000_000}
+    assert values(said["try_supply again"]) == {"voltage": 5_000, "current": -1_000_000}
+
+
+@pytest.mark.parametrize(
+    ("trial", "kind"), [("overflow", "out-of-range"), ("forgetful", "power"), ("absent", "nack")]
+)
+def test_what_ails_the_supply_s_chip_is_named(said: dict[str, Any], trial: str, kind: str) -> None:
+    assert said[f"try_supply {trial}"].get("fault") == kind, said[f"try_supply {trial}"]
