@@ -6,14 +6,18 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from gateway.outputs.wire import SYSTEM
+
 ROOT = Path(__file__).resolve().parent.parent
 UNITS = sorted((ROOT / "systemd").glob("*.service"))
-PROGRAMS = [unit for unit in UNITS if "@" not in unit.name]
 GATEWAY = ROOT / "systemd/tocsin-gateway.service"
+GUARDIAN = ROOT / "systemd/tocsin-guardian.service"
+PROGRAMS = [unit for unit in UNITS if "@" not in unit.name and unit != GUARDIAN]
 
 
 @pytest.fixture(params=UNITS, ids=lambda path: path.stem)
@@ -98,3 +102,21 @@ def test_what_keeps_failing_is_started_again_once_its_limit_of_starts_is_over() 
     assert watched
     for unit in watched:
         assert sum(waits) > int(values(unit, "StartLimitIntervalSec")[0])
+
+
+def test_the_guardian_is_started_where_the_gateway_looks_for_it_and_by_the_user_it_hears() -> None:
+    (started,) = values(GUARDIAN, "ExecStart")
+    assert started == "/opt/tocsin/bin/python -m gateway.outputs.guardian --in /run/tocsin-guardian"
+    assert find_spec("gateway.outputs.guardian") is not None
+    assert values(GUARDIAN, "RuntimeDirectory") == ["tocsin-guardian"]
+    assert f"{SYSTEM}=/run/tocsin-guardian" in values(GATEWAY, "Environment")
+    assert values(GUARDIAN, "User") == values(GATEWAY, "User")
+    assert values(GUARDIAN, "RuntimeDirectoryMode") == ["0700"]
+
+
+def test_the_gateways_end_is_not_the_guardians_and_the_guardian_is_never_given_up() -> None:
+    for binding in ("PartOf", "BindsTo", "StopPropagatedFrom", "Requires"):
+        assert values(GUARDIAN, binding) == values(GATEWAY, binding) == []
+    assert values(GATEWAY, "Wants") == ["tocsin-guardian.service"]
+    assert values(GUARDIAN, "Restart") == ["always"]
+    assert values(GUARDIAN, "StartLimitIntervalSec") == ["0"]

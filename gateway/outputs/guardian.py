@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.errors import OutputError
+from gateway.notify import Notifier
 from gateway.outputs.server import Server
 from gateway.outputs.wire import Listener
 
@@ -29,12 +30,14 @@ def main(arguments: Sequence[str]) -> int:
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
     try:
-        server = Server(Listener(given.directories), lingers=not given.spawned)
+        notifier = Notifier()
+        server = Server(Listener(given.directories), lingers=not given.spawned, notifier=notifier)
     except OutputError as error:
         print(f"tocsin-guardian: {error}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
+    notifier.ready()
     server.serve()
     return 0
 

@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import selectors
 import socket
@@ -25,6 +26,7 @@ from typing import Any, Final
 
 from gateway.clock import SimulatedClock, SystemClock
 from gateway.errors import GatewayError, OutputError
+from gateway.notify import Notifier
 from gateway.outputs import wire
 from gateway.outputs.board import Board
 from gateway.outputs.options import GuardianTable, options_of
@@ -37,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 _SILENT_S: Final = 5.0  # a daemon that says nothing for so long has given up its place
 _LONELY_S: Final = 30.0  # then one that a daemon started, and that holds nothing real, ends
+_IDLE_S: Final = 60.0
 _KEPT: Final = 256
 
 
@@ -56,10 +59,12 @@ class Server:
     Args:
         lingers: it stays for the next daemon, as the system's own does; otherwise it ends some time after simulated
             outputs were left alone, or where nobody ever came.
+        notifier: is told that it is alive.
     """
 
-    def __init__(self, listener: Listener, *, lingers: bool) -> None:
+    def __init__(self, listener: Listener, *, lingers: bool, notifier: Notifier | None = None) -> None:
         self._listener, self._lingers = listener, lingers
+        self._notifier = notifier or Notifier({})
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._setup: _Setup | None = None
@@ -87,6 +92,7 @@ class Server:
                 for key, _ in self._selector.select(self._wait_s()):
                     self._hear(key.fileobj)
                 self._look()
+                self._notifier.alive()
         finally:
             self._close()
 
@@ -98,7 +104,8 @@ class Server:
             clock = self._setup.clock
             wait = (due - clock.monotonic_ms()) / 1000 / getattr(clock, "speed", 1.0)
             dues.append(time.monotonic() + wait)
-        return max(0.0, min(dues, default=time.monotonic() + 60) - time.monotonic())
+        beat = (self._notifier.watchdog_s or 2 * _IDLE_S) / 2
+        return max(0.0, min(beat, min(dues, default=math.inf) - time.monotonic()))
 
     def _look(self) -> None:
         """Do what is due, and tell the daemon what came of it."""
