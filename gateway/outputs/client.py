@@ -129,7 +129,7 @@ class Guardian:
         """Let an output act for some seconds. Raises OutputError: there is none of that name, or it cannot."""
         with self._lock:
             if self._connection is None:
-                raise OutputError(self._trouble or "no outputs are configured")
+                raise OutputError(self._trouble if self._options else "no outputs are configured")
             request = {"do": "test", "output": output, "seconds": seconds, "by": by}
             if not self._request(request, _PATIENCE_S):
                 raise OutputError("the guardian does not answer")
@@ -243,11 +243,14 @@ class Guardian:
     def _listen(self, connection: socket.socket, end: float | None = None) -> dict[str, Any] | None:
         """Return its next message, None at its end; one that owes an answer for too long is ended."""
         while not wire.is_readable(connection, _AGAIN_S):
-            if self._is_late() or (end is not None and time.monotonic() > end):
+            is_over = end is not None and time.monotonic() > end
+            if is_over or self._is_late():
                 self._say("the guardian hangs")
-                if self._spawned is not None:
+                if self._spawned is not None:  # the system kills its own
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(wire.peer(connection)[0], signal.SIGKILL)
+            if is_over or self._ending.is_set():
+                return None
         return wire.receive(connection)
 
     def _is_late(self) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
+import os
 import selectors
 import socket
 import time
@@ -68,7 +68,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
         self._setup: _Setup | None = None
-        self._born = secrets.token_hex(8)
+        self._born = os.urandom(8).hex()
         self._hold_s = float(GuardianTable().hold_s)
         self._daemon: socket.socket | None = None
         self._heard = time.monotonic()
@@ -227,7 +227,7 @@ class Server:
         kind = bool(request["simulated"]), float(request["speed"])
         if self._setup is not None and self._setup.kind != kind:
             self._setup.board.close(Cause(STOP, "configuration"))
-            self._setup, self._born = None, secrets.token_hex(8)
+            self._setup, self._born = None, os.urandom(8).hex()
             self._moves.clear()
         if self._setup is None:
             self._setup = _set_up(*kind)

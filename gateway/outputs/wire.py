@@ -20,7 +20,6 @@ import socket
 import struct
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +50,9 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 def places(data: Path) -> tuple[Path, ...]:
     """Return the directories in which the guardian of a data directory may be met, best first."""
+    # Here, not above: it brings OpenSSL, and the guardian is to be small.
+    from hashlib import sha256
+
     data = data.resolve()
     name = sha256(str(data).encode()).hexdigest()[:24]
     others = [Path("/run/user") / str(os.getuid()), Path(tempfile.gettempdir())]
@@ -162,7 +164,10 @@ def receive(connection: socket.socket) -> dict[str, Any] | None:
     packet = connection.recv(_PACKET)
     if not packet:
         return None
-    message = json.loads(packet)
+    try:
+        message = json.loads(packet)
+    except RecursionError as error:
+        raise ValueError("a message is nested too deeply") from error
     if not isinstance(message, dict):
         raise ValueError("a message is a JSON object")
     return message
