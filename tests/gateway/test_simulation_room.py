@@ -101,3 +101,26 @@ def test_a_late_event_takes_effect_at_once() -> None:
 def test_impossible_rooms_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"volume_m3|no gas is called"):
         Room(**wrong)  # type: ignore[arg-type]
+
+
+def test_people_and_flames_make_carbon_dioxide_and_airing_takes_it_away() -> None:
+    crowded = RoomModel(
+        Room(people=6, air_changes_per_h=0), [(600.0, Change(people=0, air_changes_per_h=20))]
+    )
+    assert crowded.at(0).co2 == pytest.approx(420)
+    assert crowded.at(599).co2 == pytest.approx(420 + 6 * 0.3 / 40_000 * 1e6 * 599 / 60, rel=0.01)
+    assert crowded.at(4200).co2 == pytest.approx(420, abs=5)
+    burning = RoomModel(Room(flame_peak_kw=100, air_changes_per_h=0))
+    assert burning.at(120).co2 > 5_000
+
+
+def test_what_smoulders_gives_off_compounds_long_before_it_burns() -> None:
+    room = RoomModel(Room(smoulder_g_per_min=10))
+    quiet = RoomModel(Room())
+    assert quiet.at(600).voc == pytest.approx(quiet.at(0).voc, rel=0.01)
+    assert room.at(60).voc > 10 * quiet.at(60).voc
+
+
+def test_the_weather_s_pressure_is_everywhere() -> None:
+    room = RoomModel(Room(pressure_pa=99_000), [(10.0, Change(pressure_pa=98_000))])
+    assert [room.at(5).pascal, room.at(11).pascal] == [99_000, 98_000]

@@ -29,7 +29,8 @@ class Sgp40Chip(WordChip):
     """One SGP40.
 
     Attributes:
-        compounds: ppb at a second; below 0 where the element is broken.
+        compounds: ppb at a second.
+        is_well: whether the element is whole.
         humidity: of the air, in %, at a second.
     """
 
@@ -38,6 +39,7 @@ class Sgp40Chip(WordChip):
     def __init__(self, seconds: Callable[[int], float], faults: Faults) -> None:
         self.compounds: Callable[[float], float] = lambda t: 0.0
         self.humidity: Callable[[float], float] = lambda t: 50.0
+        self.is_well = True
         super().__init__(seconds, faults)
 
     def reset(self, now_ms: int) -> None:
@@ -51,7 +53,7 @@ class Sgp40Chip(WordChip):
                 self._hot_since = t
             self.take(_MEASURE_MS, now_ms, self._signal(t, words[0] / 0xFFFF * 100))
         elif command == _SELF_TEST:
-            self.take(_SELF_TEST_MS, now_ms, _WELL if self.compounds(t) >= 0 else _ILL)
+            self.take(_SELF_TEST_MS, now_ms, _WELL if self.is_well else _ILL)
         elif command == _HEATER_OFF:
             self._hot_since = None
             self.take(0.1, now_ms)
@@ -60,9 +62,9 @@ class Sgp40Chip(WordChip):
 
     def _signal(self, t: float, told_percent: float) -> int:
         assert self._hot_since is not None
-        ppb = self.compounds(t)
-        if ppb < 0:
+        if not self.is_well:
             return 0
+        ppb = max(0.0, self.compounds(t))
         signal = _CLEAN - _TICKS_PER_DECADE * math.log10(1 + ppb / _FIRST_PPB)
         signal -= _TICKS_PER_PERCENT * (self.humidity(t) - told_percent)
         signal -= _COLD_TICKS * math.exp((self._hot_since - t) / _WARMING_S)
