@@ -26,7 +26,13 @@ from gateway.outputs.options import OutputOptions
 )
 @click.option("--hub", help="The hub's REST address; by default where the gateway enrols.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--root", hidden=True, default="/", type=click.Path(path_type=Path))
+@click.option(
+    "--root",
+    hidden=True,
+    default="/",
+    type=click.Path(path_type=Path),
+    help="Where this machine's /proc and /sys are.",
+)
 def selftest(
     path: Path,
     scenario: str | None,
