@@ -80,8 +80,10 @@ class Rig:
         genesis: bytes = GENESIS,
         powered_since_ms: int = -10_000_000,
         siren: OutputOptions = SIREN,
+        relays: Sequence[OutputOptions] = (),
     ) -> None:
         self.clock = clock or SimulatedClock(speed=0, start_wall_ms=START_MS)
+        self.is_ready = False
         self.identity = Identity(genesis, gateway_id(KEY.public), KEY, boot.to_bytes(8, "big"))
         self.catalogue: Catalogue = make_catalogue(tuple(sensors), "test", 30_000)
         directory.mkdir(exist_ok=True)
@@ -98,12 +100,19 @@ class Rig:
         self.store = found.store
         self.keeper = Keeper(self.identity, self.store, whole=found.whole)
         self.pins = MockFactory()
-        self.outputs = Board([siren, VALVE], self.pins, self.clock)
+        self.outputs = Board([siren, VALVE, *relays], self.pins, self.clock)
         self.outputs.order(Order())  # a guardian that was there before the gateway
         self.outputs.take()
-        kinds = {"siren": "siren", "valve": "valve"}
+        kinds = {"siren": "siren", "valve": "valve"} | {each.name: each.kind for each in relays}
         now = self.clock.monotonic_ms()
-        self.decider = Decider(contracts, self.catalogue.infos, self.outputs, kinds, now)
+        self.decider = Decider(
+            contracts,
+            self.catalogue.infos,
+            self.outputs,
+            kinds,
+            now,
+            faults=lambda: self.recorder.faulty if self.is_ready else (),
+        )
         self.announced = threading.Event()
         self.writer = Writer(
             self.identity,
@@ -139,6 +148,7 @@ class Rig:
             powered_since_ms=powered_since_ms,
         )
         loose = [row.body for row in self.store.loose_transitions()]
+        self.is_ready = True
         self.writer.start()
         self.recorder.start(found.state, loose)
 
