@@ -83,9 +83,9 @@ class Rig:
         relays: Sequence[OutputOptions] = (),
     ) -> None:
         self.clock = clock or SimulatedClock(speed=0, start_wall_ms=START_MS)
-        self.is_ready = False
+        self.directory, self.is_ready = directory, False
         self.identity = Identity(genesis, gateway_id(KEY.public), KEY, boot.to_bytes(8, "big"))
-        self.catalogue: Catalogue = make_catalogue(tuple(sensors), "test", 30_000)
+        self.catalogue: Catalogue = make_catalogue(tuple(sensors), "test", 30_000, self.identity.gateway)
         directory.mkdir(exist_ok=True)
         contracts = contracts or gas_contract()
         listing = self.catalogue.listing
