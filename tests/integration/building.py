@@ -92,7 +92,7 @@ NEIGHBOUR = """
 [[sensors]]
 name = "{name}"
 driver = "neighbour"
-options = {{ member = "{name}", silent_s = 4 }}
+options = {{ member = "{name}", silent_s = 3 }}
 """
 
 
