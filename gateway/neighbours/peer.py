@@ -52,11 +52,9 @@ class Peer:
         self.address: tuple[str, int] | None = None
         self.due_ms: int | None = None
         self.presses = False
-        self._since_ms = self._heard_ms = now_ms
+        self._heard_ms = now_ms
         self._doubt_ms: int | None = None  # when the first message came that was not proven, since one was
-        self._passed: deque[tuple[int, int]] = deque(
-            maxlen=2 * _LATE_COUNT
-        )  # counters proven just now, and when
+        self._passed: deque[tuple[int, int]] = deque()  # counters proven just now, and when
         self._settled = 0  # the last counter that was proven before
         self._floor = 0  # the least serial that a message of another boot has to echo
         self._last: tuple[bytes, int] | None = None  # boot and counter of the latest message, proven or not
@@ -83,8 +81,9 @@ class Peer:
         """
         self._heard_ms = now_ms
         if self._is_old(message):
-            if self._is_late(message, now_ms):
-                return False
+            self._settle(now_ms)
+            if message.counter > self._settled:
+                return False  # overtaken only just now, as happens where there are several ways
             raise Replayed(f"neighbour {self.member.name}: message {message.counter} came before")
         self._last = message.boot, message.counter
         self._latest_challenge = message.challenge
@@ -103,6 +102,7 @@ class Peer:
             self._floor, self._settled = mine.serial + 1, 0
             self._passed.clear()
         self._passed.append((message.counter, now_ms))
+        self._settle(now_ms)
         self.told, self.proven_ms, self._proven_challenge = message, now_ms, message.challenge
         self._doubt_ms, self._asking = None, []
         return True
@@ -136,11 +136,9 @@ class Peer:
         told = self.told
         return told is not None and told.boot == message.boot and message.counter <= told.counter
 
-    def _is_late(self, message: NeighbourState, now_ms: int) -> bool:
-        """Whether an old message was overtaken only just now, as happens where there are several ways."""
+    def _settle(self, now_ms: int) -> None:
         while self._passed and (now_ms - self._passed[0][1] > _LATE_MS or len(self._passed) > _LATE_COUNT):
             self._settled = self._passed.popleft()[0]
-        return message.counter > self._settled
 
     def _repeats(self, message: NeighbourState, now_ms: int) -> bool:
         """Whether a message says nothing but what is proven: one to all may have no room for everyone's echo."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
+from random import Random
 
 import pytest
 
@@ -53,7 +54,7 @@ class House:
 
     def __init__(self, size: int = 3) -> None:
         self.building, self.now, self._boots = roster(size), 1_000_000, count(1)
-        self.said = [CALM] * size
+        self.said, self._random = [CALM] * size, Random(size)
         self.refused: list[tuple[int, str]] = []
         self.sent: list[Sent] = []
         self.drops: Callable[[Sent], bool] = lambda sent: False
@@ -63,7 +64,7 @@ class House:
         boot = before._boot if before else next(self._boots).to_bytes(8, "big")
         return Circle(
             gateway_id(key_of(index).public), boot, key_of(index), building or self.building, self.now,
-            heartbeat_ms=HEARTBEAT, before=before,
+            heartbeat_ms=HEARTBEAT, before=before, draw=lambda: self._random.randbytes(16),
         )  # fmt: skip
 
     def run(self, ms: int) -> None:
@@ -127,7 +128,7 @@ def acquainted(size: int = 3) -> House:
         lambda sent: sent.to is not None,
         lambda sent: sent.to is None and sent.source == 0,
         lambda sent: sent.to is not None and sent.source == 1,
-        lambda sent: sent.data[-1] % 2 == 0,
+        lambda sent: sent.data[-1] % 3 == 0,
     ],
     ids=[
         "all arrive",
@@ -135,7 +136,7 @@ def acquainted(size: int = 3) -> House:
         "no unicast",
         "one's multicast lost",
         "one's unicast lost",
-        "every other lost",
+        "every third lost",
     ],
 )
 @pytest.mark.parametrize("size", [2, 3, 8])
@@ -400,3 +401,16 @@ def test_the_largest_statement_fits_with_the_echo_of_its_receiver() -> None:
     state: NeighbourState = read_message(largest.data)[1]
     assert len(largest.data) <= MAX_DATAGRAM
     assert state.more == 50
+
+
+@pytest.mark.soak
+def test_a_day_leaves_nothing_behind_and_everyone_proven() -> None:
+    house = acquainted()
+    for hour in range(24):
+        house.said[hour % 3] = ALARM if hour % 2 else CALM
+        house.sent.clear()
+        house.run(3_600_000)
+        assert all(house.standing(i, j) == "proven" for i in range(3) for j in range(3) if i != j)
+    kept = [peer for circle in house.circles for peer in circle.peers]
+    assert max(len(peer._passed) + len(peer._asking) for peer in kept) < 300
+    assert {len(circle._sources._buckets) for circle in house.circles} == {2}
