@@ -31,6 +31,7 @@ _START, _STOP, _READY, _READ = 0x21B1, 0x3F86, 0xE4B8, 0xEC05
 _SELF_CALIBRATION, _ALTITUDE, _SELF_TEST, _SERIAL = 0x2416, 0x2427, 0x3639, 0x3682
 _STOP_MS, _SELF_TEST_MS = 500, 10_000
 _CYCLE_MS: Final = 5_000
+_LOOK_MS: Final = 2_000  # how often it must be looked after, so that its start takes no longer than its cycle
 _LATE_MS: Final = 2 * _CYCLE_MS  # the chip's own clock is not that far off
 _FULL: Final = 65_535
 _MOST_PPM: Final = 40_000
@@ -140,7 +141,7 @@ def describe(options: Options) -> SensorInfo:
         warm_up_ms=_WARM_UP_MS,
         bus=options.bus,
         cycle_ms=_CYCLE_MS,
-        max_interval_ms=_CYCLE_MS,
+        max_interval_ms=_LOOK_MS,
         claim=Claim("SCD41", ADDRESS, busy_us=2_000 + wire_us(_BYTES)),
         self_test_ms=_STOP_MS + _SELF_TEST_MS + 10,
     )

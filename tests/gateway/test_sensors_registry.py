@@ -104,3 +104,13 @@ def test_closing_real_hardware_that_opened_nothing_is_harmless() -> None:
     assert hardware.powered_since_ms == 0
     hardware.close()
     hardware.close()
+
+
+def test_the_gateway_starts_without_loading_a_driver() -> None:
+    code = (
+        "import sys\n"
+        "import gateway.daemon, gateway.live, gateway.sensors.registry as registry\n"
+        "print([m for m in registry.DRIVERS.values() if m in sys.modules])\n"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"

@@ -231,3 +231,10 @@ def test_a_power_cut_runs_the_battery_down() -> None:
     flat = load_scenario("power-cut").models()["flat"]
     states = [(flat.at(t).mains, flat.at(t).supply_v < 11.5) for t in (0, 3600, 5 * 3600, 25_300)]
     assert states == [(True, False), (False, False), (False, True), (True, False)]
+
+
+def test_stale_air_passes_1000_ppm_and_is_aired() -> None:
+    (room,) = load_scenario("stale-air").models().values()
+    assert room.at(60).co2 < 500
+    assert room.at(1490).co2 > 1000
+    assert room.at(5000).co2 < 700
