@@ -195,6 +195,7 @@ class _Page:
         pdf = self.pdf
         self._font_of(7.5)
         pdf.set_draw_color(*_LINE)
+        pdf.set_fill_color(255, 255, 255)
         pdf.set_text_color(*_INK)
         bold = FontFace(emphasis="BOLD", color=_FAINT, fill_color=(242, 244, 247))
         with pdf.table(
