@@ -10,6 +10,7 @@ import click
 
 from firmware_tools.authority_cli import init, suspend
 from firmware_tools.calibrate_cli import calibrate
+from firmware_tools.capture_cli import capture
 from firmware_tools.errors import BadFile, ToolError, VerdictFailed
 from firmware_tools.selftest_cli import selftest
 from firmware_tools.technician_cli import technician
@@ -47,6 +48,7 @@ main.add_command(calibrate)
 main.add_command(technician)
 main.add_command(verify)
 main.add_command(selftest)
+main.add_command(capture)
 main.add_command(walktest)
 main.add_command(witness)
 

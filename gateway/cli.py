@@ -114,7 +114,7 @@ def check(path: Path, scenario: str | None, as_json: bool) -> None:
     """
     from gateway.checking import examine
 
-    report = examine(configured(path, scenario), str(path))
+    report = examine(configured(path, scenario, records=True), str(path))
     if as_json:
         click.echo(json.dumps(report.statement()))
         return
@@ -139,7 +139,7 @@ def read(path: Path, scenario: str | None, seconds: float | None, as_json: bool)
     """
     from gateway.live import follow
 
-    config = configured(path, scenario)
+    config = configured(path, scenario, records=True)
     follow(config, str(path), seconds, as_json=as_json, is_terminal=sys.stdout.isatty())
 
 

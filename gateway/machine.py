@@ -65,9 +65,12 @@ def open_hardware(
         from gateway.sensors.hardware import PiHardware
 
         return PiHardware(buses=config.buses)
+    from gateway.simulation.capture import Replay
     from gateway.simulation.simulation import Simulation
 
     try:
+        if "capture" in config.simulation:
+            return Replay.from_table(config.simulation, where="simulation")
         return Simulation.from_table(
             config.simulation, sensors, where="simulation", clock=clock, buses=config.buses
         )

@@ -43,13 +43,22 @@ def simulate_option(function: _Command) -> _Command:
     )(function)
 
 
-def configured(path: Path, scenario: str | None) -> Config:
+def configured(path: Path, scenario: str | None, *, records: bool = False) -> Config:
     """Read a configuration; a scenario stands in for its hardware, on the seed and places that it may name.
 
+    Args:
+        records: a record may do so too: nothing is asked but what its gateway asked.
+
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: it cannot be read, or a record cannot answer here.
     """
-    config = load_config(path)
+    config = _simulated(load_config(path), scenario)
+    if not records and "capture" in (config.simulation or {}):
+        raise ConfigError("a record answers only what was asked when it was made; simulate a scenario")
+    return config
+
+
+def _simulated(config: Config, scenario: str | None) -> Config:
     if scenario is None:
         return config
     table = dict(config.simulation or {})

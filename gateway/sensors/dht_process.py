@@ -7,7 +7,9 @@ ends, hence with its parent, however that died.
 One request a line, one answer a line:
     read                            measure on the real pin
     read <ms> <us>,<us>,...         decode these edges, taking that long
+    pulses                          listen on the real pin, and decode nothing
     ok <humidity> <temperature>     both in tenths
+    pulses <us>,<us>,...            the edges that were heard
     error <kind> <text>
 
 Invariant: before each measurement what the library remembers is forgotten, so an answer is always of
@@ -94,6 +96,8 @@ def _measure(device: Any, request: list[str]) -> str:
         device.edges = array.array("H", [int(us) for us in request[2].split(",")] if len(request) > 2 else [])
         # Simulated time may run faster than the two seconds that a real sensor needs.
         device._last_called = 0
+    if request == ["pulses"]:
+        return f"pulses {','.join(map(str, device._get_pulses_bitbang()))}"
     device._temperature = device._humidity = None
     try:
         device.measure()
