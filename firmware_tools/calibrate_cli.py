@@ -105,7 +105,7 @@ def common(function: _Command) -> _Command:
 def calibrate() -> None:
     """Calibrate a sensor in the field, and sign what was found.
 
-    Example: tocsin-tools calibrate clean-air kitchen.ch4 --config gateway.toml --technician anna.key
+    Example: tocsin-tools calibrate clean-air kitchen.ch4 --config gateway.toml --technician technician.key
     """
 
 
@@ -124,7 +124,7 @@ _new = click.option(
 def clean_air(setting: Setting, gas: str, is_new: bool) -> None:
     """Find an MQ element's R0 in clean air.
 
-    Example: tocsin-tools calibrate clean-air kitchen.ch4 --config gateway.toml --technician anna.key
+    Example: tocsin-tools calibrate clean-air kitchen.ch4 --config gateway.toml --technician technician.key
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
@@ -148,7 +148,7 @@ def clean_air(setting: Setting, gas: str, is_new: bool) -> None:
 def span(setting: Setting, gases: tuple[str, ...], gas: str, is_new: bool) -> None:
     """Calibrate with test gas: an MQ element's R0, or the straight line of any other gas sensor (0 and more).
 
-    Example: tocsin-tools calibrate span boiler.co --ppm 0 --ppm 100 --config gateway.toml --technician anna.key
+    Example: tocsin-tools calibrate span boiler.co --ppm 0 --ppm 100 --config gateway.toml --technician technician.key
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
@@ -179,7 +179,7 @@ def span(setting: Setting, gases: tuple[str, ...], gas: str, is_new: bool) -> No
 def zero(setting: Setting) -> None:
     """Make what a strain sensor gives now, without load, its zero.
 
-    Example: tocsin-tools calibrate zero beam.strain --config gateway.toml --technician anna.key
+    Example: tocsin-tools calibrate zero beam.strain --config gateway.toml --technician technician.key
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
@@ -207,7 +207,7 @@ def zero(setting: Setting) -> None:
 def shunt(setting: Setting, shunt_ohm: float, gauge_ohm: float, up: bool) -> None:
     """Find a strain sensor's gain with a resistor across one gauge of the bridge.
 
-    Example: tocsin-tools calibrate shunt beam.strain --shunt-ohm 59880 --config gateway.toml --technician anna.key
+    Example: tocsin-tools calibrate shunt beam.strain --shunt-ohm 59880 --config gateway.toml --technician fitter.key
     """
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:

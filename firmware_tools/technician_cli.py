@@ -13,7 +13,7 @@ import click
 def technician(name: str, out: Path) -> None:
     """Make the key that a technician called NAME signs calibrations and certificates with; print its public half.
 
-    Example: tocsin-tools technician "Anna Berg" -o anna.key
+    Example: tocsin-tools technician "Fitter 12" -o technician.key
     """
     from firmware_tools.technician import make_technician
 

@@ -54,7 +54,7 @@ def walktest(
     beside the certificate (.walktest), so that the test can be resumed. Nothing is certified that was not seen: then
     what is missing is printed, and the exit code is 1.
 
-    Example: tocsin-tools walktest --config /etc/tocsin/gateway.toml --technician anna.key -o flat-3.pdf
+    Example: tocsin-tools walktest --config /etc/tocsin/gateway.toml --technician technician.key -o flat-3.pdf
     """
     from firmware_tools.technician import load_technician
     from firmware_tools.walktest.hand import TechniciansHand

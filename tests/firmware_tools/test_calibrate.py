@@ -80,7 +80,7 @@ def site(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "key").write_text(KEY.seed.hex() + "\n")
     (tmp_path / "gateway.toml").write_text(SITE + SIMULATED)
-    assert run(tmp_path, "technician", "Anna Berg", "-o", tmp_path / "anna.key").exit_code == 0
+    assert run(tmp_path, "technician", "Fitter 12", "-o", tmp_path / "technician.key").exit_code == 0
     return tmp_path
 
 
@@ -95,7 +95,7 @@ def calibrate(
         (site / "scenario.toml").write_text(scenario)
         more = (*more, "--simulate", site / "scenario.toml")
     return run(
-        site, "calibrate", method, series, "--config", site / "gateway.toml", "--technician", site / "anna.key",
+        site, "calibrate", method, series, "--config", site / "gateway.toml", "--technician", site / "technician.key",
         "--speed", 0, *(["--yes"] if sure else []), *more,
     )  # fmt: skip
 
@@ -125,7 +125,7 @@ def test_clean_air_finds_the_elements_true_r0_after_it_is_warm(site: Path) -> No
     assert r0_of(result.output) == pytest.approx(10_400, rel=0.003)
     record = read_calibration_record((site / "kitchen.ch4.calibration").read_bytes())
     assert (record.name, record.gateway, record.series) == (
-        "Anna Berg",
+        "Fitter 12",
         gateway_id(KEY.public),
         "kitchen.ch4",
     )
@@ -211,7 +211,7 @@ def test_a_no_ends_it_and_nothing_is_written(site: Path) -> None:
     result = CliRunner().invoke(
         main,
         ["calibrate", "clean-air", "kitchen.ch4", "--config", str(site / "gateway.toml"),
-         "--technician", str(site / "anna.key"), "--speed", "0"],
+         "--technician", str(site / "technician.key"), "--speed", "0"],
         input="n\n",
     )  # fmt: skip
     refused(site, result, "not confirmed")
@@ -221,7 +221,7 @@ def test_each_step_is_asked_for_and_then_counted_down(site: Path) -> None:
     (site / "warm.toml").write_text(WARM)
     result = run(
         site, "calibrate", "span", "kitchen.ch4", "--ppm", 0, "--ppm", 2200, "--config", site / "gateway.toml",
-        "--technician", site / "anna.key", "--speed", 0, "--simulate", site / "warm.toml", given="y\ny\n",
+        "--technician", site / "technician.key", "--speed", 0, "--simulate", site / "warm.toml", given="y\ny\n",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     said = [
@@ -334,7 +334,7 @@ def test_ctrl_c_leaves_nothing_behind(site: Path) -> None:
     arguments = [
         "-c", "from firmware_tools.cli import main; main()", "calibrate", "clean-air", "kitchen.ch4", "--yes",
         "--speed", "1",
-        "--config", str(site / "gateway.toml"), "--technician", str(site / "anna.key"),
+        "--config", str(site / "gateway.toml"), "--technician", str(site / "technician.key"),
     ]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -352,10 +352,10 @@ def test_ctrl_c_leaves_nothing_behind(site: Path) -> None:
 
 
 def test_a_technicians_key_is_never_overwritten(site: Path) -> None:
-    before = (site / "anna.key").read_text()
-    assert run(site, "technician", "Mallory", "-o", site / "anna.key").exit_code == 1
-    assert (site / "anna.key").read_text() == before
-    assert (site / "anna.key").stat().st_mode & 0o777 == 0o600
+    before = (site / "technician.key").read_text()
+    assert run(site, "technician", "Stranger", "-o", site / "technician.key").exit_code == 1
+    assert (site / "technician.key").read_text() == before
+    assert (site / "technician.key").stat().st_mode & 0o777 == 0o600
 
 
 # The fits by themselves.
@@ -444,8 +444,8 @@ def test_a_bend_in_the_line_is_refused() -> None:
 def test_evidence_says_whose_calibration_made_the_value(
     validity: Validity | None, time_ms: int, words: str
 ) -> None:
-    told = calibrated(encode(replace(LINE, source="Anna, zero", validity=validity).to_item()), time_ms)
-    assert told.startswith("Calibration: Anna, zero; ")
+    told = calibrated(encode(replace(LINE, source="Fitter, zero", validity=validity).to_item()), time_ms)
+    assert told.startswith("Calibration: Fitter, zero; ")
     assert words in told
 
 

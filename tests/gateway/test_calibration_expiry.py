@@ -20,24 +20,24 @@ from gateway.config import SensorTable
 from gateway.sensors.ads1115 import Options
 from gateway.storage.store import Store
 
-ANNA = SigningKey(b"a" * 32)
+FITTER = SigningKey(b"a" * 32)
 LIFE_MS = 60_000
 MARK = (1, "calibration-expired")
 
 
 @pytest.fixture
 def sensor(tmp_path: Path) -> SensorTable:
-    """The gas sensor, calibrated by Anna for a minute."""
+    """The gas sensor, calibrated by a fitter for a minute."""
     (series,) = GAS.series
     subject = Subject(gateway_id(KEY.public), series.name, GAS.driver, GAS.name, GAS.options)
     found = read_calibration(series.calibration or {}, Options("a0"), where="test")
     record = CalibrationRecord(
-        ANNA.public, "Anna", subject.gateway or b"", series.name, "ads1115 gas", subject.options_hash, CLEAN_AIR,
+        FITTER.public, "Fitter", subject.gateway or b"", series.name, "ads1115 gas", subject.options_hash, CLEAN_AIR,
         (CalibrationPoint(0, 60, 60_000, 12_345_000, 2_000, -300),), 0, encode(found.to_item()),
         START_MS - 1000, START_MS + LIFE_MS,
     )  # fmt: skip
-    (tmp_path / "record").write_bytes(sign_calibration(record, ANNA))
-    table = {"kind": "record", "file": str(tmp_path / "record"), "technician": ANNA.public.hex()}
+    (tmp_path / "record").write_bytes(sign_calibration(record, FITTER))
+    table = {"kind": "record", "file": str(tmp_path / "record"), "technician": FITTER.public.hex()}
     return replace(GAS, series=(replace(series, calibration=table),))
 
 

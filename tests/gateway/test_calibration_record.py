@@ -22,7 +22,7 @@ from gateway.contracts.errors import ContractError
 from gateway.errors import CalibrationError, ConfigError
 from gateway.sensors import mq
 
-ANNA, MALLORY = SigningKey(b"a" * 32), SigningKey(b"m" * 32)
+FITTER, STRANGER = SigningKey(b"a" * 32), SigningKey(b"m" * 32)
 GATEWAY = bytes(range(16))
 OPTIONS: Mapping[str, Any] = {"model": "mq4", "input": "a0", "divider": 2}
 SUBJECT = Subject(GATEWAY, "kitchen.ch4", "mq", "gas", OPTIONS)
@@ -33,26 +33,26 @@ POINT = CalibrationPoint(0, 60, 60_000, 12_345_000, 2_000, -300)
 
 def record(**changes: Any) -> CalibrationRecord:
     made = CalibrationRecord(
-        ANNA.public, "Anna", GATEWAY, "kitchen.ch4", "mq gas", SUBJECT.options_hash, CLEAN_AIR, (POINT,), 0,
+        FITTER.public, "Fitter", GATEWAY, "kitchen.ch4", "mq gas", SUBJECT.options_hash, CLEAN_AIR, (POINT,), 0,
         encode(FOUND.to_item()), 1_000, 2_000,
     )  # fmt: skip
     return replace(made, **changes)
 
 
-def table(path: Path, data: bytes, key: SigningKey = ANNA) -> dict[str, object]:
+def table(path: Path, data: bytes, key: SigningKey = FITTER) -> dict[str, object]:
     path.write_bytes(data)
     return {"kind": "record", "file": str(path), "technician": key.public.hex()}
 
 
-def load(path: Path, data: bytes, key: SigningKey = ANNA, subject: Subject = SUBJECT) -> Calibration:
+def load(path: Path, data: bytes, key: SigningKey = FITTER, subject: Subject = SUBJECT) -> Calibration:
     return load_calibration(table(path, data, key), subject, where="test")
 
 
 def test_a_record_gives_the_calibration_that_was_signed_and_its_validity(tmp_path: Path) -> None:
-    found = load(tmp_path / "r", sign_calibration(record(), ANNA))
+    found = load(tmp_path / "r", sign_calibration(record(), FITTER))
     assert found.validity is not None
     assert (found.validity.made_ms, found.validity.until_ms) == (1_000, 2_000)
-    assert (found.validity.signer, found.validity.record) == (ANNA.public, record().hash)
+    assert (found.validity.signer, found.validity.record) == (FITTER.public, record().hash)
     assert replace(found, validity=None) == FOUND
 
 
@@ -72,43 +72,43 @@ def test_a_record_gives_the_calibration_that_was_signed_and_its_validity(tmp_pat
 )
 def test_a_record_of_something_else_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CalibrationError, match=message):
-        load(tmp_path / "r", sign_calibration(record(**changes), ANNA))
+        load(tmp_path / "r", sign_calibration(record(**changes), FITTER))
 
 
 def test_no_byte_of_a_record_may_be_changed(tmp_path: Path) -> None:
-    data = sign_calibration(record(), ANNA)
+    data = sign_calibration(record(), FITTER)
     for i in range(0, len(data), 7):
         with pytest.raises(CalibrationError):
             load(tmp_path / "r", data[:i] + bytes((data[i] ^ 1,)) + data[i + 1 :])
 
 
 def test_a_record_is_good_under_the_named_technicians_key_alone(tmp_path: Path) -> None:
-    own = sign_calibration(record(technician=MALLORY.public), MALLORY)
+    own = sign_calibration(record(technician=STRANGER.public), STRANGER)
     with pytest.raises(CalibrationError, match="not by the technician named here"):
         load(tmp_path / "r", own)
-    forged = MALLORY.signed(CALIBRATION, record().encode()).encode()
+    forged = STRANGER.signed(CALIBRATION, record().encode()).encode()
     with pytest.raises(CalibrationError, match="signature does not verify"):
         load(tmp_path / "r", forged)
-    other = ANNA.signed(GRANT, record().encode()).encode()
+    other = FITTER.signed(GRANT, record().encode()).encode()
     with pytest.raises(CalibrationError, match="signature does not verify"):
         load(tmp_path / "r", other)
 
 
 def test_a_gateway_without_a_key_has_no_record_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match="one without a key yet"):
-        load(tmp_path / "r", sign_calibration(record(), ANNA), subject=replace(SUBJECT, gateway=b""))
+        load(tmp_path / "r", sign_calibration(record(), FITTER), subject=replace(SUBJECT, gateway=b""))
 
 
 def test_a_missing_record_and_a_technician_that_is_no_key_are_refused(tmp_path: Path) -> None:
-    there = {"kind": "record", "file": str(tmp_path / "none"), "technician": ANNA.public.hex()}
+    there = {"kind": "record", "file": str(tmp_path / "none"), "technician": FITTER.public.hex()}
     with pytest.raises(CalibrationError, match="calibrate first"):
         load_calibration(there, SUBJECT, where="test")
     with pytest.raises(ContractError, match="64 hexadecimal digits"):
-        load_calibration({**there, "technician": "Anna"}, SUBJECT, where="test")
+        load_calibration({**there, "technician": "Fitter"}, SUBJECT, where="test")
 
 
 def test_a_record_stands_in_the_catalogue_with_its_end(tmp_path: Path) -> None:
-    series = SeriesTable("kitchen.ch4", calibration=table(tmp_path / "r", sign_calibration(record(), ANNA)))
+    series = SeriesTable("kitchen.ch4", calibration=table(tmp_path / "r", sign_calibration(record(), FITTER)))
     sensors = (
         SensorTable("gas", "mq", 1000, OPTIONS, (series,)),
         SensorTable(
@@ -118,7 +118,7 @@ def test_a_record_stands_in_the_catalogue_with_its_end(tmp_path: Path) -> None:
     catalogue = make_catalogue(sensors, "test", 0, GATEWAY)
     item = decode(Series.decode(catalogue.series[0].encode()).calibration)
     assert isinstance(item, list)
-    assert item[7] == [1_000, 2_000, ANNA.public, record().hash]
+    assert item[7] == [1_000, 2_000, FITTER.public, record().hash]
     with pytest.raises(ConfigError, match="is for gateway"):
         make_catalogue(sensors, "test", 0, bytes(16))
 
