@@ -37,8 +37,8 @@ _LONG_S: Final = 1e6
 class Stated:
     """What is to be seen of a fault: a state, one of some reasons, within so many of a sensor's periods and ms.
 
-    `over` are the periods, beside twelve seconds, after which all is well again when it has ended. One of the
-    `whole_bus` strikes all sensors on it.
+    `over` are the periods, beside twelve seconds and a warm-up, after which all is well again when it has ended. One
+    of the `whole_bus` strikes all sensors on it.
     """
 
     state: int
@@ -51,10 +51,6 @@ class Stated:
     def within_ms(self, period_ms: int) -> int:
         """Return how soon it is to be seen."""
         return self.periods * period_ms + self.ms
-
-    def over_ms(self, period_ms: int) -> int:
-        """Return how soon after its end all is to be well."""
-        return self.over * period_ms + 12_000
 
 
 _CUT: Final = ("out-of-range", "wiring", "nack", "no-data", "stuck", "timeout")
@@ -96,6 +92,7 @@ class Subject:
         table: its plausible values; what its fault shows is set accordingly.
         drift, noise: a fault's `amount`, in the probe's unit: limits are crossed after ten periods; noise is beyond.
         lag_s: how long its element takes to follow what it measures.
+        warm_s: how long it warms up again after it was out of reach.
         companion: another sensor on the same bus, which a fault leaves alone.
     """
 
@@ -109,6 +106,7 @@ class Subject:
     period_ms: int = _RATE_MS
     cycle_ms: int = 0
     lag_s: int = 0
+    warm_s: int = 0
     companion: tuple[str, Mapping[str, object]] = ("ads1115", {"input": "a3", "address": 0x4B})
 
     @property
@@ -120,6 +118,10 @@ class Subject:
         """Return how soon a fault is to be seen: what is stated, and what its table waits for a frozen value."""
         still_s = self.table.still_s + self.lag_s if kind == "stuck" else 0
         return STATED[kind].within_ms(self.value_ms) + 1000 * still_s
+
+    def over_ms(self, kind: FaultKind) -> int:
+        """Return how soon after a fault's end all is to be well."""
+        return STATED[kind].over * self.value_ms + 12_000 + 1000 * self.warm_s
 
     @property
     def tables(self) -> tuple[SensorTable, SensorTable]:
@@ -189,6 +191,8 @@ DRILLS: Final[Mapping[str, Subject]] = {
             PlausibleTable(noise=300, still_s=_STILL_S),
             0.0,
             100.0,
+            lag_s=10,
+            warm_s=62,
         ),
         Subject(
             "scd41",
@@ -290,7 +294,7 @@ class Drill:
         ended = self._clock.monotonic_ms()
         self._simulation.repair("subject")
         took = self._counted.samples - taken
-        over = self._until(ended + 2 * self.stated.over_ms(self.subject.value_ms), self._is_over)
+        over = self._until(ended + 2 * self.subject.over_ms(self.kind), self._is_over)
         return Seen(
             state,
             reason,
