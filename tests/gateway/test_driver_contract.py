@@ -190,6 +190,16 @@ def test_a_fault_shows_as_what_it_is_and_ends(name: str, kind: FaultKind) -> Non
 
 
 @pytest.mark.parametrize("name", ON_A_BUS)
+def test_a_transfer_that_breaks_off_is_repeated_and_nobody_notices(name: str) -> None:
+    rig = Rig(ROWS[name])
+    with closing(rig.sensor):
+        rig.value()
+        end = rig.fail("glitch", rig.row.lasts_s)
+        assert set(rig.watch(end)) == {""}
+        assert rig.simulation.tally(rig.sensor.info.bus).retries > 0
+
+
+@pytest.mark.parametrize("name", ON_A_BUS)
 def test_after_an_instant_without_supply_it_is_started_anew(name: str) -> None:
     rig = Rig(ROWS[name])
     with closing(rig.sensor):

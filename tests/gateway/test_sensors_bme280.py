@@ -34,6 +34,10 @@ SPECIMENS = {
 }
 
 
+# No specimen is like this; every sign is where it may be.
+NEGATIVE = (28_009, -25_654, -50), (39_145, *[-7] * 8), (255, -380, 255, -2_047, -2_048, -128)
+
+
 def fitted(**options: Any) -> tuple[Simulation, Sensor, Bme280Chip]:
     simulation = simulate()
     sensor = plug(simulation, "bme280", options)
@@ -66,14 +70,14 @@ def test_what_is_in_the_air_comes_out_of_codes_and_trimming_values(
     assert values["pressure"] == pytest.approx(pascal, abs=4)
 
 
-@pytest.mark.parametrize("specimen", SPECIMENS)
-def test_trimming_values_are_read_with_their_signs(specimen: str) -> None:
+@pytest.mark.parametrize("specimen", [*SPECIMENS.values(), NEGATIVE])
+def test_trimming_values_are_read_with_their_signs(specimen: Any) -> None:
     simulation, _, chip = fitted()
-    chip.t, chip.p, chip.h = SPECIMENS[specimen]
+    chip.t, chip.p, chip.h = specimen
     chip.reset(-1000)
     bus = simulation.i2c("i2c-1")
     low, high = bus.read_i2c_block_data(0x76, 0x88, 26), bus.read_i2c_block_data(0x76, 0xE1, 7)
-    assert Trim.read(bytes(low), bytes(high)) == Trim(*SPECIMENS[specimen])
+    assert Trim.read(bytes(low), bytes(high)) == Trim(*specimen)
 
 
 def test_more_oversampling_is_finer_and_takes_longer() -> None:
@@ -117,6 +121,19 @@ def test_losing_its_supply_in_a_measurement_is_a_power_fault_and_no_value() -> N
     assert kind_of(sensor) == ""
     simulation.inject("s", Fault("brown-out", simulation.seconds() + 0.05))
     assert [kind_of(sensor), kind_of(sensor)] == ["power", ""]
+
+
+def test_after_a_failure_the_trimming_values_are_read_anew() -> None:
+    simulation, sensor, chip = fitted(oversampling=16)
+    chip.air = lambda t: (20.0, 50.0, 100_000.0)
+    sensor.sample()
+    now = simulation.seconds()
+    simulation.inject("s", Fault("nack", now, now + 1))
+    assert kind_of(sensor) == "nack"
+    chip.t, chip.p, chip.h = SPECIMENS["other"]  # somebody has changed it for another one
+    chip.reset(simulation.clock.monotonic_ms())
+    simulation.clock.sleep(1)
+    assert sensor.sample()["pressure"] == pytest.approx(100_000, abs=4)
 
 
 def test_a_skipped_quantity_is_no_data() -> None:

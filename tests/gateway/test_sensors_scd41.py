@@ -50,6 +50,15 @@ def test_a_value_comes_every_five_seconds_and_nothing_in_between() -> None:
     assert heard[-1][1]["co2"] == pytest.approx(420, abs=30)
 
 
+def test_however_often_it_is_asked_its_start_is_given_its_time() -> None:
+    simulation, sensor, _ = fitted()
+    kinds = []
+    while simulation.seconds() < 12:
+        kinds.append(kind_of(sensor))
+        simulation.clock.sleep(0.1)
+    assert set(kinds) == {""}
+
+
 def test_what_people_breathe_out_shows_within_minutes() -> None:
     simulation, sensor, _ = fitted('title = ""\n[rooms.r]\npeople = 4\nair_changes_per_h = 0\n')
     heard = watch(simulation, sensor, 1200)
