@@ -21,7 +21,9 @@ from gateway.chain.reading import (
     PUBLIC,
     Actuation,
     ClockStep,
+    Earlier,
     Event,
+    OfSeries,
     Outcome,
     Refusal,
     Segment,
@@ -37,6 +39,7 @@ from hub.storage.store import NewBlock, Store
 UNMOVED: Final = 2
 _NAMES: Final[dict[type[Event], str]] = {
     Status: "status",
+    Earlier: "earlier",
     Shedding: "shedding",
     ClockStep: "clock-step",
     Outcome: "outcome",
@@ -91,7 +94,7 @@ def _show_transition(body: bytes) -> dict[str, Any]:
 
 def _show_event(header: Header, event: Event, series: Sequence[str]) -> dict[str, Any]:
     offset, name = getattr(event, "offset", None), ""
-    if isinstance(event, Status) and event.series < len(series):
+    if isinstance(event, OfSeries) and event.series < len(series):
         name = series[event.series]
     fields = {key: value.hex() if isinstance(value, bytes) else value for key, value in asdict(event).items()}
     fields.pop("offset", None)

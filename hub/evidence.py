@@ -30,7 +30,7 @@ from gateway.chain.finality import Checkpoint, Entry, FinalityProof
 from gateway.chain.genesis import Genesis
 from gateway.chain.leaf import ALARMS, HEADERS, ROTATE, LogLeaf
 from gateway.chain.ordered import Enrol, Enrolment, Import, Position, decode_transaction
-from gateway.chain.reading import PUBLIC, Segment, Status, leaf_hashes, open_segment, parse_leaf, salt
+from gateway.chain.reading import PUBLIC, OfSeries, Segment, leaf_hashes, open_segment, parse_leaf, salt
 from gateway.chain.standing import Standing
 from gateway.chain.trees import LogTree, leaf_hash
 from gateway.chain.verify import check_header_signature, read_enrolment
@@ -273,9 +273,9 @@ def _block_part(archive: Archive, gateway: bytes, place: _Place, klass: int, ind
 
 def _series_part(archive: Archive, header: Header, leaf: bytes) -> SeriesPart | None:
     parsed = parse_leaf(leaf)
-    if not isinstance(parsed, tuple | Status):
+    if not isinstance(parsed, tuple | OfSeries):
         return None
-    index = parsed.series if isinstance(parsed, Status) else parsed[0]
+    index = parsed.series if isinstance(parsed, OfSeries) else parsed[0]
     catalogue = archive.store.library.catalogue(header.catalogue.root)
     if catalogue is None:
         raise NoEvidence(

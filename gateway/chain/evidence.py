@@ -21,7 +21,7 @@ from gateway.chain.finality import Checkpoint, FinalityProof, Sealed
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import Signed
 from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
-from gateway.chain.reading import Event, Series, Status, check_class, parse_leaf
+from gateway.chain.reading import Event, OfSeries, Series, check_class, parse_leaf
 from gateway.chain.record import Many, Maybe, Octets, Range, Record, UInt
 from gateway.chain.standing import Enrolled, Imported, Standing, check_span, verify_standing
 from gateway.chain.trees import Path, leaf_hash, root_from_inclusion
@@ -106,7 +106,7 @@ class Stood:
 
     header: Header
     series: Series | None
-    """Of a reading or Status."""
+    """Of a reading, or of an event that is of one series."""
     time: int | None
     """The claimed one; None for a leaf that says none of its own."""
     value: int | None
@@ -282,9 +282,9 @@ def _verify_series(
     block: BlockPart, leaf: tuple[int, int, int] | bytes | Event, header: Header
 ) -> Series | None:
     part = block.series
-    index = leaf[0] if isinstance(leaf, tuple) else leaf.series if isinstance(leaf, Status) else None
+    index = leaf[0] if isinstance(leaf, tuple) else leaf.series if isinstance(leaf, OfSeries) else None
     if (index is None) != (part is None) or (part and part.series.index != index):
-        raise BadEvidence("a reading or status has its own series beside it, any other leaf none")
+        raise BadEvidence("a leaf of one series has that series beside it, any other leaf none")
     if part is None:
         return None
     if part.series.klass != header.segments[block.leaf.segment].klass:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from typing import Annotated, Final
 
 import cbor2
@@ -46,6 +47,7 @@ MAX_SERIES: Final = 256
 MAX_LEAVES: Final = 4096
 MAX_OFFSET: Final = 0xFFFFFFFF
 MAX_SEGMENT: Final = 120 * 1024
+MAX_EARLIER: Final = 256
 
 TRANSITION: Final = 1
 STATUS: Final = 2
@@ -54,6 +56,7 @@ CLOCK_STEP: Final = 4
 OUTCOME: Final = 5
 ACTUATION: Final = 6
 REFUSAL: Final = 7
+EARLIER: Final = 8
 
 # One reading in its only spelling: an array of two unsigned integers and one of either sign, each shortest.
 _UINT = rb"(?:[\x00-\x17]|\x18[\x18-\xff]|\x19(?!\x00)[\x00-\xff]{2}|\x1a(?!\x00\x00)[\x00-\xff]{4})"
@@ -176,7 +179,32 @@ class Refusal(Record):
     first: Hash
 
 
-Event = Status | Shedding | ClockStep | Outcome | Actuation | Refusal
+@dataclass(frozen=True, slots=True)
+class Sample(Record):
+    """A value that was taken `back` ms before its event's offset."""
+
+    back: Annotated[int, Range(0, MAX_OFFSET)]
+    value: Int
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier(Record):
+    """Event 8, in its series' class: values that the policy had left out, kept for a transition at `offset`.
+
+    They were taken before the block began, so that no reading of it may go back to them; in the order of taking.
+    """
+
+    series: Annotated[int, Range(0, MAX_SERIES - 1)]
+    offset: Annotated[int, Range(0, MAX_OFFSET)]
+    values: Annotated[tuple[Sample, ...], Many(1, MAX_EARLIER)]
+
+    def check(self, where: str) -> None:
+        if any(one.back < other.back for one, other in pairwise(self.values)):
+            raise WrongShape(f"{where}.values: they stand in the order of taking")
+
+
+Event = Status | Shedding | ClockStep | Outcome | Actuation | Refusal | Earlier
+OfSeries = Status | Earlier  # events of one series, which stand in its class
 _EVENTS: dict[int, type[Event]] = {
     STATUS: Status,
     SHEDDING: Shedding,
@@ -184,6 +212,7 @@ _EVENTS: dict[int, type[Event]] = {
     OUTCOME: Outcome,
     ACTUATION: Actuation,
     REFUSAL: Refusal,
+    EARLIER: Earlier,
 }
 _KINDS = {record: kind for kind, record in _EVENTS.items()}
 
@@ -226,8 +255,8 @@ def parse_leaf(leaf: bytes) -> tuple[int, int, int] | bytes | Event:
 
 
 def check_class(leaf: tuple[int, int, int] | bytes | Event, klass: int) -> None:
-    """Check that what everyone must see stands in the public class: all but readings and Status. Raises WrongShape."""
-    if not isinstance(leaf, tuple | Status) and klass != PUBLIC:
+    """Check that what is of no one series, which everyone must see, stands in the public class. Raises WrongShape."""
+    if not isinstance(leaf, tuple | OfSeries) and klass != PUBLIC:
         raise WrongShape(f"a leaf that belongs in the public segment stands in one of class {klass}")
 
 

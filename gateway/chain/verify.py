@@ -56,7 +56,7 @@ from gateway.chain.ordered import (
     RotationBody,
     Ticket,
 )
-from gateway.chain.reading import Segment, Status, open_segment, parse_leaf, segment_hash
+from gateway.chain.reading import OfSeries, Segment, open_segment, parse_leaf, segment_hash
 
 MOVED = 4  # the reason of the epoch change with which a gateway comes from another chain
 CLOCK_TOLERANCE = 10 * 60_000  # how far a record's ordered time may lie from its final block's, in ms
@@ -145,7 +145,7 @@ def _open(
     for _, leaf in segment.events:
         event = parse_leaf(leaf)
         offset = max(offset, getattr(event, "offset", 0))
-        if isinstance(event, Status):
+        if isinstance(event, OfSeries):
             strangers |= {event.series} - allowed
         elif isinstance(event, bytes):
             check_own(Transition.decode(event), header, genesis)

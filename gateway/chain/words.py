@@ -12,11 +12,13 @@ from gateway.chain.block import HUB, NTP, RTC, STALE
 from gateway.chain.reading import (
     Actuation,
     ClockStep,
+    Earlier,
     Event,
     Outcome,
     Refusal,
     Series,
     Shedding,
+    Status,
 )
 
 __all__ = [
@@ -82,7 +84,7 @@ def describe_clock(state: int) -> str:
 
 
 def describe_event(event: Event, series: str = "") -> str:
-    """Return an event in words; `series` is the name of the one that a Status is about."""
+    """Return an event in words; `series` is the name of the one that it is about, if it is about one."""
     match event:
         case Actuation():
             does = "acts" if event.active else "is back to normal"
@@ -100,6 +102,12 @@ def describe_event(event: Event, series: str = "") -> str:
             return (
                 f"{SHED[event.what]} of {event.count} blocks from {event.first} to {event.last} were given up"
             )
-        case _:
+        case Earlier():
+            first, last = event.values[0].back, event.values[-1].back
+            many = f"{len(event.values)} value{'s' * (len(event.values) > 1)}"
+            return (
+                f"{many} of series {series or event.series} from {first} ms to {last} ms before a transition"
+            )
+        case Status():
             why = f": {event.reason}" if event.reason else ""
             return f"series {series or event.series} is {_STATES[event.state]}{why}"

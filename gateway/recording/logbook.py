@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from gateway.chain.block import Listing
-from gateway.chain.reading import ClockStep, Event
+from gateway.chain.reading import MAX_EARLIER, ClockStep, Earlier, Event, Sample
 from gateway.clock import Clock
 from gateway.config import SealTable
 from gateway.recording.feed import Feed
@@ -104,6 +104,22 @@ class Logbook:
     def reading(self, index: int, at: int, value: int, now: int) -> None:
         """Record a value of a series, taken at `at`."""
         self._add(lambda block: block.add_reading(index, at, value), at, now)
+
+    def commit(self, values: Iterable[tuple[int, int, int]], now: int) -> None:
+        """Record (time, series, value) that were left out before a transition at `now`, oldest first.
+
+        What is older than the open block cannot be readings of it, whose times would go back; it is told as an event.
+        """
+        earlier: dict[int, list[Sample]] = {}
+        for at, index, value in values:  # where a block gets full, the next takes the rest
+            if at >= self.not_before:
+                self.reading(index, at, value, now)
+            else:
+                earlier.setdefault(index, []).append(Sample(now - at, value))
+        for index, samples in earlier.items():
+            for first in range(0, len(samples), MAX_EARLIER):
+                part = tuple(samples[first : first + MAX_EARLIER])
+                self.event(Earlier(index, 0, part), now, self._classes[index])
 
     def event(self, event: Event, now: int, klass: int = 0) -> None:
         """Record an event."""

@@ -34,6 +34,7 @@ from gateway.chain.keys import NO_HASH
 from gateway.chain.reading import (
     ACTUATION,
     CLOCK_STEP,
+    EARLIER,
     OUTCOME,
     PUBLIC,
     REFUSAL,
@@ -42,6 +43,7 @@ from gateway.chain.reading import (
     TRANSITION,
     Actuation,
     ClockStep,
+    Earlier,
     Event,
     Outcome,
     Refusal,
@@ -71,6 +73,7 @@ _EVENTS: Final[dict[int, type[Event]]] = {
     OUTCOME: Outcome,
     ACTUATION: Actuation,
     REFUSAL: Refusal,
+    EARLIER: Earlier,
 }
 _KINDS: Final = {record: kind for kind, record in _EVENTS.items()}
 

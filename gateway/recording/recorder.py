@@ -333,11 +333,7 @@ class Recorder:
             finally:
                 self._changed()
                 self._told.decided(decisions)
-            for at, index, value in self._gauges.commit(
-                now
-            ):  # where a block gets full, the next takes the rest
-                if at >= self._logbook.not_before:
-                    self._logbook.reading(index, at, value, now)
+            self._logbook.commit(self._gauges.commit(now), now)
             self._logbook.hasten(now)
         for moved in self._decider.take():
             self._logbook.event(_actuation(moved), now)

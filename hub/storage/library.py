@@ -10,7 +10,7 @@ from gateway.chain.block import Block, Header, Listing, SegmentHead, list_catalo
 from gateway.chain.canonical import decode, encode
 from gateway.chain.errors import FormatError, WrongShape
 from gateway.chain.keys import Signed
-from gateway.chain.reading import Series, Status, open_segment, parse_leaf
+from gateway.chain.reading import OfSeries, Series, open_segment, parse_leaf
 from hub.storage.database import Database
 
 MAX_CATALOGUE: Final = 4 << 20
@@ -112,4 +112,4 @@ def _series_in(head: SegmentHead, data: bytes) -> set[int]:
     except FormatError:
         return set()
     events = [parse_leaf(leaf) for _, leaf in segment.events]
-    return {*segment.series, *(event.series for event in events if isinstance(event, Status))}
+    return {*segment.series, *(event.series for event in events if isinstance(event, OfSeries))}

@@ -32,7 +32,7 @@ from gateway.chain.keys import NO_HASH
 from gateway.chain.leaf import MISBEHAVE, SUSPEND
 from gateway.chain.neighbour import MAX_RAISED, Building, NeighbourState
 from gateway.chain.ordered import Breach, EpochChange, EpochChangeBody
-from gateway.chain.reading import Series, Shedding
+from gateway.chain.reading import Earlier, Series, Shedding
 from gateway.chain.record import MAX_MILLIS, Many, Maybe, Nested, Octets, Range, Record, Text, shape
 from gateway.chain.state import StateProof
 from gateway.chain.workmanship import PASSED, CalibrationRecord, Commissioning, Trial
@@ -154,6 +154,10 @@ def _body(value: EpochChangeBody) -> EpochChangeBody:
     return replace(value, orphans=tuple(orphans[at] for at in sorted(orphans)))
 
 
+def _earlier(value: Earlier) -> Earlier:
+    return replace(value, values=tuple(sorted(value.values, key=lambda each: -each.back)))
+
+
 def _series(value: Series) -> Series:
     return value if value.longest else replace(value, dead_band=0, ring=0)
 
@@ -221,6 +225,7 @@ _REPAIRS: dict[type[Record], Callable[[Any], Record]] = {
     EpochChange: _change,
     EpochChangeBody: _body,
     Series: _series,
+    Earlier: _earlier,
     Shedding: _shedding,
     Member: _member,
     ProposalBody: _proposal,

@@ -9,7 +9,7 @@ from chain.examples import CATALOGUE
 from chain.record_strategies import records
 from hypothesis import given
 
-from gateway.chain.reading import Actuation, ClockStep, Outcome, Refusal, Shedding, Status
+from gateway.chain.reading import Actuation, ClockStep, Earlier, Outcome, Refusal, Shedding, Status
 from gateway.chain.record import Range, shape
 from gateway.chain.words import describe_clock, describe_event, describe_policy
 
@@ -54,7 +54,7 @@ def test_every_clock_state_has_words() -> None:
     assert len({describe_clock(each) for each in range(codec.low, codec.high + 1)}) == 4
 
 
-@pytest.mark.parametrize("kind", [Status, Shedding, ClockStep, Outcome, Actuation, Refusal])
+@pytest.mark.parametrize("kind", [Status, Shedding, ClockStep, Outcome, Actuation, Refusal, Earlier])
 def test_every_event_has_words(kind: type) -> None:
     @given(records(kind))
     def say(event: Actuation) -> None:

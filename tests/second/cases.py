@@ -23,6 +23,7 @@ STATUS: Final = Case(leaf="status")
 SHEDDING: Final = Case(leaf="shedding")
 ACTUATION: Final = Case(leaf="actuation")
 REFUSAL: Final = Case(leaf="refusal")
+EARLIER: Final = Case(leaf="earlier")
 TRANSITION: Final = Case(leaf="transition")
 ALARM: Final = Case(block=False, alarm=True)
 BOTH: Final = Case(leaf="transition", alarm=True)
@@ -226,6 +227,9 @@ ACCEPTED: Final = (
     Story("actuation by nobody", ACTUATION, {"leaf": put(1, 4, to="")}),
     Story("output let go by a contract", ACTUATION, {"leaf": lambda _: [6, [500, "a", 0, 1, "gas.high", 0]]}),
     Story("longest reason of a refusal", REFUSAL, {"leaf": put(1, 2, to="x" * 64)}),
+    Story("one earlier value", EARLIER, {"leaf": put(1, 2, to=[[0, MOST]])}),
+    Story("most earlier values", EARLIER, {"leaf": put(1, 2, to=[[2**32 - 1, -(2**63)]] * 256)}),
+    Story("restricted earlier values", RESTRICTED, {"leaf": lambda _: [8, [1, 1, [[1, 1]]]]}),
     Story("refusal of very many", REFUSAL, {"leaf": put(1, 3, to=MOST)}),
     Story("unit with a byte order mark", PUBLIC, {"series": put(3, to="\ufeffppm")}),
     Story("unit of 24 bytes", PUBLIC, {"series": put(3, to="é" * 12)}),
@@ -286,6 +290,13 @@ REFUSED: Final = (
     Story("clock step after the span", Case(leaf="clock_step"), {"header": put(8, to=499)}),
     Story("outcome after the span", Case(leaf="outcome"), {"header": put(8, to=499)}),
     Story("actuation after the span", ACTUATION, {"header": put(8, to=499)}),
+    Story("earlier values after the span", EARLIER, {"header": put(8, to=499)}),
+    Story("no earlier values", EARLIER, {"leaf": put(1, 2, to=[])}),
+    Story("too many earlier values", EARLIER, {"leaf": put(1, 2, to=[[1, 1]] * 257)}),
+    Story("earlier values out of order", EARLIER, {"leaf": put(1, 2, to=[[5, 1], [6, 1]])}),
+    Story("earlier value from the future", EARLIER, {"leaf": put(1, 2, 0, 0, to=-1)}),
+    Story("earlier values of another series", EARLIER, {"leaf": put(1, 0, to=0)}),
+    Story("earlier values without their series", EARLIER, NO_SERIES),
     Story("refusal after the span", REFUSAL, {"header": put(8, to=499)}),
     Story("clock step to state four", Case(leaf="clock_step"), {"leaf": put(1, 2, to=4)}),
     Story("clock of state four", PUBLIC, {"header": put(9, to=4)}),
@@ -339,7 +350,7 @@ REFUSED: Final = (
     Story("salt on a public leaf", PUBLIC, {"leaf_part": put(3, to=bytes(16))}),
     Story("no such segment", PUBLIC, {"leaf_part": put(0, to=2)}),
     Story("restricted shedding", RESTRICTED, {"leaf": lambda _: [3, [1, 1, 1, 1]], **NO_SERIES}),
-    Story("event of kind eight", SHEDDING, {"leaf": put(0, to=8)}),
+    Story("event of kind nine", SHEDDING, {"leaf": put(0, to=9)}),
     Story("shedding backwards", SHEDDING, {"leaf": put(1, 1, to=10)}),
     Story("status as a byte string", STATUS, {"leaf": lambda leaf: [2, encode(leaf[1])]}),
     Story("leaf with a byte behind it", PUBLIC, {"leaf": lambda leaf: encode(leaf) + b"\0"}),

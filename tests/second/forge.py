@@ -45,7 +45,8 @@ STAGES: Final = (
 )  # fmt: skip
 OLD_CHAIN: Final = sha256(b"a chain taken over")
 LEAVES: Final = (
-    "public", "restricted", "status", "shedding", "clock_step", "outcome", "actuation", "refusal", "transition",
+    "public", "restricted", "status", "shedding", "clock_step", "outcome", "actuation", "refusal",
+    "earlier", "transition",
 )  # fmt: skip
 VALIDATORS: Final = 4
 SEALED: Final = {
@@ -197,6 +198,7 @@ class Forgery:
             "clock_step": [4, [500, -1234, 3]],
             "outcome": [5, [sha256(b"command"), 500, 3]],
             "actuation": [6, [500, "siren", 1, 9, "button silence", 2]],
+            "earlier": [8, [1, 500, [[30_000, -5], [2500, 9], [2500, 8]]]],
             "refusal": [7, [500, 3, "Replayed", 1, sha256(b"message")]],
             "transition": [1, transition],
         }[self.case.leaf]
@@ -250,7 +252,7 @@ class Forgery:
         return [segment, index, leaves[segment][index], self._salt(*which), log_path(hashed, index)]
 
     def _series_part(self, leaves: Item, which: tuple[int, int], catalogue: list[bytes]) -> Item:
-        if self.case.leaf not in ("public", "restricted", "status"):
+        if self.case.leaf not in ("public", "restricted", "status", "earlier"):
             return []
         return [cbor2.loads(catalogue[1]), log_path(catalogue, 1)]
 

@@ -3,11 +3,11 @@
 import { decode, encode } from "./cbor.mjs";
 import { parse } from "./fields.mjs";
 import { DOMAIN, domainHash } from "./hashes.mjs";
-import { Actuation, ClockStep, Outcome, Reading, Refusal, Shedding, Status, Transition } from "./records.mjs";
+import { Actuation, ClockStep, Earlier, Outcome, Reading, Refusal, Shedding, Status, Transition } from "./records.mjs";
 import { demand } from "./refusal.mjs";
 
 const PUBLIC = 0n;
-const TRANSITION = 1n, STATUS = 2n;
+const TRANSITION = 1n, STATUS = 2n, EARLIER = 8n;
 const MOST_TRANSITION_BYTES = 4096;
 const EVENTS = new Map([
   [STATUS, Status],
@@ -16,6 +16,7 @@ const EVENTS = new Map([
   [5n, Outcome],
   [6n, Actuation],
   [7n, Refusal],
+  [EARLIER, openEarlier],
 ]);
 
 /**
@@ -27,7 +28,7 @@ export function openLeaf(bytes, klass) {
   demand(Array.isArray(item) && (item.length === 2 || item.length === 3), "a leaf is neither reading nor event");
   if (item.length === 3) return openReading(item);
   const [kind, body] = item;
-  demand(kind === STATUS || klass === PUBLIC, "an event stands outside of the public segment");
+  demand(kind === STATUS || kind === EARLIER || klass === PUBLIC, "an event stands outside of the public segment");
   return kind === TRANSITION ? openTransitionLeaf(body) : openEvent(kind, body);
 }
 
@@ -58,6 +59,14 @@ function openShedding(item, where) {
   const shedding = Shedding(item, where);
   demand(shedding.first <= shedding.last, "a shedding ends before it begins");
   return shedding;
+}
+
+function openEarlier(item, where) {
+  const earlier = Earlier(item, where);
+  earlier.values.slice(1).forEach(({ back }, index) => {
+    demand(back <= earlier.values[index].back, "earlier values are not in the order of taking");
+  });
+  return earlier;
 }
 
 function openEvent(kind, body) {

@@ -69,6 +69,8 @@ export const Actuation = record({
   by: text(96),
   moved: int(0, 2),
 });
+const Sample = record({ back: offset, value: int() });
+export const Earlier = record({ series: int(0, 255), offset, values: list(1, 256, Sample) });
 export const Refusal = record({ offset, what: int(1, 3), reason: text(64), count: int(1), first: hash });
 
 const Seen = record({ height: uint, log_size: uint, seal_hash: hash });
