@@ -16,6 +16,7 @@ from gateway.catalogue import Catalogue, SensorPlan
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.outputs.options import OutputOptions
+from gateway.sensors.base import LAN
 
 __all__ = ["check_lines", "clashes", "crowded", "loads"]
 
@@ -51,6 +52,8 @@ def loads(catalogue: Catalogue) -> dict[str, float]:
     """Return by bus which share of its time its sensors take."""
     shares: dict[str, float] = {}
     for plan in catalogue.sensors:
+        if plan.info.bus == LAN:
+            continue
         share = plan.info.claim.busy_us / 1000 / plan.period_ms
         shares[plan.info.bus] = shares.get(plan.info.bus, 0.0) + share
     return shares

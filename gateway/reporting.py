@@ -85,5 +85,6 @@ def _troubles(gateway: Gateway) -> list[str]:
         *([] if gateway.store.is_writable else [worn]),
         *gateway.outputs.faults,
         *gateway.buttons.faults,
+        *([gateway.neighbours.trouble] if gateway.neighbours.trouble else []),
         *(hub.trouble for hub in gateway.hubs if hub.trouble),
     ]

@@ -132,6 +132,19 @@ class Link:
             for peer in (circle.peers if circle else ())
         }
 
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the roster in force, in a line; empty where nothing is."""
+        roster = self._roster
+        if roster is None:
+            return ""
+        own = roster.by_gateway.get(self._identity.gateway)
+        if own is None:
+            return f"the roster of {roster.name} does not name this gateway: it has no neighbours"
+        if own.key != self._identity.key.public:
+            return f"the roster of {roster.name} has another key of this gateway: no neighbour believes it"
+        return ""
+
     # the thread
 
     def _run(self) -> None:
@@ -171,10 +184,10 @@ class Link:
         identity, beat = self._identity, self._heartbeat_ms
         key, boot = identity.key, identity.boot
         circle = Circle(identity.gateway, boot, key, roster, now, heartbeat_ms=beat, before=before)
-        if circle.is_member:
-            _log.info("neighbours in %s: %s", roster.name, ", ".join(p.member.name for p in circle.peers))
-        else:
-            _log.error("the roster of %s does not name this gateway: it has no neighbours", roster.name)
+        names = ", ".join(peer.member.name for peer in circle.peers)
+        _log.info("neighbours in %s: %s", roster.name, names or "none")
+        if self.trouble:
+            _log.error("%s", self.trouble)
         return circle
 
     def _tell(self, now: int) -> Any:

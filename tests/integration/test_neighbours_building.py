@@ -171,6 +171,18 @@ def test_a_granted_roster_takes_effect_at_once_and_so_does_a_members_removal(tmp
         assert not flats[0].sounds
         flats[1].ask("leak")
         until("the sirens of those who stay", [lambda f=f: f.sounds for f in flats[:2]], WITHIN + SLOW)
+        own = gateway_id(flats[0].key.public).hex()
+        other = members[0].replace(flats[0].key.public.hex(), f'{"ab" * 32}"\ngateway = "{own}')
+        for version, roster, trouble in (
+            (3, members[1:], "does not name this gateway"),
+            (
+                4,
+                [other, members[1]],
+                "another key of this gateway",
+            ),
+        ):
+            grant(tmp_path, flats[0], version, roster)
+            until(trouble, [lambda t=trouble: any(t in each for each in flats[0].ask("status")["troubles"])])
 
 
 def grant(directory: Path, flat: Flat, version: int, members: list[str]) -> int:
