@@ -1,4 +1,4 @@
-"""The command `tocsin-gateway`: run, check, read, bundle, status, identity, reset, silence, test.
+"""The command `tocsin-gateway`: run, check, read, bundle, status, identity, reset, silence, test, help.
 
 Owns arguments, what is printed and exit codes: 0, 1 for an error with one line of remedy, 2 for wrong usage. It
 loads no more than a command needs, because `run` has to be quick.
@@ -273,6 +273,26 @@ def test(path: Path, output: str, seconds: int) -> None:
     """
     _ask(load_config(path), {"do": "test", "output": output, "seconds": seconds})
     click.echo(f"{output}: {f'acts for {seconds} s' if seconds else 'its test is over'}")
+
+
+@main.command(name="help")
+def help_() -> None:
+    """Show the installer's manual: from a bare Pi to a signed certificate.
+
+    Example: tocsin-gateway help
+    """
+    from importlib import resources
+
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    text = resources.files("gateway").joinpath("manual", "installing.md").read_text(encoding="utf-8")
+    console = Console()
+    if console.is_terminal:
+        with console.pager(styles=True):
+            console.print(Markdown(text))
+    else:
+        click.echo(text)
 
 
 def _ask(config: Config, request: dict[str, Any]) -> Any:

@@ -10,11 +10,16 @@ import click
 import pytest
 
 from firmware_tools.cli import main as tools
+from gateway.catalogue import make_catalogue
 from gateway.cli import main as gateway
+from gateway.config import parse_config
+from gateway.contracting import configured_contracts
 from hub.cli import main as hub
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+INSTALLING = ROOT / "gateway/manual/installing.md"
+PAGES = (ROOT / "README.md", INSTALLING, ROOT / "hub/manual/federation.md")
 PROGRAMS: dict[str, click.Group] = {"tocsin-gateway": gateway, "tocsin-hub": hub, "tocsin-tools": tools}
 
 
@@ -41,17 +46,40 @@ def test_every_option_says_what_it_is(name: str) -> None:
     assert silent == []
 
 
-def test_the_readme_names_commands_and_options_that_exist() -> None:
-    text = README.replace("\\\n", " ")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_names_commands_and_options_that_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     named = re.findall(
-        r"(tocsin-(?:gateway|hub|tools)(?: [a-z]+)+)((?: +-{1,2}[a-z-]+(?: +[^-\s`#]\S*)?)*)", text
+        r"(tocsin-(?:gateway|hub|tools)(?: [a-z]+(?:-[a-z]+)*)+)((?: +-{1,2}[a-z-]+(?: +[^-\s`#]\S*)?)*)",
+        text,
     )
     assert len(named) > 8
     for words, options in named:
+        if any(n.startswith(words + " ") for n in COMMANDS):  # a group of commands
+            continue
         name = next((n for n in COMMANDS if words == n or words.startswith(n + " ")), None)
-        assert name is not None, f"the README names {words}"
+        assert name is not None, f"{page.name} names {words}"
         known = {option for each in COMMANDS[name].params for option in each.opts}
         assert set(re.findall(r"--[a-z-]+", options)) <= known, words
+
+
+def test_the_installers_configurations_are_understood() -> None:
+    """The manual's tables beside README's first configuration, as the manual tells to write them."""
+    first = re.findall(r"```toml\n(\[gateway\].*?)```", README, re.DOTALL)
+    more = re.findall(r"```toml\n(.*?)```", INSTALLING.read_text(encoding="utf-8"), re.DOTALL)
+    assert (len(first), len(more)) == (1, 2)
+    own = re.sub(r'(?s)\[\[outputs\]\]\nname = "siren".*?\n\n', "", first[0])  # the manual has a better one
+    text = "\n".join([own.split("[simulation]")[0], *more]).replace("…", "ab" * 32)
+    config = parse_config(text, INSTALLING)
+    assert make_catalogue(config.sensors, "the manual").infos.keys() >= {
+        "kitchen.temperature",
+        "flat-2.alarm",
+    }
+    assert {each.id for each in configured_contracts(config.contracts, "the manual").contracts} == {
+        "gas-ch4",
+        "building-alarm",
+    }
+    assert {each.kind for each in config.outputs} == {"siren", "valve", "relay", "fault"}
 
 
 def test_the_readme_keeps_both_promises_and_its_honest_limits() -> None:
