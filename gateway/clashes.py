@@ -93,9 +93,13 @@ def _clash(one: SensorPlan, other: SensorPlan) -> str:
 
 def _pin_users(config: Config, plans: Sequence[SensorPlan]) -> Iterator[tuple[int, str]]:
     """Yield each pin that is claimed, and who claims it; a bus claims its pins once."""
-    buses = dict.fromkeys(plan.info.bus for plan in plans)
-    for bus in buses:
-        yield from ((pin, f"bus {bus}") for pin in _BUS_PINS.get(bus, ()))
+    options = {each.name: each for each in config.buses}
+    for bus in dict.fromkeys(plan.info.bus for plan in plans):
+        own = options.get(bus)
+        lines = own.lines if own is not None and own.lines is not None else _BUS_PINS.get(bus, ())
+        yield from ((pin, f"bus {bus}") for pin in lines)
+        if own is not None and own.power_pin is not None:
+            yield own.power_pin, f"the supply of bus {bus}"
     for plan in plans:
         yield from ((pin, f"sensor {plan.name}") for pin in plan.info.claim.pins)
     for output in config.outputs:

@@ -83,7 +83,7 @@ def test_a_unit_writes_to_nothing_but_directories_that_systemd_makes_for_it(unit
 
 def test_devices_are_allowed_by_class_because_their_numbers_change(unit: Path) -> None:
     allowed = values(unit, "DeviceAllow")
-    assert all(re.fullmatch(r"char-(gpiochip|i2c|spidev) rw", each) for each in allowed)
+    assert all(re.fullmatch(r"char-(gpiochip|i2c|spidev|(bcm2835|rpi)-gpiomem) rw", each) for each in allowed)
     assert values(unit, "DevicePolicy") == ["closed"] or values(unit, "PrivateDevices") == ["yes"]
 
 

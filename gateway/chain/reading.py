@@ -102,7 +102,8 @@ Catalogue = Annotated[tuple[Series, ...], Many(0, MAX_SERIES)]
 class Status(Record):
     """Event 2, in its series' class: a sensor's series changed its state.
 
-    State 0 is well, 1 degraded, 2 fault, 3 warming up.
+    State 0 is well, 1 degraded, 2 fault, 3 warming up. What a series without a calibration has recorded while it is
+    degraded or in fault may be what its sensor said and nothing believed: contracts heard only what could be true.
     """
 
     series: Annotated[int, Range(0, MAX_SERIES - 1)]

@@ -41,6 +41,18 @@ BRIDGE = sensor("beam", "strain", 'bridge = "quarter", gauge_factor = 2')
 SMOKE = sensor("smoke", "contact", "pin = 17")
 
 CLASHES = {
+    "the supply of a bus on a sensor's pin": (
+        (ADC, SMOKE, '[[buses]]\nname = "i2c-1"\npower_pin = 17\n'),
+        "GPIO17 is claimed by the supply of bus i2c-1 and by sensor smoke",
+    ),
+    "the lines of another bus on a sensor's pin": (
+        (
+            sensor("gas", "ads1115", 'input = "a0", bus = "i2c-7"'),
+            SMOKE,
+            '[[buses]]\nname = "i2c-7"\nscl_pin = 17\nsda_pin = 27\n',
+        ),
+        "GPIO17 is claimed by bus i2c-7 and by sensor smoke",
+    ),
     "two sensors on one channel": (
         (ADC, sensor("volts", "ads1115", 'input = "a0"')),
         "i2c-1 address 0x48: gas and volts both claim ADS1115 a0",
