@@ -9,7 +9,8 @@ Invariants:
 * Every measurement is started by us, with the whole configuration, and its end is read from the chip: a value is never
   that of an earlier start.
 * The configuration is read back with the values: a chip that lost its supply meanwhile is a fault.
-* A value that the chip skipped is no value.
+* Codes that the chip skipped, or that are at an end of their range, are no values. A single code like a skipped one is
+  believed: it is in the middle of the range, and that only one was skipped is excluded by the settings as read back.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _RESET_WORD: Final = 0xB6
 _COPYING, _MEASURING = 0x01, 0x08
 _FORCED: Final = 0x01
 _SKIPPED_20, _SKIPPED_16 = 0x80000, 0x8000
+_MOST_20, _MOST_16 = 0xFFFF0, 0xFFFF  # of 20 bits the lowest four are finer than a single measurement
 _START_MS, _GRACE_MS = 2, 50
 _POLL_S: Final = 0.001
 _BYTES: Final = 3 + 3 + 4 + 12 + 4  # on the wire: two settings written; status, settings and data read
@@ -190,8 +192,15 @@ class Bme280:
         data = device.read_block(_DATA, 8)
         pressure, celsius = (int.from_bytes(data[at : at + 3], "big") >> 4 for at in (0, 3))
         humidity = int.from_bytes(data[6:8], "big")
-        if _SKIPPED_20 in (pressure, celsius) or humidity == _SKIPPED_16:
+        skipped = (pressure == _SKIPPED_20) + (celsius == _SKIPPED_20) + (humidity == _SKIPPED_16)
+        if skipped > 1:
             raise SensorError("no-data", f"{device.name} skipped a measurement; check its supply")
+        if (
+            min(pressure, celsius, humidity) == 0
+            or max(pressure, celsius) >= _MOST_20
+            or humidity == _MOST_16
+        ):
+            raise SensorError("out-of-range", f"{device.name} is saturated; dry it, or replace it")
         return pressure, celsius, humidity
 
     def _await(self, busy: int, limit_ms: int, failure: str) -> None:

@@ -136,15 +136,20 @@ def test_after_a_failure_the_trimming_values_are_read_anew() -> None:
     assert sensor.sample()["pressure"] == pytest.approx(100_000, abs=4)
 
 
-def test_a_skipped_quantity_is_no_data() -> None:
+def test_a_measurement_that_was_skipped_is_no_data() -> None:
     _, sensor, chip = fitted()
-    store = chip._store
-    # The humidity's setting gets lost on its way in, which reading it back would show; so it is only not obeyed.
-    chip._store = lambda register, value, now_ms: (  # type: ignore[method-assign]
-        store(register, value, now_ms),
-        setattr(chip, "_pending", 0),
-    )[0]
+    chip._measure = lambda *air: None  # type: ignore[method-assign]
     assert kind_of(sensor) == "no-data"
+
+
+def test_a_single_code_like_a_skipped_one_is_a_value() -> None:
+    """0x8000 lies in the middle of what humidity's code can be; a room may well stay there for hours."""
+    simulation, sensor, chip = fitted(oversampling=16)
+    fine = chip._fine(520_000)
+    percent = chip._humid(0x8000, fine)
+    chip.air = lambda t: (fine / 5120, percent, 100_000.0)
+    assert sensor.sample()["humidity"] == pytest.approx(percent * 100, abs=8)
+    assert simulation.i2c("i2c-1").read_i2c_block_data(0x76, 0xFD, 2) == [0x80, 0x00]
 
 
 def test_a_measurement_without_end_is_a_timeout() -> None:
@@ -162,6 +167,15 @@ def test_what_the_chip_cannot_measure_is_out_of_range() -> None:
     assert kind_of(sensor) == "out-of-range"
     simulation.hold("s.temperature", None)
     assert kind_of(sensor) == ""
+
+
+@pytest.mark.parametrize("humidity", [-300.0, 400.0])
+def test_saturated_humidity_is_no_0_or_100_percent(humidity: float) -> None:
+    simulation, sensor, _ = fitted()
+    simulation.hold("s.humidity", humidity)
+    with pytest.raises(SensorError, match="is saturated") as caught:
+        sensor.sample()
+    assert caught.value.kind == "out-of-range"
 
 
 def test_humidity_s_setting_takes_effect_with_the_next_control_of_the_others() -> None:
