@@ -15,7 +15,6 @@ from typing import Final
 from gateway.catalogue import Catalogue, SensorPlan
 from gateway.config import Config
 from gateway.errors import ConfigError
-from gateway.outputs.options import OutputOptions
 from gateway.sensors.base import LAN
 
 __all__ = ["check_lines", "clashes", "crowded", "loads"]
@@ -103,22 +102,16 @@ def _pin_users(config: Config, plans: Sequence[SensorPlan]) -> Iterator[tuple[in
     for plan in plans:
         yield from ((pin, f"sensor {plan.name}") for pin in plan.info.claim.pins)
     for output in config.outputs:
-        yield from _output_pins(output)
-    for button in config.buttons:
-        yield button.pin, f"button {button.name}"
-
-
-def _output_pins(output: OutputOptions) -> Iterator[tuple[int, str]]:
-    yield output.pin, f"output {output.name}"
-    if output.read_back is not None:
-        yield output.read_back.pin, f"the read-back of output {output.name}"
+        yield output.pin, f"output {output.name}"
+        if output.read_back is not None:
+            yield output.read_back.pin, f"the read-back of output {output.name}"
+    yield from ((button.pin, f"button {button.name}") for button in config.buttons)
 
 
 def _on_pins(config: Config, plans: Sequence[SensorPlan]) -> Iterator[str]:
     users: dict[int, str] = {}
     for pin, user in _pin_users(config, plans):
-        first = users.setdefault(pin, user)
-        if first is not user:
+        if (first := users.setdefault(pin, user)) != user:
             yield f"GPIO{pin} is claimed by {first} and by {user}; give one another pin"
 
 

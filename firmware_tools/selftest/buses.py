@@ -15,9 +15,9 @@ from firmware_tools.selftest.finding import FAILED, OK, WARNING, Finding
 from gateway.catalogue import Catalogue, SensorPlan
 from gateway.errors import SensorError
 from gateway.facts import Machine
-from gateway.sensors.base import Hardware, I2cBus
+from gateway.sensors.base import Hardware, I2cBus, Tally
 
-__all__ = ["Scan", "i2c_buses", "scan", "strangers"]
+__all__ = ["Scan", "i2c_buses", "restless", "scan", "strangers"]
 
 FIRST, LAST = 0x03, 0x77
 _KNOWN: Final = {
@@ -115,3 +115,15 @@ def _moved(address: int, plans: Sequence[SensorPlan], scanned: Scan) -> str:
         if own not in scanned.found and plan.info.claim.chip in _KNOWN.get(address, ""):
             return f": {plan.name} is configured at {own:#04x} and silent"
     return ""
+
+
+def restless(bus: str, before: Tally, after: Tally) -> Iterator[Finding]:
+    """Yield what a bus needed in between: a good one needs nothing."""
+    needed = {
+        "repeats": after.retries - before.retries,
+        "rescues": after.rescues - before.rescues,
+        "reopenings": after.reopenings - before.reopenings,
+    }
+    if said := ", ".join(f"{count} {name}" for name, count in needed.items() if count):
+        remedy = "shorten its cable, check connectors and supply, or slow it down (dtparam=i2c_arm_baudrate)"
+        yield Finding("bus", f"{bus} traffic", WARNING, f"it needed {said}", remedy)

@@ -17,9 +17,15 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from firmware_tools.selftest.finding import FAILED, OK, WARNING, Finding
+from gateway.chain.neighbour import Neighbour
 from gateway.config import Config, HubTable
+from gateway.contracting import contracts_in_force
+from gateway.errors import GatewayError
+from gateway.facts import run
+from gateway.neighbours.config import parse_address
+from gateway.region.enrol import known_gateway
 
-__all__ = ["hub_url", "reach_findings"]
+__all__ = ["hub_url", "neighbour_findings", "reach_findings"]
 
 _TIMEOUT_S: Final = 5.0
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -45,6 +51,35 @@ def reach_findings(config: Config, url: str | None) -> Iterator[Finding]:
         yield Finding("hub", "REST", WARNING, "its address is not known", "name it: --hub https://...")
     else:
         yield from _hub(url, config.enrolment.ca_file if config.enrolment else "")
+
+
+def neighbour_findings(config: Config, where: str) -> Iterator[Finding]:
+    """Yield whether the machines of the building's other gateways are there; what they say only a gateway hears."""
+    try:
+        building = contracts_in_force(config, where).building
+        own = known_gateway(config.data)
+    except GatewayError as error:
+        yield Finding("neighbour", "roster", FAILED, str(error), "correct it: tocsin-gateway check")
+        return
+    for member in building.members if building else ():
+        if member.gateway != own:
+            yield _neighbour(member)
+
+
+def _neighbour(member: Neighbour) -> Finding:
+    hosts = [parse_address(each)[0] for each in member.addresses]
+    if not hosts:
+        said = "reached by multicast alone: only the running gateways can tell"
+        return Finding(
+            "neighbour", member.name, WARNING, said, "give it an address, or see tocsin-gateway status"
+        )
+    for host in hosts:
+        if run(["ping", "-c", "1", "-W", "1", host]) is not None:
+            return Finding("neighbour", member.name, OK, f"{host} answers")
+    said = f"{', '.join(hosts)} does not answer a ping"
+    return Finding(
+        "neighbour", member.name, FAILED, said, "see that it has power and network, and the roster's address"
+    )
 
 
 def _broker(hub: HubTable) -> Finding:

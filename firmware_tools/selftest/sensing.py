@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from firmware_tools.selftest.buses import Scan
 from firmware_tools.selftest.finding import FAILED, OK, WARNING, Finding, Verdict
@@ -194,15 +194,14 @@ def _plausible(
     channel: Channel, info: SensorInfo, mean: int, noise: float
 ) -> tuple[Verdict, tuple[str, str] | None]:
     """Compare with what the driver says of its quantity, where the series is that quantity itself."""
-    limits: Any = None
-    if channel.calibration is None:
-        limits = next((each for each in info.quantities if each.name == channel.quantity), None)
-    low, high = getattr(limits, "low", None), getattr(limits, "high", None)
-    if low is None or high is None:
+    if channel.calibration is not None:
         return OK, None
-    if not low <= mean <= high:
-        return FAILED, (f"not within {low} to {high}", REMEDIES["out-of-range"])
-    if noise > (high - low) / 50:
+    limits = next((each for each in info.quantities if each.name == channel.quantity), None)
+    if limits is None or limits.low is None or limits.high is None:
+        return OK, None
+    if not limits.low <= mean <= limits.high:
+        return FAILED, (f"not within {limits.low} to {limits.high}", REMEDIES["out-of-range"])
+    if noise > (limits.high - limits.low) / 50:
         return WARNING, ("noisy", REMEDIES["noise"])
     return OK, None
 

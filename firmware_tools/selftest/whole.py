@@ -6,14 +6,14 @@ Owns the order, and that nothing is touched which a running gateway owns: then t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from firmware_tools.selftest.buses import Scan, i2c_buses, scan, strangers
+from firmware_tools.selftest.buses import Scan, i2c_buses, restless, scan, strangers
 from firmware_tools.selftest.finding import FAILED, OK, WARNING, Finding, Verdict
 from firmware_tools.selftest.machine import machine_findings
 from firmware_tools.selftest.outputs import output_findings
-from firmware_tools.selftest.reach import hub_url, reach_findings
+from firmware_tools.selftest.reach import hub_url, neighbour_findings, reach_findings
 from firmware_tools.selftest.sensing import REMEDIES, sensor_findings
 from gateway.checking import examine
 from gateway.config import Config
@@ -22,6 +22,7 @@ from gateway.errors import ConfigError, TransportError
 from gateway.facts import Machine
 from gateway.machine import configured_catalogue, make_hardware
 from gateway.outputs.options import OutputOptions
+from gateway.reporting import neighbour_words
 
 __all__ = ["Plan", "self_test"]
 
@@ -50,11 +51,11 @@ class Plan:
 def self_test(config: Config, where: str, plan: Plan, machine: Machine) -> Iterator[Finding]:
     """Yield finding by finding. Raises ConfigError: the configuration cannot be understood."""
     yield from _configuration(config, where)
-    socket = config.data / "control.sock"
-    if config.simulation is None and is_running(socket):
+    if config.simulation is None and is_running(config.data / "control.sock"):
         yield from _ask_gateway(config)
     else:
         yield from _hands_on(config, where, plan, machine)
+        yield from neighbour_findings(config, where)
     yield from machine_findings(machine, config.data)
     yield from reach_findings(config, hub_url(config, plan.hub))
 
@@ -83,7 +84,10 @@ def _hands_on(config: Config, where: str, plan: Plan, machine: Machine) -> Itera
         for bus, plans in i2c_buses(catalogue).items():
             scans[bus] = scan(hardware, bus)
             yield from strangers(bus, plans, scans[bus], machine)
+        tallies = {bus: replace(hardware.tally(bus)) for bus in scans}
         yield from sensor_findings(catalogue, hardware, scans, plan.samples, cycles=plan.cycles)
+        for bus, before in tallies.items():
+            yield from restless(bus, before, hardware.tally(bus))
     finally:
         hardware.close()
     yield from output_findings(config, plan.asks, plan.seconds)
@@ -106,6 +110,8 @@ def _ask_gateway(config: Config) -> Iterator[Finding]:
         yield Finding("gateway", "trouble", FAILED, trouble, "see journalctl -u tocsin-gateway")
     for series, state in status["series"].items():
         yield _series(series, state)
+    for name, state in status["neighbours"].items():
+        yield _neighbour(name, state)
     for contract, state in status["contracts"].items():
         said = " ".join([state["condition"], *state["faults"]])
         calm = said == "normal"
@@ -119,3 +125,9 @@ def _series(series: str, state: dict[str, Any]) -> Finding:
     said = f"{state['state']} {state['reason']}".strip()
     remedy = "" if verdict == OK else REMEDIES.get(state["reason"], "wait until it has warmed up")
     return Finding("series", series, verdict, said, remedy)
+
+
+def _neighbour(name: str, state: dict[str, Any]) -> Finding:
+    proven = state["standing"] == "proven"
+    remedy = "" if proven else "see that it runs, and that its address in the roster is right"
+    return Finding("neighbour", name, OK if proven else FAILED, neighbour_words(state), remedy)

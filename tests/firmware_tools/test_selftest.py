@@ -13,15 +13,17 @@ from pathlib import Path
 import pytest
 from field_site import SENSORS, SIREN, VALVE, fault, findings, running, scenario, site, tool
 
-from firmware_tools.selftest.buses import scan, strangers
+from firmware_tools.selftest.buses import restless, scan, strangers
 from firmware_tools.selftest.machine import machine_findings
 from firmware_tools.selftest.outputs import output_findings
-from firmware_tools.selftest.reach import _drift
+from firmware_tools.selftest.reach import _drift, neighbour_findings
 from gateway.catalogue import make_catalogue
+from gateway.chain.keys import SigningKey
 from gateway.clock import SimulatedClock
 from gateway.config import load_config
 from gateway.facts import Machine
 from gateway.outputs.wire import ask, places
+from gateway.sensors.base import Tally
 from gateway.simulation.scenario import load_scenario
 from gateway.simulation.simulation import Simulation
 
@@ -257,3 +259,28 @@ def test_a_configuration_that_clashes_is_the_first_finding(tmp_path: Path) -> No
     first = json.loads(result.stdout)["findings"][0]
     assert first["verdict"] == "failed"
     assert "GPIO17" in first["detail"]
+
+
+def test_a_bus_that_needs_repeats_is_warned_of() -> None:
+    assert list(restless("i2c-1", Tally(retries=112), Tally(retries=112))) == []
+    (found,) = restless("i2c-1", Tally(retries=112), Tally(retries=115, rescues=1))
+    assert found.verdict == "warning"
+    assert "3 repeats, 1 rescues" in found.detail
+
+
+def test_neighbours_that_do_not_answer_are_named(tmp_path: Path) -> None:
+    keys = [SigningKey(bytes((number,)) * 32).public.hex() for number in (1, 2, 3)]
+    where = ('["127.0.0.1:47470"]', '["192.0.2.1:47470"]', "[]")
+    members = "".join(
+        f'[[neighbours.members]]\nname = "flat-{i}"\nkey = "{key}"\naddresses = {addresses}\n'
+        for i, (key, addresses) in enumerate(zip(keys, where, strict=True))
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "key").write_text((bytes((1,)) * 32).hex())
+    config = load_config(site(tmp_path, f'[neighbours]\nbuilding = "house-7"\n{members}'))
+    found = {each.subject: each for each in neighbour_findings(config, "test")}
+    assert found.keys() == {"flat-1", "flat-2"}  # itself it knows
+    assert found["flat-1"].verdict == "failed"
+    assert "192.0.2.1" in found["flat-1"].detail
+    assert found["flat-2"].verdict == "warning"
+    assert all(each.remedy for each in found.values())

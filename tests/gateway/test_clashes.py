@@ -85,6 +85,21 @@ CLASHES = {
         (ADC, sensor("supply", "ina219", "address = 0x48")),
         "i2c-1 address 0x48: gas and supply are different chips (ADS1115, INA219)",
     ),
+    "a button on a contact's pin": (
+        (SMOKE, '[[buttons]]\nname = "quiet"\npin = 17\ndoes = "silence"\n'),
+        "GPIO17 is claimed by sensor smoke and by button quiet",
+    ),
+    "a read-back on a heater's pin": (
+        (
+            sensor("co", "mq", 'input = "a0", model = "mq7", heater_pin = 27'),
+            output("fan", 22) + "read_back = { pin = 27 }\n",
+        ),
+        "GPIO27 is claimed by sensor co and by the read-back of output fan",
+    ),
+    "a bus's supply on an output": (
+        (ADC, '[[buses]]\nname = "i2c-1"\npower_pin = 5\n', output("siren", 5)),
+        "GPIO5 is claimed by the supply of bus i2c-1 and by output siren",
+    ),
     "an output on the bus's own pin": ((ADC, output("siren", 3)), "GPIO3 is claimed by bus i2c-1 and by output siren"),
 }  # fmt: skip
 
@@ -154,6 +169,7 @@ def test_check_warns_of_a_calibration_that_nobody_signed(tmp_path: Path) -> None
 
 LEAST: dict[str, dict[str, object]] = {
     "ads1115": {"input": "a0"},
+    "bme280": {},
     "contact": {"pin": 17},
     "dht22": {"pin": 4},
     "eol_loop": {"input": "a0"},
@@ -162,6 +178,9 @@ LEAST: dict[str, dict[str, object]] = {
     "mq": {"input": "a0", "model": "mq4"},
     "nau7802": {},
     "power": {"mains_pin": 5},
+    "scd41": {},
+    "sgp40": {},
+    "sht3x": {},
     "strain": {"bridge": "quarter", "gauge_factor": 2},
 }
 
