@@ -51,7 +51,8 @@ class BusOptions:
         name: as in /dev.
         retries: how often a transfer that broke off is repeated at once.
         scl_pin, sda_pin: BCM numbers of its lines, so that nine clock pulses can free it; i2c-1 needs none named.
-        power_pin: BCM number of the output that switches the supply of all its sensors.
+        power_pin: BCM number of the output that switches the supply of all its sensors; a resistor has to keep it on
+            while nobody drives the pin.
         power_on: that output's level while they are supplied.
         off_ms: how long they go without, when the supply is switched to free the bus.
     """

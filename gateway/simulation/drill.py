@@ -73,11 +73,25 @@ STATED: Final[Mapping[FaultKind, Stated]] = {
 }
 """By kind of fault."""
 
-BY_DESIGN: Final[Mapping[FaultKind, str]] = {
+_BARE: Final[Mapping[FaultKind, str]] = {
     "cut": "a bare contact that opens is its alarm, or its rest: only a supervised loop can tell",
-    "stuck": "two levels cannot be told from two true ones",
+    "stuck": "two levels that do not change are most contacts' whole life",
+    "drift": "a contact has no value that could drift: it is a change of level, or nothing",
+    "noise": "a contact that chatters is bounced; what is left are changes of level",
 }
-"""What a bare contact cannot show, and why."""
+BY_DESIGN: Final[Mapping[str, Mapping[FaultKind, str]]] = {
+    "contact": _BARE,
+    "power": _BARE,
+    "eol_loop": {"drift": "a loop's resistance is its state: a drift ends in alarm or in a fault of wiring"},
+    "mcp3008": {
+        "stuck": "ten bits of a steady voltage are often equal: quieter than its own steps",
+        "timeout": "nothing times out on SPI: a chip that is gone reads as one that does not answer",
+    },
+    "sgp40": {
+        "drift": "it measures what has no unit: the index learns what is usual, and slow change is usual"
+    },
+}
+"""By driver, what its hardware can have and it cannot show as a fault, and why."""
 
 _WIRES: Final[tuple[FaultKind, ...]] = ("nack", "timeout", "held", "vanished", "glitch", "brown-out")
 _ANALOG: Final[tuple[FaultKind, ...]] = ("stuck", "drift", "noise", "cut")

@@ -4,22 +4,25 @@ it is over, and nobody beside it disturbed. Real samplers, drivers and recorder,
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
 from rig import Rig
+from simulated import plug, simulate
 from test_recorder import blocks, opened
 
 from gateway.catalogue import Catalogue
 from gateway.chain.reading import Status, parse_leaf
 from gateway.config import SensorTable
 from gateway.decider import ContractSet
+from gateway.errors import SensorError
 from gateway.recording.health import FAULT, WARMING, WELL
 from gateway.sampler import Taker
 from gateway.sensors.registry import DRIVERS
-from gateway.simulation.drill import DRILLS, STATED, Drill
+from gateway.simulation.drill import BY_DESIGN, DRILLS, STATED, Drill
 from gateway.simulation.faults import FaultKind
 from gateway.simulation.simulation import Simulation
 from gateway.storage.store import Store
@@ -80,6 +83,34 @@ def test_every_driver_with_hardware_is_drilled() -> None:
 def test_every_fault_that_can_be_simulated_has_its_stated_time_and_a_driver() -> None:
     assert set(STATED) == set(get_args(FaultKind))
     assert set(STATED) == {kind for _, kind in CASES}
+
+
+@functools.cache
+def said(driver: str, kind: FaultKind | None) -> list[object]:
+    """What a driver says, beside a fault from its sixth sample on."""
+    subject, simulation = DRILLS[driver], simulate()
+    sensor = plug(simulation, driver, subject.options, "subject")
+    found: list[object] = []
+    for i in range(20):
+        if i == 5 and kind is not None:
+            simulation.inject("subject", subject.fault(kind, simulation.seconds()))
+        try:
+            found.append(sensor.sample())
+        except SensorError as error:
+            found.append(error.kind)
+        simulation.clock.sleep(subject.period_ms / 1000)
+    sensor.close()
+    return found
+
+
+REST = [(driver, kind) for driver in DRILLS for kind in STATED if (driver, kind) not in CASES]
+
+
+@pytest.mark.parametrize(("driver", "kind"), REST)
+def test_a_fault_that_is_not_drilled_changes_nothing_or_says_why_it_cannot_be_seen(
+    driver: str, kind: FaultKind
+) -> None:
+    assert BY_DESIGN.get(driver, {}).get(kind) or said(driver, kind) == said(driver, None)
 
 
 @pytest.mark.parametrize(("driver", "kind"), CASES)
