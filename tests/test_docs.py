@@ -71,7 +71,7 @@ def test_the_installers_configurations_are_understood() -> None:
     own = re.sub(r'(?s)\[\[outputs\]\]\nname = "siren".*?\n\n', "", first[0])  # the manual has a better one
     text = "\n".join([own.split("[simulation]")[0], *more])
     for number in range(text.count('"…"')):  # a key each
-        text = text.replace("…", bytes([number] * 32).hex(), 1)
+        text = text.replace('"…"', f'"{bytes([number] * 32).hex()}"', 1)
     config = parse_config(text, INSTALLING)
     assert make_catalogue(config.sensors, "the manual").infos.keys() >= {
         "kitchen.temperature",
