@@ -16,7 +16,8 @@ from gateway.calibration import Calibration
 from gateway.chain.block import Listing, list_catalogue
 from gateway.chain.canonical import encode
 from gateway.chain.errors import ChainError
-from gateway.chain.reading import MAX_SERIES, Series
+from gateway.chain.events import MAX_SERIES
+from gateway.chain.reading import Series
 from gateway.config import SensorTable, SeriesTable
 from gateway.contracts.document import SeriesInfo
 from gateway.contracts.errors import ContractError

@@ -17,8 +17,7 @@ from typing import Any, Final
 
 from gateway.chain.alarm import CONDITIONS, Transition, transition_hash
 from gateway.chain.block import Header
-from gateway.chain.reading import (
-    PUBLIC,
+from gateway.chain.events import (
     Actuation,
     ClockStep,
     Earlier,
@@ -26,12 +25,10 @@ from gateway.chain.reading import (
     OfSeries,
     Outcome,
     Refusal,
-    Segment,
     Shedding,
     Status,
-    open_segment,
-    parse_leaf,
 )
+from gateway.chain.reading import PUBLIC, Segment, open_segment, parse_leaf
 from gateway.chain.words import describe_event
 from hub.core import Core
 from hub.storage.store import NewBlock, Store

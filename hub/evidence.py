@@ -18,6 +18,7 @@ from gateway.chain.alarm import Transition, contract_hash, transition_hash
 from gateway.chain.block import Header
 from gateway.chain.entries import GatewayEntry, KeyEntry, key_end_key, key_key, roster_key
 from gateway.chain.errors import BadSignature, ChainError
+from gateway.chain.events import OfSeries
 from gateway.chain.evidence import (
     AlarmPart,
     BlockPart,
@@ -30,7 +31,7 @@ from gateway.chain.finality import Checkpoint, Entry, FinalityProof
 from gateway.chain.genesis import Genesis
 from gateway.chain.leaf import ALARMS, HEADERS, ROTATE, LogLeaf
 from gateway.chain.ordered import Enrol, Enrolment, Import, Position, decode_transaction
-from gateway.chain.reading import PUBLIC, OfSeries, Segment, leaf_hashes, open_segment, parse_leaf, salt
+from gateway.chain.reading import PUBLIC, Segment, leaf_hashes, open_segment, parse_leaf, salt
 from gateway.chain.standing import Standing
 from gateway.chain.trees import LogTree, leaf_hash
 from gateway.chain.verify import check_header_signature, read_enrolment

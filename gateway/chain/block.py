@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from gateway.chain.errors import WrongShape
+from gateway.chain.events import MAX_SERIES
 from gateway.chain.keys import BLOCK, NO_HASH, Signed, digest
-from gateway.chain.reading import MAX_LEAVES, MAX_SEGMENT, MAX_SERIES, PUBLIC, Class, Series
+from gateway.chain.reading import MAX_LEAVES, MAX_SEGMENT, PUBLIC, Class, Series
 from gateway.chain.record import (
     MAX_MILLIS,
     BootNonce,

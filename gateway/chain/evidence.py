@@ -17,11 +17,12 @@ from gateway.chain.block import Header
 from gateway.chain.canonical import encode
 from gateway.chain.entries import KeyEnd
 from gateway.chain.errors import BadEvidence, BadProof, WrongShape
+from gateway.chain.events import Event, OfSeries
 from gateway.chain.finality import Checkpoint, FinalityProof, Sealed
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import Signed
 from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
-from gateway.chain.reading import Event, OfSeries, Series, check_class, parse_leaf
+from gateway.chain.reading import Series, check_class, parse_leaf
 from gateway.chain.record import Many, Maybe, Octets, Range, Record, UInt
 from gateway.chain.standing import Enrolled, Imported, Standing, check_span, verify_standing
 from gateway.chain.trees import Path, leaf_hash, root_from_inclusion

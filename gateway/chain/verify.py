@@ -29,6 +29,7 @@ from gateway.chain.errors import (
     UnseenEpoch,
     WrongEpoch,
 )
+from gateway.chain.events import OfSeries
 from gateway.chain.genesis import Genesis
 from gateway.chain.governance import Roster
 from gateway.chain.keys import (
@@ -56,7 +57,7 @@ from gateway.chain.ordered import (
     RotationBody,
     Ticket,
 )
-from gateway.chain.reading import OfSeries, Segment, open_segment, parse_leaf, segment_hash
+from gateway.chain.reading import Segment, open_segment, parse_leaf, segment_hash
 
 MOVED = 4  # the reason of the epoch change with which a gateway comes from another chain
 CLOCK_TOLERANCE = 10 * 60_000  # how far a record's ordered time may lie from its final block's, in ms

@@ -9,17 +9,8 @@ from decimal import Decimal
 from typing import Final
 
 from gateway.chain.block import HUB, NTP, RTC, STALE
-from gateway.chain.reading import (
-    Actuation,
-    ClockStep,
-    Earlier,
-    Event,
-    Outcome,
-    Refusal,
-    Series,
-    Shedding,
-    Status,
-)
+from gateway.chain.events import Actuation, ClockStep, Earlier, Event, Outcome, Refusal, Shedding, Status
+from gateway.chain.reading import Series
 
 __all__ = [
     "REFUSED",

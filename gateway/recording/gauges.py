@@ -14,7 +14,7 @@ from typing import Final
 
 from gateway.catalogue import Catalogue, Channel
 from gateway.chain.canonical import INT_MAX, INT_MIN
-from gateway.chain.reading import Status
+from gateway.chain.events import Status
 from gateway.errors import SensorError
 from gateway.recording.health import FAULT, Health
 from gateway.recording.plausibility import Agreement, Judge

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from gateway.chain.block import Listing
-from gateway.chain.reading import MAX_EARLIER, ClockStep, Earlier, Event, Sample
+from gateway.chain.events import MAX_EARLIER, ClockStep, Earlier, Event, Sample
 from gateway.clock import Clock
 from gateway.config import SealTable
 from gateway.recording.feed import Feed

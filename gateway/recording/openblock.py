@@ -30,25 +30,10 @@ from gateway.chain.alarm import transition_hash
 from gateway.chain.block import NOTHING_SEEN, Header, Listing, SegmentHead
 from gateway.chain.canonical import decode, encode
 from gateway.chain.errors import FormatError
+from gateway.chain.events import EVENTS, KINDS, TRANSITION, Event, Shedding
 from gateway.chain.keys import NO_HASH
 from gateway.chain.reading import (
-    ACTUATION,
-    CLOCK_STEP,
-    EARLIER,
-    OUTCOME,
     PUBLIC,
-    REFUSAL,
-    SHEDDING,
-    STATUS,
-    TRANSITION,
-    Actuation,
-    ClockStep,
-    Earlier,
-    Event,
-    Outcome,
-    Refusal,
-    Shedding,
-    Status,
     build_segment,
     event_leaf,
     leaf_hashes,
@@ -66,16 +51,6 @@ __all__ = ["MAX_BODY", "Draft", "OpenBlock", "Opening", "Summary", "TooMuch", "r
 # Header, signature and framing fit beside this in a message of 128 KiB, and each segment in its 120 KiB.
 MAX_BODY: Final = 104 * 1024
 _MAX_LEAVES: Final = 4_080
-_EVENTS: Final[dict[int, type[Event]]] = {
-    STATUS: Status,
-    SHEDDING: Shedding,
-    CLOCK_STEP: ClockStep,
-    OUTCOME: Outcome,
-    ACTUATION: Actuation,
-    REFUSAL: Refusal,
-    EARLIER: Earlier,
-}
-_KINDS: Final = {record: kind for kind, record in _EVENTS.items()}
 
 
 class TooMuch(Exception):
@@ -186,7 +161,7 @@ class OpenBlock:
 
     def add_event(self, event: Event, mono: int, klass: int = PUBLIC) -> None:
         """Record an event; its offset is filled in when the block is sealed. Raises TooMuch."""
-        self._add(_Event(mono - self._base, _KINDS[type(event)], event.encode()), klass, b"")
+        self._add(_Event(mono - self._base, KINDS[type(event)], event.encode()), klass, b"")
 
     def add_transition(self, transition: bytes, mono: int, state: bytes) -> None:
         """Record a transition, with the contracts' state after it. Raises TooMuch."""
@@ -298,7 +273,7 @@ def _leaf(each: tuple[int, int, int] | _Event, first: int) -> bytes:
         return reading_leaf(each[0], each[1] - first, each[2])
     if each.kind == TRANSITION:
         return transition_leaf(each.body)
-    event = _EVENTS[each.kind].decode(each.body)
+    event = EVENTS[each.kind].decode(each.body)
     if not isinstance(event, Shedding):
         event = replace(event, offset=each.time - first)
     return event_leaf(event)

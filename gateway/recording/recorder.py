@@ -24,7 +24,7 @@ from gateway.catalogue import Catalogue, Channel, SensorPlan
 from gateway.chain.alarm import CONDITIONS, Deciding, transition_hash
 from gateway.chain.alarm import Transition as TransitionRecord
 from gateway.chain.block import STALE
-from gateway.chain.reading import Actuation, Outcome, Refusal, Shedding, Status
+from gateway.chain.events import Actuation, Outcome, Refusal, Shedding, Status
 from gateway.contracts.machine import NORMAL, Transition
 from gateway.decider import ContractSet, Decider
 from gateway.errors import SensorError

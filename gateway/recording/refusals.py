@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from gateway.chain.reading import Refusal
+from gateway.chain.events import Refusal
 
 __all__ = ["COMMAND", "GRANT", "MAX_REASONS", "NEIGHBOUR", "Refusals"]
 

@@ -21,9 +21,10 @@ from typing import Final
 
 from gateway.chain import messages
 from gateway.chain.errors import BadRecord, ChainError
+from gateway.chain.events import Outcome
 from gateway.chain.keys import COMMAND, Signed, digest
 from gateway.chain.messages import Command
-from gateway.chain.reading import Outcome, Series
+from gateway.chain.reading import Series
 from gateway.chain.verify import verify_grant
 from gateway.clock import Clock
 from gateway.contracting import GRANT

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from gateway.chain.reading import Shedding
+from gateway.chain.events import Shedding
 from gateway.clock import Clock
 from gateway.storage.holdings import Holdings
 from gateway.storage.store import Store

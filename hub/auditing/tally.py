@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gateway.chain.reading import Actuation, Refusal, Segment, Shedding
+from gateway.chain.events import Actuation, Refusal, Shedding
+from gateway.chain.reading import Segment
 from gateway.chain.words import REFUSED, SHED
 from hub.auditing.report import MAX_FAULTS, Report, short
 from hub.doings import UNMOVED, events_of

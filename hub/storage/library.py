@@ -9,8 +9,9 @@ from gateway.chain.alarm import contract_hash
 from gateway.chain.block import Block, Header, Listing, SegmentHead, list_catalogue, listing
 from gateway.chain.canonical import decode, encode
 from gateway.chain.errors import FormatError, WrongShape
+from gateway.chain.events import OfSeries
 from gateway.chain.keys import Signed
-from gateway.chain.reading import OfSeries, Series, open_segment, parse_leaf
+from gateway.chain.reading import Series, open_segment, parse_leaf
 from hub.storage.database import Database
 
 MAX_CATALOGUE: Final = 4 << 20

@@ -27,6 +27,7 @@ from gateway.chain.entries import (
     roster_key,
     ticket_key,
 )
+from gateway.chain.events import Actuation, Refusal, Status
 from gateway.chain.evidence import (
     AlarmPart,
     BlockPart,
@@ -52,10 +53,7 @@ from gateway.chain.ordered import (
 from gateway.chain.reading import (
     PUBLIC,
     RESTRICTED,
-    Actuation,
-    Refusal,
     Series,
-    Status,
     build_segment,
     event_leaf,
     leaf_hashes,

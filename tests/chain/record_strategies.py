@@ -16,6 +16,7 @@ import gateway.chain
 from gateway.chain.alarm import Transition
 from gateway.chain.block import NOTHING_SEEN, Header, Seen
 from gateway.chain.canonical import INT_MAX, INT_MIN, is_text
+from gateway.chain.events import Earlier, Shedding
 from gateway.chain.evidence import Evidence
 from gateway.chain.genesis import Genesis
 from gateway.chain.governance import (
@@ -32,7 +33,7 @@ from gateway.chain.keys import NO_HASH
 from gateway.chain.leaf import MISBEHAVE, SUSPEND
 from gateway.chain.neighbour import MAX_RAISED, Building, NeighbourState
 from gateway.chain.ordered import Breach, EpochChange, EpochChangeBody
-from gateway.chain.reading import Earlier, Series, Shedding
+from gateway.chain.reading import Series
 from gateway.chain.record import MAX_MILLIS, Many, Maybe, Nested, Octets, Range, Record, Text, shape
 from gateway.chain.state import StateProof
 from gateway.chain.workmanship import PASSED, CalibrationRecord, Commissioning, Trial

@@ -26,6 +26,7 @@ from gateway.chain.entries import (
     key_key,
 )
 from gateway.chain.errors import BadEvidence, ChainError, RevokedKey
+from gateway.chain.events import ClockStep, Outcome, Shedding, Status
 from gateway.chain.evidence import AlarmPart, BlockPart, ContractPart, Evidence, Finding, verify_evidence
 from gateway.chain.finality import Checkpoint, EmbeddedSeal, Entry, Seal, verify_seal
 from gateway.chain.genesis import COMETBFT, REGULATOR, Authority, Genesis, Hub, Validator, read_trust
@@ -60,10 +61,6 @@ from gateway.chain.ordered import (
     Ticket,
 )
 from gateway.chain.reading import (
-    ClockStep,
-    Outcome,
-    Shedding,
-    Status,
     build_segment,
     event_leaf,
     leaf_hashes,

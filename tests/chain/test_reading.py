@@ -16,16 +16,11 @@ from hypothesis import strategies as st
 from gateway.chain import reading
 from gateway.chain.canonical import decode, encode
 from gateway.chain.errors import ChainError, FormatError
+from gateway.chain.events import MAX_OFFSET, MAX_SERIES, ClockStep, Outcome, Shedding, Status
 from gateway.chain.reading import (
     MAX_LEAVES,
-    MAX_OFFSET,
     MAX_SEGMENT,
-    MAX_SERIES,
-    ClockStep,
-    Outcome,
     Segment,
-    Shedding,
-    Status,
     build_segment,
     event_leaf,
     open_segment,

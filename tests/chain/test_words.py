@@ -9,7 +9,7 @@ from chain.examples import CATALOGUE
 from chain.record_strategies import records
 from hypothesis import given
 
-from gateway.chain.reading import Actuation, ClockStep, Earlier, Outcome, Refusal, Shedding, Status
+from gateway.chain.events import Actuation, ClockStep, Earlier, Outcome, Refusal, Shedding, Status
 from gateway.chain.record import Range, shape
 from gateway.chain.words import describe_clock, describe_event, describe_policy
 

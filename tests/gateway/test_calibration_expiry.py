@@ -13,8 +13,9 @@ from gateway.calibration_record import Subject
 from gateway.calibration_tables import read_calibration
 from gateway.chain.block import STALE
 from gateway.chain.canonical import encode
+from gateway.chain.events import Status
 from gateway.chain.keys import SigningKey, gateway_id
-from gateway.chain.reading import Status, parse_leaf
+from gateway.chain.reading import parse_leaf
 from gateway.chain.workmanship import CLEAN_AIR, CalibrationPoint, CalibrationRecord, sign_calibration
 from gateway.config import SensorTable
 from gateway.sensors.ads1115 import Options

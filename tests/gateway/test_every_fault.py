@@ -15,7 +15,8 @@ from simulated import plug, simulate
 from test_recorder import blocks, opened
 
 from gateway.catalogue import Catalogue
-from gateway.chain.reading import Status, parse_leaf
+from gateway.chain.events import Status
+from gateway.chain.reading import parse_leaf
 from gateway.config import SensorTable
 from gateway.decider import ContractSet
 from gateway.errors import SensorError

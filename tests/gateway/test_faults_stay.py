@@ -14,7 +14,8 @@ from rig import AIR, GAS, Rig, gas_contract
 from test_recorder import blocks, opened
 
 from gateway.catalogue import make_catalogue
-from gateway.chain.reading import Status, parse_leaf
+from gateway.chain.events import Status
+from gateway.chain.reading import parse_leaf
 from gateway.config import SensorTable, SeriesTable
 from gateway.decider import ContractSet
 from gateway.outputs.options import OutputOptions

@@ -13,7 +13,8 @@ from rig import Rig
 from test_recorder import blocks, opened, values
 
 from gateway.catalogue import make_catalogue
-from gateway.chain.reading import Status, parse_leaf
+from gateway.chain.events import Status
+from gateway.chain.reading import parse_leaf
 from gateway.config import SensorTable, SeriesTable
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError, SensorError

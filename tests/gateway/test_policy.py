@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rig import AIR, GAS, Rig
 
 from gateway.chain.block import Header
-from gateway.chain.reading import Earlier, open_segment, parse_leaf
+from gateway.chain.events import Earlier
+from gateway.chain.reading import open_segment, parse_leaf
 from gateway.config import SealTable
 from gateway.recording.policy import Policy
 from gateway.storage.store import Store

@@ -11,10 +11,10 @@ from rig import GENESIS, Rig, gas_contract
 from testhub import HUB_KEY, wait_until
 
 from gateway.chain.block import Header
+from gateway.chain.events import Shedding
 from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Seal
 from gateway.chain.messages import Answer
 from gateway.chain.ordered import NOWHERE
-from gateway.chain.reading import Shedding
 from gateway.config import SealTable
 from gateway.storage.holdings import Holdings, Receipt
 from gateway.storage.pruning import Pruner

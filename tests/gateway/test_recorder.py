@@ -17,7 +17,8 @@ from testhub import PATIENCE
 
 from gateway.chain.alarm import ALARMED, NORMAL, Transition
 from gateway.chain.block import Header
-from gateway.chain.reading import ClockStep, Segment, Status, open_segment, parse_leaf
+from gateway.chain.events import ClockStep, Status
+from gateway.chain.reading import Segment, open_segment, parse_leaf
 from gateway.clock import SimulatedClock, SystemClock
 from gateway.config import SealTable, SeriesTable
 from gateway.contracts.errors import MismatchError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from hashlib import sha256
 
-from gateway.chain.reading import Refusal
+from gateway.chain.events import Refusal
 from gateway.recording.refusals import COMMAND, GRANT, MAX_REASONS, NEIGHBOUR, Refusals
 
 

@@ -13,8 +13,9 @@ import gateway.region.sync
 import gateway.region.window
 from gateway.chain.alarm import ALARMED, UNRECORDED, Transition
 from gateway.chain.block import Header
+from gateway.chain.events import Outcome, Refusal
 from gateway.chain.keys import NO_HASH
-from gateway.chain.reading import Outcome, Refusal, open_segment, parse_leaf
+from gateway.chain.reading import open_segment, parse_leaf
 from gateway.chain.state import StateTree
 from gateway.contracts.library import template
 from gateway.contracts.source import read_contract

@@ -12,10 +12,11 @@ from fleet import FleetGateway
 from hubkit import Hub, lived
 from hubs import PATIENCE, Caller, RunningHub, eventually
 
+from gateway.chain.events import Actuation, Outcome, Refusal, Shedding, Status
 from gateway.chain.evidence import verify_evidence
 from gateway.chain.keys import COMMAND, Signed, digest
 from gateway.chain.messages import TEST, Command
-from gateway.chain.reading import Actuation, Outcome, Refusal, Shedding, Status, event_leaf, reading_leaf
+from gateway.chain.reading import event_leaf, reading_leaf
 from hub.auditing.audit import audit
 from hub.cli import main
 

@@ -14,9 +14,10 @@ from hubs import PATIENCE, Caller, RunningHub, eventually
 from gateway.chain.alarm import ALARMED, LATCHED, NORMAL, UNRECORDED, Alarm
 from gateway.chain.block import list_catalogue
 from gateway.chain.canonical import encode
+from gateway.chain.events import Status
 from gateway.chain.keys import Signed, SigningKey
 from gateway.chain.ordered import ContractGrant, Position
-from gateway.chain.reading import PUBLIC, RESTRICTED, Status, event_leaf, reading_leaf
+from gateway.chain.reading import PUBLIC, RESTRICTED, event_leaf, reading_leaf
 
 WHOLE = range(1, 4)
 

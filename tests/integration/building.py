@@ -17,10 +17,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.chain.events import Refusal
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey
 from gateway.chain.ordered import Grant, decode_transaction
-from gateway.chain.reading import Refusal, open_segment, parse_leaf
+from gateway.chain.reading import open_segment, parse_leaf
 from gateway.errors import OutputError
 from gateway.outputs.wire import ask, end_simulated, places
 from gateway.storage.store import Store

@@ -14,7 +14,8 @@ from typing import Any
 from hubs import Daemon
 from region import wait_for
 
-from gateway.chain.reading import PUBLIC, Actuation, open_segment, parse_leaf
+from gateway.chain.events import Actuation
+from gateway.chain.reading import PUBLIC, open_segment, parse_leaf
 from gateway.control import ask as ask_gateway
 from gateway.errors import OutputError, TransportError
 from gateway.outputs.wire import ask, end_simulated, meet, peer, places

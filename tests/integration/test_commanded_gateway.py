@@ -9,8 +9,9 @@ from fleet import FleetGateway
 from hubs import eventually
 from region import PATIENCE, GatewayProcess, Region
 
+from gateway.chain.events import Outcome
 from gateway.chain.keys import COMMAND, Signed, digest
-from gateway.chain.reading import PUBLIC, Outcome, open_segment, parse_leaf
+from gateway.chain.reading import PUBLIC, open_segment, parse_leaf
 from hub.storage.store import Store
 
 DONE, ANOTHER_BOOT = 0, 2

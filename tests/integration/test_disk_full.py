@@ -15,7 +15,8 @@ from smalldisk import SmallDisk, small_disk
 
 from gateway.chain.alarm import RECORDED, UNRECORDED
 from gateway.chain.block import Header
-from gateway.chain.reading import PUBLIC, Shedding, open_segment, parse_leaf
+from gateway.chain.events import Shedding
+from gateway.chain.reading import PUBLIC, open_segment, parse_leaf
 from hub.storage.store import Store
 
 MIB = 1 << 20
