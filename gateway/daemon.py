@@ -35,6 +35,7 @@ from gateway.machine import built_ms, configured_catalogue, data_directory, make
 from gateway.neighbours.link import Link
 from gateway.outputs.buttons import Buttons
 from gateway.outputs.client import Guardian
+from gateway.outputs.options import check_distinct
 from gateway.outputs.wire import meeting_point
 from gateway.recording.logbook import Logbook
 from gateway.recording.recorder import Recorder
@@ -231,6 +232,7 @@ class Gateway:
         check_lines(config, self.catalogue, self._where)
         directories, is_systems = meeting_point(config.data, simulated=self.hardware.is_simulated)
         try:
+            check_distinct(config.outputs, config.buttons)
             self.outputs = Guardian(
                 config.outputs,
                 directories,

@@ -37,6 +37,11 @@ class Button:
         self._changed: int | None = None  # when the level last differed from what counts
         self._since: int | None = None  # of the press that has not taken effect yet
 
+    @property
+    def is_up(self) -> bool:
+        """Whether it is at rest."""
+        return not self._down
+
     def look(self, closed: bool, now: int) -> bool:
         """Take its level; say whether a press has taken effect."""
         down = closed == (self.options.contact == "no")
@@ -67,7 +72,8 @@ class Buttons:
         pins: Callable[[], Any],
         pressed: Callable[[ButtonOptions], None],
     ) -> None:
-        self._options, self._pins, self._pressed = options, pins, pressed
+        self._pins, self._pressed = pins, pressed
+        self._buttons = {each.name: Button(each) for each in options}
         self._devices: dict[str, Any] = {}
         self._failed: dict[str, str] = {}
         self._ending = threading.Event()
@@ -75,7 +81,7 @@ class Buttons:
 
     def start(self) -> None:
         """Begin to look; without buttons nothing happens."""
-        if self._options:
+        if self._buttons:
             self._thread.start()
 
     def stop(self) -> None:
@@ -88,17 +94,20 @@ class Buttons:
         self._devices = {}
 
     @property
+    def are_ready(self) -> bool:
+        """Whether each was seen at rest since the start, or cannot be read."""
+        return all(button.is_up or name in self._failed for name, button in self._buttons.items())
+
+    @property
     def faults(self) -> tuple[str, ...]:
         """The buttons that cannot be read, and why."""
         return tuple(f"button {name}: {why}" for name, why in self._failed.items())
 
     def _run(self) -> None:
-        buttons = [Button(each) for each in self._options]
-        tried = {each.name: -_AGAIN_S for each in self._options}
+        tried = dict.fromkeys(self._buttons, -_AGAIN_S)
         while not self._ending.wait(_LOOK_S):
             now = time.monotonic()
-            for button in buttons:
-                name = button.options.name
+            for name, button in self._buttons.items():
                 if name in self._failed and now - tried[name] < _AGAIN_S:
                     continue
                 tried[name] = now

@@ -258,9 +258,9 @@ class Server:
         while self._moves and self._moves[0].number <= seen:
             self._moves.popleft()
 
-    def _test(self, _: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _test(self, connection: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
         self._board().test(str(request["output"]), int(request["seconds"]), str(request["by"]))
-        return {"ok": True, "re": request.get("id")}
+        return self._told(request.get("id")) if connection is self._daemon else {"ok": True}
 
     def _status(self, _: socket.socket, request: Mapping[str, Any]) -> Mapping[str, Any]:
         states = self._setup.board.states() if self._setup else []
@@ -347,7 +347,7 @@ def _set_up(simulated: bool, speed: float) -> _Setup:
 
         mock, clock = MockPins(), SimulatedClock(speed)
         return _Setup(Board((), mock.factory, clock), mock, clock, (simulated, speed))
-    from gateway.sensors.hardware import PiHardware
+    from gateway.sensors.hardware import open_pins
 
-    hardware = PiHardware(SystemClock())
-    return _Setup(Board((), hardware.pins(), hardware.clock), None, hardware.clock, (simulated, speed))
+    real = SystemClock()
+    return _Setup(Board((), open_pins(), real), None, real, (simulated, speed))

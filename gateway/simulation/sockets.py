@@ -6,6 +6,7 @@ Owns what is connected where, and that no place is taken twice. It does not own 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -52,6 +53,7 @@ class Sockets:
         self._start_ms = start_ms
         self._buses: dict[str, SimulatedBus] = {}
         self._pins: Any = None
+        self._making = threading.Lock()
         self._options = {each.name: each for each in buses}
         self.wires = pins.Lines(self.before)
 
@@ -84,9 +86,10 @@ class Sockets:
 
     def pins(self) -> Any:
         """Return the pin factory, made when first asked for."""
-        if self._pins is None:
-            self._pins = pins.make_factory(self.levels, self.selects, self.before)
-        return self._pins
+        with self._making:  # several threads may ask first
+            if self._pins is None:
+                self._pins = pins.make_factory(self.levels, self.selects, self.before)
+            return self._pins
 
     def plug_alone(self, bus_name: str, address: int, chip: C, site: Site) -> C:
         """Connect a chip that serves one sensor. Raises ValueError where another is at its address."""
