@@ -58,7 +58,7 @@ def i2c_buses(catalogue: Catalogue) -> dict[str, list[SensorPlan]]:
 
 
 def scan(hardware: Hardware, bus: str) -> Scan:
-    """Read one byte at each address of a bus."""
+    """Ask at each address of a bus whether anything acknowledges it."""
     try:
         opened = hardware.i2c(bus)
     except SensorError as error:
@@ -81,7 +81,13 @@ def scan(hardware: Hardware, bus: str) -> Scan:
 def _probe(bus: I2cBus, address: int) -> None:
     from smbus2 import i2c_msg
 
-    bus.i2c_rdwr(i2c_msg.read(address, 1))
+    try:
+        bus.i2c_rdwr(i2c_msg.read(address, 1))
+    except OSError as error:
+        if error.errno == errno.ETIMEDOUT:
+            raise
+        # Who knows nothing but commands refuses to be read unasked; being written nothing, it acknowledges.
+        bus.i2c_rdwr(i2c_msg.write(address, ()))
 
 
 def strangers(bus: str, plans: Sequence[SensorPlan], scanned: Scan, machine: Machine) -> Iterator[Finding]:

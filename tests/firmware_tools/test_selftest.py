@@ -261,6 +261,13 @@ def test_a_configuration_that_clashes_is_the_first_finding(tmp_path: Path) -> No
     assert "GPIO17" in first["detail"]
 
 
+def test_a_scan_finds_chips_that_refuse_to_be_read_unasked() -> None:
+    simulation = Simulation(load_scenario("quiet"), SimulatedClock(0))
+    for driver in ("bme280", "sht3x", "sgp40", "scd41"):
+        simulation.attach(driver, driver, {})
+    assert scan(simulation, "i2c-1").found == {0x44, 0x59, 0x62, 0x76}
+
+
 def test_a_bus_that_needs_repeats_is_warned_of() -> None:
     assert list(restless("i2c-1", Tally(retries=112), Tally(retries=112))) == []
     (found,) = restless("i2c-1", Tally(retries=112), Tally(retries=115, rescues=1))

@@ -68,6 +68,14 @@ def test_while_it_measures_it_does_not_acknowledge() -> None:
 
 
 @pytest.mark.parametrize("repeatability", ["low", "medium", "high"])
+def test_unasked_it_cannot_be_read_but_acknowledges_its_address() -> None:
+    simulation, _, _ = fitted()
+    bus = simulation.bus("i2c-1")
+    with pytest.raises(OSError, match="Remote I/O"):
+        bus.i2c_rdwr(i2c_msg.read(0x44, 1))
+    bus.i2c_rdwr(i2c_msg.write(0x44, ()))
+
+
 def test_every_repeatability_is_waited_for(repeatability: str) -> None:
     sensor = plug(simulate(), "sht3x", {"repeatability": repeatability})
     assert [kind_of(sensor) for _ in range(5)] == [""] * 5

@@ -34,8 +34,10 @@ class WordChip:
         self._answer: bytes | None = None
 
     def write(self, data: bytes, now_ms: int) -> None:
-        if now_ms < self._busy_until or len(data) < 2:
+        if now_ms < self._busy_until or len(data) == 1:
             refuse()
+        if not data:
+            return
         self._answer = None
         groups = [data[at : at + 3] for at in range(2, len(data), 3)]
         intact = all(len(each) == 3 and checksum(each[:2]) == each[2] for each in groups)
