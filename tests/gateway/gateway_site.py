@@ -12,6 +12,7 @@ from gateway.chain.genesis import Genesis
 from gateway.clock import SimulatedClock
 from gateway.config import Config, parse_config
 from gateway.daemon import Gateway
+from gateway.outputs.wire import end_simulated
 from gateway.simulation.scenario import load_scenario
 from gateway.simulation.simulation import Simulation
 
@@ -124,6 +125,7 @@ class Started:
     def stop(self) -> None:
         self.gateway.stop()
         self.guardian.stop()
+        end_simulated(self.guardian.places[0])  # of the gateway's own, where a test took that one away
 
 
 def enrolled(hub: TestHub, started: Started) -> None:
