@@ -67,7 +67,6 @@ def test_while_it_measures_it_does_not_acknowledge() -> None:
         bus.i2c_rdwr(i2c_msg.read(0x44, 6))
 
 
-@pytest.mark.parametrize("repeatability", ["low", "medium", "high"])
 def test_unasked_it_cannot_be_read_but_acknowledges_its_address() -> None:
     simulation, _, _ = fitted()
     bus = simulation.bus("i2c-1")
@@ -76,6 +75,7 @@ def test_unasked_it_cannot_be_read_but_acknowledges_its_address() -> None:
     bus.i2c_rdwr(i2c_msg.write(0x44, ()))
 
 
+@pytest.mark.parametrize("repeatability", ["low", "medium", "high"])
 def test_every_repeatability_is_waited_for(repeatability: str) -> None:
     sensor = plug(simulate(), "sht3x", {"repeatability": repeatability})
     assert [kind_of(sensor) for _ in range(5)] == [""] * 5
