@@ -16,6 +16,7 @@ from firmware_tools.files import read_file
 from firmware_tools.words import quantity, when
 from gateway.chain.alarm import CONDITIONS, Deciding
 from gateway.chain.errors import ChainError
+from gateway.chain.events import Earlier
 from gateway.chain.evidence import MAX_EVIDENCE, Finding, Raised, Stood, verify_evidence
 from gateway.chain.finality import Sealed
 from gateway.chain.genesis import read_trust
@@ -71,6 +72,11 @@ def _explain_block(stood: Stood) -> Iterator[str]:
         yield f"Event: {describe_event(stood.event, series.name if series else '')}{at}. It stands in {where}."
     else:
         yield f"The alarm's transition stands in {where}."
+    if series and isinstance(stood.event, Earlier) and stood.time is not None:
+        taken = ((quantity(each.value, series.scale), stood.time - each.back) for each in stood.event.values)
+        yield (
+            "Values: " + ", ".join(f"{amount} {series.unit} at {when(time)}" for amount, time in taken) + "."
+        )
     if series:
         yield f"Of this series: {describe_policy(series)}."
         if series.calibration:

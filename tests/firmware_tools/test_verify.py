@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from second.forge import Case, forge
 
 from firmware_tools.cli import main
 
@@ -65,6 +66,13 @@ def test_words_tell_what_an_output_did_and_why(tmp_path: Path) -> None:
 
 def test_words_tell_which_series_changed_its_state(tmp_path: Path) -> None:
     assert "Event: series kitchen.ch4 is degraded: nack at" in run(*files(tmp_path, named("status"))).output
+
+
+def test_words_give_the_values_that_were_kept_for_a_transition(tmp_path: Path) -> None:
+    data, trusted = forge(Case(leaf="earlier"))
+    words = run(*files(tmp_path, {"file": data.hex(), "trust": trusted.hex()})).output
+    assert "Event: 3 values of series room.s1 from 30000 ms to 2500 ms before a transition" in words
+    assert "Values: -0.05 ppm at 2025-12-31 23:59:50.500 UTC, 0.09 ppm at" in words
 
 
 def test_another_chain_is_refused(tmp_path: Path) -> None:
