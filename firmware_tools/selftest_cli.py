@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.options import config_option, configured, simulate_option
 from gateway.outputs.options import OutputOptions
+
+if TYPE_CHECKING:
+    from firmware_tools.selftest.finding import Finding
 
 
 @click.command()
@@ -52,7 +57,6 @@ def selftest(
 
     Example: tocsin-tools selftest --config /etc/tocsin/gateway.toml --yes
     """
-    from firmware_tools.selftest.finding import FAILED, worst
     from firmware_tools.selftest.whole import Plan, self_test
     from gateway.facts import Machine
 
@@ -70,6 +74,13 @@ def selftest(
         findings.append(finding)
         if not as_json:
             click.echo(finding.line())
+    _conclude(findings, as_json)
+
+
+def _conclude(findings: Sequence[Finding], as_json: bool) -> None:
+    """Sum up; end with 1 where something failed."""
+    from firmware_tools.selftest.finding import FAILED, worst
+
     verdict = worst(findings)
     counts = {each: sum(1 for f in findings if f.verdict == each) for each in ("ok", "warning", "failed")}
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -78,6 +79,11 @@ def walktest(
     if as_json:
         outcomes = {sensor: each.outcome for sensor, each in session.outcomes.items()}
         click.echo(json.dumps({"missing": missing, "files": list(map(str, files)), "outcomes": outcomes}))
+    _conclude(missing, files, note)
+
+
+def _conclude(missing: Sequence[str], files: Sequence[Path], note: Callable[[str], None]) -> None:
+    """Say what was written and what is missing; end with 1 where anything is."""
     for text in missing:
         click.echo(f"missing: {text}", err=True)
     for each in files:

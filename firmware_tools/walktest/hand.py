@@ -5,7 +5,6 @@ Owns the requests, and what they come to in a simulated room.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -74,7 +73,7 @@ class SimulatedHand:
         self._simulation.change(_as_it_was(room), name)
         # Test smoke hangs about; somebody opens the windows.
         self._simulation.change(Change(air_changes_per_h=_VENT_PER_H), name)
-        time.sleep(_VENT_S)
+        self._simulation.clock.sleep(_VENT_S)
         self._simulation.change(Change(air_changes_per_h=room.air_changes_per_h), name)
 
 

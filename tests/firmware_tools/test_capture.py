@@ -32,7 +32,7 @@ period_ms = 1000
 """
 
 
-def record(folder: Path, *more: object, sensors: str = SENSORS, seconds: int = 20) -> Path:
+def record(folder: Path, *more: object, sensors: str = SENSORS, seconds: int = 10) -> Path:
     """Record a simulated gateway for some simulated seconds."""
     out = folder / "flat.capture"
     config = site(folder, sensors=sensors, speed=20)
@@ -102,7 +102,7 @@ def test_a_dhts_edges_and_a_chip_of_command_words_are_recorded_too(tmp_path: Pat
 
 def test_an_inputs_changes_are_played_at_their_time(tmp_path: Path) -> None:
     burning = scenario(tmp_path, "[[events]]\nat_s = 8\nset = { smoulder_g_per_min = 200 }\n")
-    path = record(tmp_path, "--simulate", burning)
+    path = record(tmp_path, "--simulate", burning, seconds=16)
     assert [level for _, level in read_capture(path).levels[17]] == [False, True]
     replay = replayed(path)
     sensor = open_sensor("contact", {"pin": 17}, replay)
