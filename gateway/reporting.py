@@ -6,6 +6,7 @@ Owns the words and their order; the facts are the parts'.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gateway.machine import software
@@ -30,6 +31,11 @@ def status_of(gateway: Gateway) -> dict[str, Any]:
         "series": {
             name: {"state": STATES[status.state], "reason": status.reason}
             for name, status in gateway.recorder.statuses().items()
+        },
+        "buses": {
+            bus: asdict(gateway.hardware.tally(bus))
+            for bus in sorted({plan.info.bus for plan in gateway.catalogue.sensors})
+            if bus.startswith("i2c-")
         },
         "outputs": sorted(gateway.outputs.active),
         "output_states": [_output(gateway, each) for each in gateway.outputs.states],

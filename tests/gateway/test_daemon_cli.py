@@ -174,6 +174,8 @@ def test_a_running_gateway_answers_and_is_reset_by_its_administrator(config: Pat
         assert "gas-ch4: alarm" in call("status", "--config", config).stdout
         assert call("silence", "--config", config, "gas-ch4").exit_code == 0
         assert status()["outputs"] == ["valve"]
+        none = {"retries": 0, "rescues": 0, "reopenings": 0, "power_cycles": 0}
+        assert status()["buses"] == {"i2c-1": none}
         assert call("reset", "--config", config, "gas-ch4").exit_code == 0
         wrong = call("reset", "--config", config, "gas-co2")
         assert wrong.exit_code == 1
