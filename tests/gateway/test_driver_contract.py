@@ -102,6 +102,15 @@ def test_it_describes_itself_without_hardware(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("name", ON_A_BUS)
+def test_it_claims_its_address_and_its_time_on_the_bus(name: str) -> None:
+    info = describe_sensor(ROWS[name].driver, ROWS[name].options)
+    assert info.bus == "i2c-1"
+    assert info.claim.chip
+    assert 0x03 <= (info.claim.address or 0) <= 0x77
+    assert info.claim.busy_us > 0
+
+
+@pytest.mark.parametrize("name", ON_A_BUS)
 def test_opening_touches_no_chip(name: str) -> None:
     row = ROWS[name]
     simulation = simulate()
@@ -118,6 +127,10 @@ def test_every_sample_is_integers_of_just_the_described_quantities(rig: Rig) -> 
         values = rig.value()
         assert list(values) == [quantity.name for quantity in rig.sensor.info.quantities]
         assert all(type(value) is int for value in values.values())
+        for quantity in rig.sensor.info.quantities:
+            value = values[quantity.name]
+            assert quantity.low is None or value >= quantity.low
+            assert quantity.high is None or value <= quantity.high
         rig.simulation.clock.sleep(rig.sensor.info.min_interval_ms / 1000)
 
 
