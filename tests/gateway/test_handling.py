@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from gateway_site import TOML, Site, Started
 from testhub import wait_until
 
-from gateway.chain.reading import PUBLIC, Actuation, open_segment, parse_leaf
+from gateway.chain.events import Actuation
+from gateway.chain.reading import PUBLIC, open_segment, parse_leaf
 from gateway.cli import main
 from gateway.config import load_config
 from gateway.control import ask
