@@ -288,12 +288,21 @@ def _resolved(config: Config, base: Path) -> Config:
     )
     gateway = replace(config.gateway, data=at(config.gateway.data), trust=at(config.gateway.trust))
     contracts = replace(config.contracts, files=tuple(map(at, config.contracts.files)))
+    simulation = config.simulation
+    if simulation and isinstance(simulation.get("capture"), str):
+        simulation = {**simulation, "capture": at(str(simulation["capture"]))}
     sensors = tuple(
         replace(sensor, series=tuple(_with_record(series, at) for series in sensor.series))
         for sensor in config.sensors
     )
     return replace(
-        config, gateway=gateway, sensors=sensors, enrolment=enrolment, hubs=hubs, contracts=contracts
+        config,
+        gateway=gateway,
+        sensors=sensors,
+        enrolment=enrolment,
+        hubs=hubs,
+        contracts=contracts,
+        simulation=simulation,
     )
 
 

@@ -15,7 +15,7 @@ from gateway.config import Config
 from gateway.errors import OutputError
 from gateway.outputs.client import Guardian
 from gateway.outputs.options import MIN_HOLD_S, OutputOptions
-from gateway.outputs.orders import DID_NOT_MOVE, GONE, MOVED, Cause, Moved, Order, Want
+from gateway.outputs.orders import CONTRACT, DID_NOT_MOVE, GONE, MOVED, Cause, Moved, Order, OutputState, Want
 from gateway.outputs.wire import end_simulated, meeting_point
 
 __all__ = ["output_findings"]
@@ -40,6 +40,9 @@ def output_findings(config: Config, asks: Callable[[OutputOptions], bool], secon
     guardian.start()
     try:
         guardian.wait(_START_S)
+        if acting := [each for each in guardian.states if each.active and each.cause.code == CONTRACT]:
+            yield from map(_busy, acting)
+            return
         chosen = {output.name: asks(output) for output in config.outputs}
         if any(chosen[each.name] and each.normally_energised for each in config.outputs):
             _energise(guardian, config.outputs)
@@ -53,6 +56,11 @@ def output_findings(config: Config, asks: Callable[[OutputOptions], bool], secon
         guardian.close()
         if is_simulated:
             end_simulated(config.data)
+
+
+def _busy(state: OutputState) -> Finding:
+    said = f"acts for contract {state.cause.by}: nothing was tested"
+    return Finding("output", state.name, FAILED, said, "start the gateway, see to its alarm, then test again")
 
 
 def _energise(guardian: Guardian, outputs: Sequence[OutputOptions]) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from field_site import SENSORS, fault, scenario, site, tool
+from field_site import PATIENCE, SENSORS, fault, running, scenario, site, tool
 
 from gateway.cli import main as gateway_main
 from gateway.clock import SimulatedClock
+from gateway.control import ask
 from gateway.errors import SensorError, SimulationError
 from gateway.sensors.base import Hardware
 from gateway.sensors.registry import open_sensor
@@ -207,3 +209,19 @@ def test_a_tool_that_asks_more_than_the_record_holds_refuses_it(tmp_path: Path) 
     result = tool("selftest", "--config", tmp_path / "gateway.toml", "--simulate", path)
     assert result.exit_code == 1
     assert "answers only what was asked" in result.stderr
+
+
+def test_a_gateway_runs_on_a_record(tmp_path: Path) -> None:
+    record(tmp_path, seconds=60)
+    config = tmp_path / "gateway.toml"
+    config.write_text(
+        config.read_text().replace('scenario = "quiet"\nspeed = 20', 'capture = "flat.capture"')
+    )
+    with running(config):
+        ends = time.monotonic() + PATIENCE
+        while (
+            ask(tmp_path / "data" / "control.sock", {"do": "status"})["series"]["slab.strain"]["state"]
+            != "OK"
+        ):
+            assert time.monotonic() < ends
+            time.sleep(0.1)

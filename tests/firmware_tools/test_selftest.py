@@ -22,6 +22,8 @@ from gateway.chain.keys import SigningKey
 from gateway.clock import SimulatedClock
 from gateway.config import load_config
 from gateway.facts import Machine
+from gateway.outputs.client import Guardian
+from gateway.outputs.orders import CONTRACT, Cause, Order, Want
 from gateway.outputs.wire import ask, places
 from gateway.sensors.base import Tally
 from gateway.simulation.scenario import load_scenario
@@ -291,3 +293,19 @@ def test_neighbours_that_do_not_answer_are_named(tmp_path: Path) -> None:
     assert "192.0.2.1" in found["flat-1"].detail
     assert found["flat-2"].verdict == "warning"
     assert all(each.remedy for each in found.values())
+
+
+def test_an_alarm_that_the_guardian_holds_is_not_muted_by_a_test(tmp_path: Path) -> None:
+    config = load_config(site(tmp_path, SIREN))
+    config.data.mkdir()
+    alarm = Order({"siren": Want(Cause(CONTRACT, "gas-ch4"))}, {"siren": Want(Cause(CONTRACT, "gas-ch4"))})
+    guardian = Guardian(config.outputs, places(config.data), simulated=True)
+    guardian.start()
+    try:
+        guardian.wait(10)
+        guardian.order(alarm)
+    finally:
+        guardian.close()  # the daemon is gone, the siren goes on
+    (found,) = output_findings(config, lambda _: True, 1)
+    assert found.verdict == "failed"
+    assert "acts for contract gas-ch4" in found.detail
