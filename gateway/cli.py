@@ -94,7 +94,7 @@ def run(path: Path, verbose: bool) -> None:
 def _end_with_thread(failure: threading.ExceptHookArgs) -> None:
     """End the process where one of its threads dies: a gateway that does half its work in silence is worse.
 
-    Outputs fall to their safe side, and the service is started anew.
+    The guardian holds the outputs meanwhile, and the service is started anew.
     """
     exception = (failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
     _log.critical("thread %s died; the gateway ends", failure.thread, exc_info=exception)

@@ -21,17 +21,19 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.clock import SimulatedClock, SystemClock
 from gateway.errors import GatewayError, OutputError
 from gateway.notify import Notifier
 from gateway.outputs import wire
 from gateway.outputs.board import Board
 from gateway.outputs.options import GuardianTable, options_of
 from gateway.outputs.orders import STOP, Cause, Moved, Order
+from gateway.outputs.setup import Setup, set_up
 from gateway.outputs.wire import Listener
+
+if TYPE_CHECKING:
+    from gateway.outputs.mock import MockPins
 
 __all__ = ["Server"]
 
@@ -41,16 +43,6 @@ _SILENT_S: Final = 5.0  # a daemon that says nothing for so long has given up it
 _LONELY_S: Final = 30.0  # then one that a daemon started, and that holds nothing real, ends
 _IDLE_S: Final = 60.0
 _KEPT: Final = 256
-
-
-@dataclass(slots=True)
-class _Setup:
-    """What the first daemon asked for: a board and the pins below it; mock is None on real ones."""
-
-    board: Board
-    mock: Any
-    clock: Any
-    kind: tuple[bool, float]
 
 
 class Server:
@@ -67,7 +59,7 @@ class Server:
         self._notifier = notifier or Notifier({})
         self._selector = selectors.DefaultSelector()
         self._wake_in, self._wake_out = socket.socketpair()
-        self._setup: _Setup | None = None
+        self._setup: Setup | None = None
         self._born = os.urandom(8).hex()
         self._hold_s = float(GuardianTable().hold_s)
         self._daemon: socket.socket | None = None
@@ -101,8 +93,7 @@ class Server:
     def _wait_s(self) -> float:
         dues = [self._next_s] if self._next_s is not None else []
         if self._setup and (due := self._setup.board.due_ms) is not None:
-            clock = self._setup.clock
-            wait = (due - clock.monotonic_ms()) / 1000 / getattr(clock, "speed", 1.0)
+            wait = (due - self._setup.clock.monotonic_ms()) / 1000 / self._setup.speed
             dues.append(time.monotonic() + wait)
         beat = (self._notifier.watchdog_s or 2 * _IDLE_S) / 2
         return max(0.0, min(beat, min(dues, default=math.inf) - time.monotonic()))
@@ -230,7 +221,7 @@ class Server:
             self._setup, self._born = None, os.urandom(8).hex()
             self._moves.clear()
         if self._setup is None:
-            self._setup = _set_up(*kind)
+            self._setup = set_up(*kind)
         if self._setup.mock is not None:
             self._setup.mock.wire(options)
         self._setup.board.configure(options)
@@ -321,7 +312,7 @@ class Server:
             raise OutputError("no daemon has said yet which outputs there are")
         return self._setup.board
 
-    def _mock(self) -> Any:
+    def _mock(self) -> MockPins:
         if self._setup is None or self._setup.mock is None:
             raise OutputError("the pins are real ones")
         return self._setup.mock
@@ -338,16 +329,3 @@ class Server:
         self._wake_in.close()
         self._selector.close()
         self._listener.close()
-
-
-def _set_up(simulated: bool, speed: float) -> _Setup:
-    """Return a board without outputs on the machine's pins, or on simulated ones. Raises SensorError."""
-    if simulated:
-        from gateway.outputs.mock import MockPins
-
-        mock, clock = MockPins(), SimulatedClock(speed)
-        return _Setup(Board((), mock.factory, clock), mock, clock, (simulated, speed))
-    from gateway.sensors.hardware import open_pins
-
-    real = SystemClock()
-    return _Setup(Board((), open_pins(), real), None, real, (simulated, speed))
