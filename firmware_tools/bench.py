@@ -17,7 +17,18 @@ from firmware_tools.errors import ProcessFailed
 
 __all__ = ["NAMES", "measure"]
 
-NAMES: Final = ("ingest", "alarm", "neighbours", "faults", "gateway", "e2e", "audit", "federation")
+NAMES: Final = (
+    "ingest",
+    "alarm",
+    "neighbours",
+    "faults",
+    "gateway",
+    "load",
+    "wear",
+    "e2e",
+    "audit",
+    "federation",
+)
 _HUBS: Final = frozenset({"ingest", "audit"})
 
 
@@ -55,13 +66,17 @@ def _measures() -> dict[str, Callable[[], Any]]:
     from firmware_tools.bench_faults import measure_faults
     from firmware_tools.bench_federation import measure_federation
     from firmware_tools.bench_gateway import measure_gateway
+    from firmware_tools.bench_load import measure_load
     from firmware_tools.bench_neighbours import measure_neighbours
+    from firmware_tools.bench_wear import measure_wear
 
     return {
         "alarm": measure_alarm,
         "neighbours": measure_neighbours,
         "faults": measure_faults,
         "gateway": measure_gateway,
+        "load": measure_load,
+        "wear": measure_wear,
         "e2e": measure_e2e,
         "federation": measure_federation,
     }

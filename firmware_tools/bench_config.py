@@ -17,20 +17,22 @@ __all__ = ["DHT_BUSY_MS", "PERIOD_MS", "RATE", "write_gateway"]
 
 PERIOD_MS: Final = 100
 RATE: Final = 250  # conversions a second: ten inputs on one bus have to fit a period
+_A_BUS: Final = 16  # inputs: four converters of four
 DHT_BUSY_MS: Final = 250  # what the DHT library's listening takes of a core at each read
 
 _HEAD: Final = """\
 [gateway]
 name = "Bench"
 region = "{region}"
-data = "data"
-storage = "ssd"
-
+data = "{data}"
+storage = "{storage}"
+{more}
 [seal]
 readings = {seal}
 
 [simulation]
 scenario = "quiet"
+speed = {speed}
 
 [[outputs]]
 name = "siren"
@@ -67,10 +69,12 @@ _GAS: Final = """
 name = "gas-{index}"
 driver = "mq"
 period_ms = {period}
-options = {{ input = "a{input}", address = {address}, model = "mq4", rate = {rate} }}
-series = [
-    {{ name = "room.ch4-{index}", calibration = {{ kind = "mq", gas = "ch4", r0_ohm = 10000, source = "bench" }} }},
-]
+options = {{ bus = "{bus}", input = "a{input}", address = {address}, model = "mq4", rate = {rate} }}
+
+[[sensors.series]]
+name = "room.ch4-{index}"
+calibration = {{ kind = "mq", gas = "ch4", r0_ohm = 10000, source = "bench" }}
+{policy}
 """
 _TEMPLATE: Final = """
 [[contracts.templates]]
@@ -105,7 +109,13 @@ def write_gateway(
     *,
     gas: int,
     dht_ms: int,
+    period_ms: int = PERIOD_MS,
+    policy: str = "",
     seal: int = 600,
+    data: str = "data",
+    storage: str = "ssd",
+    more: str = "",
+    speed: float = 1,
     api: str = "",
     hubs: Sequence[tuple[str, str]] = (),
 ) -> Path:
@@ -115,16 +125,29 @@ def write_gateway(
         gas: how many MQ-4 there are, four to a converter. With one, its contract follows it at once, both ways;
             with more, each has the packaged contract.
         dht_ms: the DHT22's period.
+        period_ms: the gas sensors'.
+        policy: keys of their series, as text: report by exception.
+        seal: readings a block.
+        data: the data directory.
+        storage, more: the key of that name, and other lines of its table.
+        speed: of the simulation.
         api: URL at which it enrols.
         hubs: names of its hubs and the URLs of their brokers; none for a gateway by itself.
     """
     folder.mkdir(parents=True)
     (folder / "trust").write_bytes(desk.genesis.encode())
     text = "" if gas > 1 else 'contracts.files = ["contract.toml"]\n\n'
-    text += _HEAD.format(region=REGION, seal=seal, siren=SIREN_PIN, dht_ms=dht_ms)
+    where = {"data": data, "storage": storage, "more": more, "speed": speed}
+    text += _HEAD.format(region=REGION, seal=seal, siren=SIREN_PIN, dht_ms=dht_ms, **where)
     for index in range(gas):
         text += _GAS.format(
-            index=index, period=PERIOD_MS, input=index % 4, address=0x48 + index // 4, rate=RATE
+            index=index,
+            period=period_ms,
+            policy=policy,
+            bus=f"i2c-{1 + index // _A_BUS}",
+            input=index % 4,
+            address=0x48 + index % _A_BUS // 4,
+            rate=RATE,
         )
         text += _TEMPLATE.format(index=index) if gas > 1 else ""
     if hubs:

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         "idle": run_idle,
         "datagrams": run_datagrams,
         "load": run_load,
+        "pace": run_pace,
         "crowd": run_crowd,
         "verify": run_verify,
     }
@@ -65,6 +66,14 @@ def run_gateway(config: str) -> None:
     sys.setswitchinterval(0.001)
     given = load_config(Path(config))
     gateway = Gateway(given, config)
+    arrivals = Arrivals({plan.name: plan.period_ms for plan in gateway.catalogue.sensors})
+    taken = gateway.recorder.sample
+
+    def sample(plan: Any, values: Any) -> None:
+        arrivals.note(plan.name)
+        taken(plan, values)
+
+    gateway.recorder.sample = sample  # type: ignore[method-assign]
     gateway.start()
     while not gateway.recorder.latest():
         time.sleep(_LOOK_S)
@@ -90,6 +99,8 @@ def run_gateway(config: str) -> None:
             _say(_alarm_bytes(gateway))
         elif verb == "model-seconds":
             _say(simulation.model_seconds())
+        elif verb == "lateness":
+            _say(arrivals.lateness())
         elif verb == "modules":
             _say(sorted(sys.modules))
     gateway.stop()
@@ -169,6 +180,52 @@ def run_datagrams() -> None:
     _say(bare.getsockname()[1])
     for _ in _requests():
         pass
+
+
+class Arrivals:
+    """When samples were taken, and how late: behind the moments, a period apart, that suit the earliest of them.
+
+    Args:
+        periods: of each stream of samples, by name, ms.
+    """
+
+    def __init__(self, periods: dict[str, int]) -> None:
+        self._periods = periods
+        self._times: dict[str, list[float]] = {name: [] for name in periods}
+
+    def note(self, name: str) -> None:
+        self._times[name].append(time.monotonic() * 1000)
+
+    def lateness(self) -> list[float]:
+        """Return the lateness of all samples since the last call, ms."""
+        found = []
+        for name, period in self._periods.items():
+            times, self._times[name] = self._times[name], []
+            phases = [at - round((at - times[0]) / period) * period for at in times]
+            found += [phase - min(phases) for phase in phases]
+        return found
+
+
+def run_pace(threads: str, streams: str, period_ms: str) -> None:
+    """Run threads that share streams of moments between them, and do nothing at each but note it."""
+    count, period = int(streams), int(period_ms)
+    arrivals = Arrivals({str(index): period for index in range(count)})
+
+    def keep(mine: Sequence[int]) -> None:
+        due = time.monotonic()
+        while True:
+            for index in mine:
+                arrivals.note(str(index))
+            due += period / 1000
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    for number in range(int(threads)):
+        mine = range(number, count, int(threads))
+        threading.Thread(target=keep, args=(mine,), daemon=True).start()
+    time.sleep(period / 1000)
+    _say("ready")
+    for _ in _requests():
+        _say(arrivals.lateness())
 
 
 def run_load() -> None:

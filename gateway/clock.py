@@ -53,7 +53,8 @@ class SimulatedClock:
     """A clock that runs `speed` times as fast as the system's, or only when it is told to.
 
     With `speed=0` time stands still but for `sleep` and `advance`: a run then takes no real time and is
-    the same every time, which suits one thread; several sleeping threads would each push it forward.
+    the same every time, which suits one thread; several sleeping threads would each push it forward. At the system's
+    own speed, and unless it is told otherwise, its wall time is the system's, steps and all.
 
     Args:
         speed: simulated seconds per real second, 0 or more.
@@ -65,13 +66,17 @@ class SimulatedClock:
             raise ValueError(f"a clock cannot run backwards: speed {speed}")
         self.speed = speed
         self._started_ns = time.monotonic_ns()
+        self._is_systems = speed == 1 and start_wall_ms is None
         self._wall_ns = time.time_ns() if start_wall_ms is None else start_wall_ms * _NS_PER_MS
+        self._stepped_ns = 0
         self._advanced_ns = 0
         self._lock = threading.Lock()
 
     def wall_ms(self) -> int:
         with self._lock:
-            return (self._wall_ns + self._elapsed_ns()) // _NS_PER_MS
+            if self._is_systems:
+                return (time.time_ns() + self._advanced_ns + self._stepped_ns) // _NS_PER_MS
+            return (self._wall_ns + self._elapsed_ns() + self._stepped_ns) // _NS_PER_MS
 
     def monotonic_ms(self) -> int:
         with self._lock:
@@ -97,7 +102,7 @@ class SimulatedClock:
     def step_wall(self, ms: int) -> None:
         """Step the wall clock alone, as a time server's correction would."""
         with self._lock:
-            self._wall_ns += ms * _NS_PER_MS
+            self._stepped_ns += ms * _NS_PER_MS
 
     def _elapsed_ns(self) -> int:
         return round((time.monotonic_ns() - self._started_ns) * self.speed) + self._advanced_ns

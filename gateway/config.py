@@ -130,7 +130,7 @@ class SealTable:
     `min_interval_ms` is the least time between two seals that transitions ask for.
     """
 
-    readings: int = 600
+    readings: int = 3_000
     seconds: int = 60
     min_interval_ms: int = 1_000
 

@@ -173,7 +173,7 @@ class Synchrony:
             self._set_mono = None
         elif word.set_at_ms != self._set_at:
             age = offset + now - word.set_at_ms
-            self._set_mono = now - age if age >= 0 else None
+            self._set_mono = now - max(0, age) if age >= -_TOLERANCE_MS else None
         elif abs(offset - self._offset) > _TOLERANCE_MS:
             self._set_mono = None
         self._set_at, self._offset = word.set_at_ms, offset

@@ -5,6 +5,8 @@ Owns the file, its durability, transactions and the translation of errors. It do
 
 Invariants:
 * One connection, one lock; a transaction is durable when it ends (WAL, synchronous FULL), or has changed nothing.
+  One that says it may wait is durable with the next that does not; until then a power cut takes it back whole.
+* Pages are small: a block changes a dozen of them by a few bytes, and each goes to the card twice.
 * A file that is not a database, or a damaged one, is set aside as `<name>.damaged` and begun anew: recording
   must go on. `recovered_whole` says so, and the gateway takes a new epoch.
 """
@@ -26,6 +28,8 @@ __all__ = ["Database"]
 
 _log = logging.getLogger(__name__)
 
+_PAGE: Final = 1024
+_LOG_PAGES: Final = 4096  # the log's size, after which it is written back and begun again in its place
 _FULL: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 _NEWEST: Final = "SELECT count(*) FROM blocks WHERE number = (SELECT max(number) FROM blocks)"
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -80,10 +84,11 @@ class Database:
             return self._connection.execute(sql, values).fetchall()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Any]:
-        """Run statements by what this yields, all or none of them."""
+    def transaction(self, *, may_wait: bool = False) -> Iterator[Any]:
+        """Run statements by what this yields, all or none of them; `may_wait` is for what is no loss."""
         with self._lock, self._translated():
             run = self._connection.execute
+            run(f"PRAGMA synchronous = {'NORMAL' if may_wait else 'FULL'}")
             run("BEGIN IMMEDIATE")
             try:
                 yield run
@@ -107,8 +112,9 @@ class Database:
             self._path, isolation_level=None, check_same_thread=False, timeout=10.0, cached_statements=64
         )
         try:
+            connection.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
             connection.execute("PRAGMA cache_size = -1024")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > VERSION:

@@ -43,7 +43,7 @@ class Holdings:
 
         A later receipt of the same hub replaces the first.
         """
-        with self._database.transaction() as run:
+        with self._database.transaction(may_wait=True) as run:
             for each in receipts:
                 promise = each.classes, each.keep_until_ms, each.body, each.key
                 run(
@@ -85,7 +85,7 @@ class Holdings:
 
     def drop_bodies(self, numbers: Iterable[int]) -> None:
         """Give up the bodies of blocks; their headers, receipts and transitions stay."""
-        with self._database.transaction() as run:
+        with self._database.transaction(may_wait=True) as run:
             for number in numbers:
                 run("DELETE FROM segments WHERE number = ?", (number,))
                 run("UPDATE blocks SET held = 0 WHERE number = ?", (number,))
@@ -101,7 +101,7 @@ class Holdings:
 
     def drop_summaries(self, numbers: Iterable[int]) -> None:
         """Give up the summaries of blocks."""
-        with self._database.transaction() as run:
+        with self._database.transaction(may_wait=True) as run:
             for number in numbers:
                 run("DELETE FROM summaries WHERE number = ?", (number,))
 

@@ -103,7 +103,7 @@ class Store(Database):
 
     def acknowledge(self, hub: str, hashes: Iterable[bytes]) -> None:
         """Note that a hub has these alarms on its disk."""
-        with self.transaction() as run:
+        with self.transaction(may_wait=True) as run:
             for hashed in hashes:
                 run("INSERT OR IGNORE INTO acknowledged VALUES (?, ?)", (hub, hashed))
 

@@ -157,7 +157,7 @@ def small_files() -> Iterator[None]:
 def test_on_a_full_disk_outputs_act_alarms_go_out_marked_and_all_is_written_later(tmp_path: Path) -> None:
     rig = Rig(tmp_path, seal=SealTable(readings=3000, seconds=3600), contracts=gas_contract(clear_for="0s"))
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300 * 1024, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100 * 1024, hard))
     for value in range(30_000):
         rig.advance(0.01)
         rig.gas(value % 1000)
@@ -195,7 +195,7 @@ def test_a_start_on_a_full_disk_acts_at_once_and_stores_what_was_open_when_there
         rig.gas(value % 1000 + 100_000)
     rig.close()  # as by SIGKILL
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60 * 1024, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 1024, hard))
     rig = Rig(tmp_path, boot=2)
     assert len(rig.found.left) == 1
     assert rig.siren  # the alarm that stood

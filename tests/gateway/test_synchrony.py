@@ -46,6 +46,12 @@ class Machine:
         self.time.hear(hub_ms + took_ms // 2, asked)
 
 
+def test_a_kernel_that_says_so_a_moment_later_vouches() -> None:
+    machine = Machine()
+    machine.word = Word(machine.clock.wall_ms() + 2)
+    assert machine.time() == NTP
+
+
 def test_nobody_vouches_for_a_clock_that_nobody_set() -> None:
     machine = Machine(wall=0)
     assert machine.time() == STALE

@@ -56,7 +56,8 @@ class Promised:
         if kind == "reading":
             self.readings.append((entry.ns, int(words[0])))
         elif kind == "alarm":
-            self.alarms.append(words[0])
+            if words[0] not in self.alarms:  # each life sends again what nobody has signed for
+                self.alarms.append(words[0])
         else:
             place = int(words[0]), int(words[1])
             assert self.blocks.setdefault(place, words[2]) == words[2], f"{place} was given to two blocks"
@@ -66,7 +67,7 @@ class Promised:
 
     def known(self) -> str:
         blocks = [[*place, digest] for place, digest in sorted(self.blocks.items(), key=lambda it: it[0][1])]
-        return json.dumps({"blocks": blocks[-1:], "alarms": [[each] for each in self.alarms]})
+        return json.dumps({"blocks": blocks[-1:], "alarms": [[each] for each in self.alarms[-64:]]})
 
 
 @dataclass(frozen=True, slots=True)
