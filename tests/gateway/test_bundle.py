@@ -14,12 +14,15 @@ import pytest
 from click.testing import CliRunner
 from gateway_site import CALM, TOML, Site
 from testchain import REGION, make_genesis
-from testhub import wait_until
+from testhub import TestHub, wait_until
 
-from gateway.chain.block import Header
+from gateway.chain.block import Block, Header
 from gateway.chain.canonical import decode
+from gateway.chain.keys import BLOCK
 from gateway.cli import main
 from gateway.redaction import GONE, Secrets, redacted
+from hub.broker import EmbeddedBroker
+from hub.broker_config import BrokerConfig
 
 SIMULATED = f'[simulation]\nscenario = "quiet"\nsensors = {{ gas = {{ volts = {CALM} }} }}\n'
 PASSWORD = "corr ect/horse+b@ttery"
@@ -122,6 +125,29 @@ def test_beside_a_running_gateway_a_bundle_holds_its_status_and_its_newest_block
         assert json.loads(parts["check.json"])["buses"].keys() == {"i2c-1"}
     finally:
         started.stop()
+
+
+def test_signed_blocks_go_in_as_they_were_sent(tmp_path: Path) -> None:
+    broker = EmbeddedBroker(BrokerConfig(tmp_path / "broker"))
+    broker.start()
+    hub = TestHub(make_genesis(), broker.url)
+    hub.start()
+    started = (site := Site(tmp_path / "site", broker.url, hub.genesis)).start(readings=20, enrol_at=hub)
+    try:
+        wait_until(lambda: len(hub.blocks) >= 3, "three blocks at the hub")
+        config = site.directory / "gateway.toml"
+        config.write_text(TOML.format(url=site.url, region=REGION, readings=20, seconds=60, extra=""))
+        out = tmp_path / "b.tar.gz"
+        assert call("bundle", "--config", config, "-o", out, "--log", config).exit_code == 0
+        blocks = [Block.decode(data) for name, data in opened(out).items() if name.endswith(".block")]
+    finally:
+        started.stop()
+        hub.stop()
+        broker.stop()
+    assert len(blocks) >= 3
+    for block in blocks:
+        block.signed.verify(BLOCK, started.gateway.identity.key.public)
+        assert all(block.segments)
 
 
 def test_a_configuration_that_is_not_understood_is_not_copied_but_the_rest_is(tmp_path: Path) -> None:
