@@ -4,8 +4,8 @@ Owns the connection, the thread that keeps it, and the guardian's start where th
 wanted is `gateway.decider`'s.
 
 Invariants:
-* `order` waits for the pins, but never for longer than a quarter of a second, and for a guardian that does not
-  answer not at all: whoever orders holds a lock that samples wait for.
+* `order` and `test` wait for the pins, but never for longer than a quarter of a second, and `order` for a guardian that
+  does not answer not at all: whoever calls them holds a lock that samples wait for.
 * The latest order is given again to each guardian that comes, with how long each output has run.
 * A guardian that ended is a fault from that moment, and its outputs have fallen to the side without power; that is
   told as a movement of each.
@@ -131,7 +131,7 @@ class Guardian:
             if self._connection is None:
                 raise OutputError(self._trouble if self._options else "no outputs are configured")
             request = {"do": "test", "output": output, "seconds": seconds, "by": by}
-            if not self._request(request, _PATIENCE_S):
+            if not self._request(request, _ANSWER_S):
                 raise OutputError("the guardian does not answer")
             if (refusal := self._refusals.pop(self._sent, "")) != "":
                 raise OutputError(refusal)
@@ -246,9 +246,12 @@ class Guardian:
             is_over = end is not None and time.monotonic() > end
             if is_over or self._is_late():
                 self._say("the guardian hangs")
-                if self._spawned is not None:  # the system kills its own
+                hung = wire.peer(connection)[0]
+                if (
+                    self._spawned is not None and hung > 0
+                ):  # the system kills its own; 0 is of another namespace
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(wire.peer(connection)[0], signal.SIGKILL)
+                        os.kill(hung, signal.SIGKILL)
             if is_over or self._ending.is_set():
                 return None
         return wire.receive(connection)

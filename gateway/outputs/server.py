@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 _SILENT_S: Final = 5.0  # a daemon that says nothing for so long has given up its place
 _LONELY_S: Final = 30.0  # then one that a daemon started, and that holds nothing real, ends
 _IDLE_S: Final = 60.0
+_PAUSE_S: Final = 0.05
 _KEPT: Final = 256
 
 
@@ -81,12 +82,19 @@ class Server:
             self._selector.register(each, selectors.EVENT_READ)
         try:
             while not self._ending:
-                for key, _ in self._selector.select(self._wait_s()):
-                    self._hear(key.fileobj)
-                self._look()
-                self._notifier.alive()
+                try:
+                    self._turn()
+                except Exception:  # sirens hang on this process: whatever went wrong, it goes on
+                    _log.exception("the outputs were not looked after")
+                    time.sleep(_PAUSE_S)
         finally:
             self._close()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._wait_s()):
+            self._hear(key.fileobj)
+        self._look()
+        self._notifier.alive()
 
     # time
 
@@ -161,7 +169,7 @@ class Server:
             return
         except OSError:
             answer = None
-        except (GatewayError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except (GatewayError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             number = request.get("id") if request else None
             answer = {"ok": False, "re": number, "error": str(error) or type(error).__name__}
         if answer is None:
@@ -170,6 +178,8 @@ class Server:
             self._send(connection, answer)
 
     def _drop(self, connection: socket.socket) -> None:
+        if connection.fileno() < 0:
+            return  # one whose place another daemon took, and whose end was waiting to be read
         self._selector.unregister(connection)
         connection.close()
         if connection is self._daemon:

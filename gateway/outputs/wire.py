@@ -42,6 +42,7 @@ __all__ = [
 
 SYSTEM: Final = "TOCSIN_GUARDIAN"  # names the directory of a guardian that the system starts
 _NAME: Final = "guardian.sock"
+_LOCK: Final = "guardian.lock"
 _RUN: Final = Path("/run/tocsin-guardian")
 _PACKET: Final = 128 << 10
 _TIMEOUT_S: Final = 5.0
@@ -94,10 +95,11 @@ class Listener:
             except OSError as error:
                 refused.append(f"{directory}: {error.strerror or error}")
                 continue
+            self._lock = -1
             try:
                 self.socket = self._listen()
             except OSError as error:
-                os.close(self._directory)
+                self._close()
                 if isinstance(error, BlockingIOError):
                     raise OutputError(f"another guardian holds {directory / _NAME}") from error
                 refused.append(f"{directory}: {error.strerror or error}")
@@ -112,10 +114,18 @@ class Listener:
         with contextlib.suppress(OSError):
             os.unlink(_NAME, dir_fd=self._directory)
         self.socket.close()
-        os.close(self._directory)
+        self._close()
+
+    def _close(self) -> None:
+        for each in (self._directory, self._lock):
+            if each >= 0:
+                os.close(each)
 
     def _listen(self) -> socket.socket:
-        fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Not the directory itself: whoever may read that could lock it, and keep every siren silent.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        self._lock = os.open(_LOCK, flags, 0o600, dir_fd=self._directory)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_NAME, dir_fd=self._directory)  # of one that died: the lock is ours
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -206,10 +216,10 @@ def _connect(directory: Path) -> socket.socket:
     with _opened(directory) as folder:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
+            connection.setblocking(False)  # before: one that hangs takes no connections after a few
             connection.connect(f"/proc/self/fd/{folder}/{_NAME}")
             if not is_ours(connection):
                 raise PermissionError(f"it belongs to user {peer(connection)[1]}")
-            connection.setblocking(False)
         except OSError:
             connection.close()
             raise

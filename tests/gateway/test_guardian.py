@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from gateway.outputs import wire
 from gateway.outputs.client import Guardian
 from gateway.outputs.options import OutputOptions
 from gateway.outputs.orders import CONTRACT, MOVED, Cause, Order, Want
+from gateway.outputs.server import Server
 from gateway.outputs.wire import Listener, ask, end_simulated, meet, places, receive, send
 
 SIREN = OutputOptions("siren", "siren", 17)
@@ -122,7 +124,16 @@ def test_what_is_no_order_of_the_daemon_is_refused_and_changes_nothing(
     assert ours.trouble == ""
 
 
-@pytest.mark.parametrize("packet", [b"\0", b"[]", b"{", b'{"do":"order"}', b"[" * 5000, b"\xff" * 100])
+HELLO = b'{"do":"hello","outputs":[],"simulated":true,'
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\0", b"[]", b"{", b'{"do":"order"}', b"[" * 5000, b"\xff" * 100,
+        HELLO + b'"hold_s":Infinity,"speed":1}', b'{"do":"pin","pin":1e999}',
+    ],
+)  # fmt: skip
 def test_no_packet_ends_the_guardian(packet: bytes, stack: ExitStack, tmp_path: Path) -> None:
     held, ours = guardian(stack, tmp_path), daemon(stack, tmp_path)
     ours.order(ALARM)
@@ -187,10 +198,69 @@ def test_a_second_guardian_is_refused_and_one_that_died_is_in_nobodys_way(tmp_pa
     first = Listener([tmp_path])
     with pytest.raises(OutputError, match="another guardian holds"):
         Listener([tmp_path])
-    os.close(first._directory)  # as its death does; the socket stays
+    first._close()  # as its death does; the socket stays
     first.socket.close()
     Listener([tmp_path]).close()
     assert not (tmp_path / "guardian.sock").exists()
+
+
+def test_a_directory_that_somebody_else_may_read_is_not_theirs_to_lock(tmp_path: Path) -> None:
+    theirs = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        Listener([tmp_path]).close()
+    finally:
+        os.close(theirs)
+
+
+def test_a_guardian_that_takes_no_more_connections_keeps_nobody_waiting(tmp_path: Path) -> None:
+    listener = Listener([tmp_path])
+    with ExitStack() as waiting:
+        for _ in range(9):  # as many as wait to be let in
+            waiting.enter_context(meet([tmp_path]))
+        with pytest.raises(OutputError, match="no guardian answers"):
+            meet([tmp_path])
+    listener.close()
+
+
+def test_a_daemon_that_comes_back_just_as_another_takes_its_place_does_not_end_the_guardian(
+    tmp_path: Path,
+) -> None:
+    server = Server(Listener([tmp_path]), lingers=True)
+    hello = {"do": "hello", "outputs": [], "hold_s": 3, "simulated": True, "speed": 1}
+    with meet([tmp_path]) as first, meet([tmp_path]) as second:
+        server._accept()
+        known = {key.fd for key in server._selector.get_map().values()}
+        server._accept()
+        last = next(key for key in server._selector.get_map().values() if key.fd not in known)
+        send(first, hello)
+        server._turn()
+        hung = server._daemon
+        server._heard -= 60
+        send(second, hello)
+        send(first, {"do": "seen", "seen": 0})
+        for each in (last.fileobj, hung):  # both in one turn, as the system may report them
+            server._hear(each)
+        assert server._daemon is last.fileobj
+    server._close()
+
+
+def test_a_fault_of_the_guardian_itself_does_not_end_it(
+    stack: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, ours = guardian(stack, tmp_path), daemon(stack, tmp_path)
+    failures = iter((True, True))
+    look = Server._look
+
+    def fails(server: Server) -> None:
+        if next(failures, False):
+            raise RuntimeError("a defect")
+        look(server)
+
+    monkeypatch.setattr(Server, "_look", fails)
+    ours.order(ALARM)
+    wait_until(lambda: next(failures, None) is None, "the failures")
+    assert held.level(17)
 
 
 def test_a_guardian_that_does_not_answer_is_a_fault_and_holds_nobody_up(
@@ -206,6 +276,8 @@ def test_a_guardian_that_does_not_answer_is_a_fault_and_holds_nobody_up(
         begun = time.monotonic()
         for _ in range(20):
             ours.order(ALARM)
+        with pytest.raises(OutputError, match="does not answer"):
+            ours.test("siren", 1, "console")
         assert time.monotonic() - begun < 2
         assert ours.faults == ("guardian: the guardian does not answer",)
 
