@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +69,7 @@ def selftest(
         loud = "It will SOUND." if output.kind == "siren" else "It will act."
         return click.confirm(f"Test {output.kind} {output.name} for {output_seconds} s? {loud}", err=True)
 
+    logging.getLogger("gateway").addHandler(logging.NullHandler())  # what it would say stands in the findings
     findings = []
     plan = Plan(samples, cycles, asks, output_seconds, hub)
     for finding in self_test(configured(path, scenario), str(path), plan, Machine(root)):
