@@ -25,7 +25,7 @@ from gateway.chain.errors import ChainError
 from gateway.chain.reading import Series
 from gateway.clock import Clock
 from gateway.errors import JournalError, StoreError, StoreFull
-from gateway.recording.feed import Feed
+from gateway.recording.feed import Feed, unpack
 from gateway.recording.openblock import Draft, Opening, recover
 from gateway.region.enrol import Trust
 from gateway.region.succession import settle
@@ -116,7 +116,7 @@ def _open_worn(directory: Path, trust: Trust, gateway: bytes) -> Found:
     opened = []
     for name in _JOURNALS:
         try:
-            found = recover(read_records(directory / name), None, trust.hash, gateway)
+            found = recover(unpack(read_records(directory / name)), None, trust.hash, gateway)
         except (OSError, ChainError) as error:
             if isinstance(error, JournalError) and not _is_worn(error):
                 store.close()
@@ -159,7 +159,7 @@ def _recover(store: Store, journals: Sequence[Journal], trust: Trust, gateway: b
         found = journal.recover()
         whole = whole and not found.damaged
         try:
-            block = _open_block(journal, found.records, store, trust.hash, gateway)
+            block = _open_block(journal, unpack(found.records), store, trust.hash, gateway)
         except ChainError as error:
             _log.error("a journal's records cannot be read, and are given up: %s", error)
             whole = False
