@@ -242,6 +242,7 @@ def test_a_daemon_that_comes_back_just_as_another_takes_its_place_does_not_end_t
         for each in (last.fileobj, hung):  # both in one turn, as the system may report them
             server._hear(each)
         assert server._daemon is last.fileobj
+    server._wake_out.close()
     server._close()
 
 
