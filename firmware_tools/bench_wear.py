@@ -2,8 +2,9 @@
 
 Gateways with gas sensors run side by side, each on a device of its own, enrolled at a real hub that signs for their
 blocks; bodies are pruned as soon as that is allowed. The payload is their blocks as they are sent: headers,
-signatures and readings. The slowest runs faster than its sensors, and its file system commits as much sooner; what
-waits for a checkpoint at the end counts as written.
+signatures and readings. A block is sealed at N = 3,000 readings or after T = 60 s, what is recorded is synced within
+10 s, and ext4 has blocks of 4 KiB and is mounted with noatime,commit=60. The slowest gateway runs faster than its
+sensors would, and its file system commits as much sooner; what waits for a checkpoint at the end counts as written.
 """
 
 from __future__ import annotations

@@ -16,8 +16,10 @@ from firmware_tools.bench_faults import measure_faults
 from firmware_tools.bench_federation import Sizes, measure_federation
 from firmware_tools.bench_figure import Figure, percentile, words
 from firmware_tools.bench_gateway import measure_gateway
+from firmware_tools.bench_load import measure_load
 from firmware_tools.bench_neighbours import measure_neighbours
 from firmware_tools.bench_site import Child
+from firmware_tools.bench_wear import measure_wear
 from firmware_tools.cli import main
 from firmware_tools.errors import ProcessFailed
 from gateway.simulation.drill import STATED
@@ -165,3 +167,13 @@ def test_bench_prints_every_figure_as_json(require: Require) -> None:
     for figure in figures:
         assert {"name", "value", "unit"} <= set(figure) <= {"name", "value", "unit", "limit", "peer", "ratio"}
         assert ("ratio" in figure) == bool({"limit", "peer"} & set(figure))
+
+
+@pytest.mark.soak
+def test_a_gateways_load_and_wear_are_measured_beside_what_they_are_held_against() -> None:
+    load = {figure.name: figure for figure in measure_load(5)}
+    assert load["load-cpu"].value > 0
+    assert load["load-lateness-p99"].value >= load["load-lateness-p50"].value >= 0
+    wear = {figure.name: figure for figure in measure_wear(40, [(8, 1000, 5)])}
+    assert wear["wear-8"].value > (wear["wear-8"].peer or 0) > 0
+    assert wear["wear-8-exception"].value < wear["wear-8"].value
