@@ -9,7 +9,7 @@ Invariants:
   one that has lost its inputs.
 * A fault relay acts on any fault at all; no contract drives it, and nothing silences it.
 * Silence ends with the contract's next change, and a longest running time begins anew with each alarm: a new
-  alarm always sounds.
+  alarm always sounds. One more cause of an alarm that stands, such as another flat's, is a new alarm.
 * A contract that is taken away while it is not normal ends by a transition, never in silence.
 """
 
@@ -168,6 +168,15 @@ class Decider:
             if each.after > each.before or (each.after == ALARM != each.before):
                 self._renewed.update(self._wanted_by(each.contract_id, each.after))
         self.drive(why)
+
+    def heed(self) -> None:
+        """Sound anew for every alarm that has one more cause; to be called after each sample and deadline."""
+        again = self.engine.again()
+        for name in again:
+            self._silenced.discard(name)
+            self._renewed.update(self._wanted_by(name, ALARM))
+        if again:
+            self.drive()
 
     def drive(self, why: Cause | None = None) -> None:
         """Bring every output to where the contracts want it; fault relays to where all that is known has them."""

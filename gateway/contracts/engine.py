@@ -119,6 +119,10 @@ class Engine:
             _collect(transitions, due.evaluate(self._earliest))
         return transitions
 
+    def again(self) -> list[str]:
+        """Return the contracts whose alarm has got one more cause since this was asked last (`Machine.comes_again`)."""
+        return [name for name, machine in self._machines.items() if machine.comes_again(self._now)]
+
     def next_expiry(self) -> int | None:
         """Return the instant of the next deadline, or None when there is none."""
         self._earliest = self._least_deadline()

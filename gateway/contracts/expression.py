@@ -255,6 +255,15 @@ def children(node: Node) -> tuple[Node, ...]:
     return node.operands if isinstance(node, Operation | AtLeast) else ()
 
 
+def alternatives(node: Node) -> Iterator[Node]:
+    """Yield what makes a condition true each by itself: the operands of its outermost `||`, or itself."""
+    if isinstance(node, Operation) and node.op == "||":
+        for child in node.operands:
+            yield from alternatives(child)
+    else:
+        yield node
+
+
 def walk(node: Node) -> Iterator[Node]:
     """Yield a node and all below it."""
     yield node

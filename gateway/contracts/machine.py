@@ -171,6 +171,8 @@ class Machine:
             self.levels.append(LevelState("pre_alarm", contract.pre_alarm, self.inputs))
         self._alarm = LevelState("alarm", contract.alarm, self.inputs)
         self.levels.append(self._alarm)
+        self._ways = [condition(each, self.inputs) for each in expression.alternatives(contract.alarm.when)]
+        self._met: dict[int, int] | None = None  # which of them, and when last, while the alarm stands
         self.latched = False
         self.faults: tuple[str, ...] = ()
         self.since = start
@@ -242,6 +244,25 @@ class Machine:
             values=tuple((i.alias, i.good, i.at) for i in self.inputs.values()),
             at_ms=now,
         )
+
+    def comes_again(self, now: int) -> bool:
+        """Say whether one more of the alternatives of the alarm's condition has come true while the alarm stood.
+
+        To be asked after each evaluation, at its instant. One that was untrue for less than `clear_for` is not
+        another one, nor is one that cannot be decided meanwhile.
+        """
+        if not self._alarm.on:
+            self._met = None
+            return False
+        known, met = self._met, dict[int, int]()
+        for index, way in enumerate(self._ways):
+            truth, last = way(), (known or {}).get(index)
+            if truth or (truth is None and last is not None):
+                met[index] = now
+            elif last is not None and now - last < self.contract.alarm.clear_for:
+                met[index] = last
+        self._met = met
+        return known is not None and not met.keys() <= known.keys()
 
     def wanted(self) -> Iterator[str]:
         """Yield the outputs that the contract wants driven."""

@@ -298,6 +298,7 @@ class Recorder:
             elif event.noted:
                 self._decider.drive()  # a fault relay hears of every sensor
             try:
+                self._decider.heed()
                 for index, value in event.kept:
                     self._logbook.reading(index, event.now, value, event.now)
                 self._note(event.noted, event.now)

@@ -16,6 +16,7 @@ from gateway.decider import ContractSet
 from gateway.errors import SensorError
 from gateway.neighbours.circle import Said
 from gateway.neighbours.telling import tell
+from gateway.outputs.options import OutputOptions
 
 FLAT = SensorTable("flat-2", "neighbour", 1000, {"member": "flat-2"})
 FOREIGN = {"flat-2.alarm", "flat-2.faults"}
@@ -75,3 +76,38 @@ def test_a_neighbours_series_are_the_same_whatever_it_does_and_kept_when_they_ch
         neighbour(rig, alarm)
         rig.advance(5)
     assert rig.catalogue.listing.root == root
+
+
+@pytest.mark.parametrize("ends", ["silenced", "run out"])
+def test_another_flats_alarm_sounds_though_the_first_ones_still_stands(tmp_path: Path, ends: str) -> None:
+    flats = [SensorTable(name, "neighbour", 1000, {"member": name}) for name in ("flat-2", "flat-3")]
+    text = template("building-alarm", series=("flat-2.alarm", "flat-3.alarm"), clear_for="10s")
+    siren = OutputOptions("siren", "siren", 17, max_runtime_s=60)
+    contracts = ContractSet.of([read_contract(text, "test")])
+    rig = Rig(tmp_path, contracts=contracts, sensors=(GAS, AIR, *flats), siren=siren)
+
+    def pass_time(seconds: int, *alarms: int) -> None:
+        for _ in range(seconds):
+            for flat, alarm in zip(("flat-2", "flat-3"), alarms, strict=True):
+                rig.recorder.sample(rig._plan(flat), {"alarm": alarm, "faults": 0})
+            rig.advance(1)
+            rig.recorder.tick()
+
+    pass_time(5, 2, 0)
+    assert rig.siren
+    if ends == "silenced":
+        rig.recorder.silence("building-alarm", "button hall")
+    else:
+        pass_time(60, 2, 0)
+    pass_time(5, 2, 0)
+    assert not rig.siren
+    pass_time(1, 2, 2)
+    assert rig.siren
+    rig.recorder.silence("building-alarm", "button hall")
+    pass_time(5, 2, 0)  # shorter than an alarm takes to be over: what comes now is no other one
+    pass_time(1, 2, 2)
+    assert not rig.siren
+    pass_time(12, 2, 0)
+    pass_time(1, 2, 2)
+    assert rig.siren
+    rig.stop()
