@@ -59,6 +59,13 @@ class Lan:
             except OSError as error:
                 self._trouble(f"{_text(address)} cannot be used yet: {error.strerror or error}")
 
+    def rest(self) -> None:
+        """Close all sockets until `care` is called again."""
+        for each in self._open.values():
+            self._selector.unregister(each)
+            each.close()
+        self._open, self._cared_ms = {}, None
+
     def send(self, data: bytes, addresses: Iterable[Address]) -> None:
         """Send a datagram to some addresses, from the first socket of each one's kind."""
         for host, port in addresses:

@@ -4,7 +4,8 @@ Owns the loop, and that what neighbours tell becomes samples and failures of the
 protocol (`gateway.neighbours.circle`), the sockets (`gateway.neighbours.lan`) or what contracts make of a sample.
 
 Invariants:
-* A proven change is a sample at once, and so is every heartbeat; what is not proven is never a sample.
+* A proven change for the worse is a sample at once, any other one within a second, so that no neighbour fills a card;
+  so is every heartbeat. What is not proven is never a sample.
 * Without a roster no port is open.
 * The roster is that of the contract set in force, and another one takes effect within a second.
 * However much comes, what this gateway has to tell goes out between two helpings of it.
@@ -166,6 +167,7 @@ class Link:
         for series in self._series:
             self._judge(series, now)
         if circle is None:
+            self._lan.rest()
             self._lan.receive(_IDLE_S)
             return
         wait_ms = min(circle.due_ms(), now + _LOOK_MS) - now
@@ -229,7 +231,9 @@ class Link:
         )
         is_fresh = standing != "proven" or (peer is not None and (peer.proven_ms or 0) > series.at_ms)
         is_due = is_fresh and now - series.at_ms >= self._heartbeat_ms - _SLACK_MS
-        if standing == "waiting" or not ((standing, values) != (series.shown, series.values) or is_due):
+        is_news = (standing, values) != (series.shown, series.values)
+        is_better = standing == series.shown == "proven" and values[0] <= series.values[0]
+        if standing == "waiting" or not (is_news or is_due) or (is_better and now - series.at_ms < _LOOK_MS):
             return
         series.shown, series.values, series.at_ms = standing, values, now
         if standing == "proven":

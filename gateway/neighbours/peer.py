@@ -31,10 +31,14 @@ _LATE_MS, _LATE_COUNT = 2_000, 256  # what came by another way comes so late, an
 _FRESH_MS: Final = 15_000  # so long after its proof, what only repeats it needs none
 _ANSWERS_PER_S, _ANSWERS = 5, 10
 _SPACING_MS: Final = 200
+_CANDIDATES: Final = 16
 
 
 class Peer:
     """A neighbour. Times are monotonic ms.
+
+    Args:
+        floor: the least serial of this gateway's challenges that its first message has to echo.
 
     Attributes:
         member: its entry in the roster.
@@ -45,7 +49,7 @@ class Peer:
         presses: whether that is for a proof, its own or this gateway's, and not only for a new challenge.
     """
 
-    def __init__(self, member: Neighbour, now_ms: int) -> None:
+    def __init__(self, member: Neighbour, now_ms: int, floor: int = 0) -> None:
         self.member = member
         self.told: NeighbourState | None = None
         self.proven_ms: int | None = None
@@ -56,17 +60,21 @@ class Peer:
         self._doubt_ms: int | None = None  # when the first message came that was not proven, since one was
         self._passed: deque[tuple[int, int]] = deque()  # counters proven just now, and when
         self._settled = 0  # the last counter that was proven before
-        self._floor = 0  # the least serial that a message of another boot has to echo
+        self._floor = floor  # the least serial that a message of another boot has to echo
         self._last: tuple[bytes, int] | None = None  # boot and counter of the latest message, proven or not
-        self._proven_challenge = self._latest_challenge = b""
+        self._proven_challenge = b""
+        self._latest = deque[bytes](maxlen=_CANDIDATES)  # challenges since, of which some may be replayed
         self._echoed: tuple[bytes, ...] = ()
         self._answers = Bucket(_ANSWERS_PER_S, _ANSWERS, now_ms)
         self._asking: list[int] = []
 
     @property
     def echoes(self) -> tuple[bytes, ...]:
-        """The challenges to echo to it: that of its last proven message, and of the latest whatever it was."""
-        return tuple(dict.fromkeys(each for each in (self._proven_challenge, self._latest_challenge) if each))
+        """The challenges to echo to it: that of its last proven message, and the latest ones since, proven or not.
+
+        Some, so that whoever replays its old messages does not keep it from ever getting an echo of the true one.
+        """
+        return tuple(dict.fromkeys(each for each in (self._proven_challenge, *self._latest) if each))
 
     def is_copy(self, message: NeighbourState) -> bool:
         """Whether a message claims to be the one that came last, by another way."""
@@ -86,7 +94,8 @@ class Peer:
                 return False  # overtaken only just now, as happens where there are several ways
             raise Replayed(f"neighbour {self.member.name}: message {message.counter} came before")
         self._last = message.boot, message.counter
-        self._latest_challenge = message.challenge
+        if message.challenge not in self._latest:
+            self._latest.append(message.challenge)
         if message.asks or message.challenge not in self._echoed:
             self._answer(now_ms, presses=bool(message.asks))
         serial = mine.serial_of(message.echoes)
@@ -104,6 +113,7 @@ class Peer:
         self._passed.append((message.counter, now_ms))
         self._settle(now_ms)
         self.told, self.proven_ms, self._proven_challenge = message, now_ms, message.challenge
+        self._latest.clear()
         self._doubt_ms, self._asking = None, []
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
@@ -414,3 +415,72 @@ def test_a_day_leaves_nothing_behind_and_everyone_proven() -> None:
     kept = [peer for circle in house.circles for peer in circle.peers]
     assert max(len(peer._passed) + len(peer._asking) for peer in kept) < 300
     assert {len(circle._sources._buckets) for circle in house.circles} == {2}
+
+
+def test_whoever_floods_from_a_neighbours_own_address_uses_up_nothing_of_that_neighbours() -> None:
+    house = acquainted()
+    signed, state = read_message(house.last(0, 1))
+    forged = replace(signed, body=replace(state, counter=10**6, echoes=()).encode()).encode()
+    refused = set()
+    for _ in range(1_000):
+        for data in (b"\x83", forged):
+            try:
+                house.circles[1].hear(data, ("10.0.0.0", 1), house.now)
+            except (ChainError, NeighbourError) as error:
+                refused.add(type(error))
+    assert Flooded in refused
+    house.said[0] = ALARM
+    house.run(2)
+    assert house.alarm(1, 0) == 2
+
+
+def test_an_alarm_is_told_each_second_while_it_lasts() -> None:
+    house = acquainted()
+    house.run(HEARTBEAT)
+    house.said[0] = ALARM
+    house.drops = lambda sent: sent.source == 0
+    house.run(3_600)  # of a network that is down meanwhile
+    house.drops = lambda sent: False
+    house.run(1_000)
+    assert house.alarm(1, 0) == 2
+    house.said[0] = CALM
+    house.run(1_000)
+    house.sent.clear()
+    house.run(10 * HEARTBEAT)
+    assert len([each for each in house.sent if each.source == 0 and each.to is None]) <= 11
+
+
+def test_what_a_neighbour_said_before_its_entry_changed_does_not_count_again() -> None:
+    house = acquainted()
+    before = house.last(0, 1)
+    house.said[0] = ALARM
+    house.run(10)
+    first, *others = house.building.members
+    moved = replace(house.building, members=(replace(first, addresses=("10.0.0.9:47470",)), *others))
+    house.circles[1] = house.make(1, moved, house.circles[1])
+    with pytest.raises(Unproven):
+        house.circles[1].hear(before, ("10.0.0.66", 1), house.now)
+    house.run(1_000)
+    assert (house.standing(1, 0), house.alarm(1, 0)) == ("proven", 2)
+
+
+def test_whoever_replays_thousands_of_old_messages_a_second_delays_no_acquaintance() -> None:
+    random, old = Random(7), list[Sent]()
+    for _ in range(40):
+        before = House(2)
+        for i in (0, 1):
+            before._boots = count(random.randrange(1 << 60))
+            before.circles[i] = before.make(i)
+        before._random = random
+        before.run(100)
+        old += before.sent
+    house = House(2)
+    house.said[0] = ALARM
+    for _ in range(1_000):
+        for each in random.sample(old, 4):
+            target = house.circles[1 - each.source]
+            source = f"10.7.{random.randrange(250)}.{random.randrange(250)}"
+            with contextlib.suppress(ChainError, NeighbourError):
+                target.hear(each.data, (source, 1), house.now)
+        house.run(0)
+    assert (house.standing(1, 0), house.alarm(1, 0)) == ("proven", 2)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rig import AIR, GAS, Rig
+from rig import AIR, GAS, KEY, Rig
 
-from gateway.chain.neighbour import Raised
+from gateway.chain.keys import SigningKey, gateway_id
+from gateway.chain.neighbour import Building, Neighbour, Raised
 from gateway.config import SensorTable, TemplateTable
 from gateway.contracts.library import template
 from gateway.contracts.source import read_contract
 from gateway.decider import ContractSet
 from gateway.errors import SensorError
-from gateway.neighbours.circle import Said
+from gateway.neighbours.circle import Circle, Said
+from gateway.neighbours.config import NeighboursTable
+from gateway.neighbours.lan import Lan
+from gateway.neighbours.link import Link
 from gateway.neighbours.telling import tell
 from gateway.outputs.options import OutputOptions
 
@@ -111,3 +116,47 @@ def test_another_flats_alarm_sounds_though_the_first_ones_still_stands(tmp_path:
     pass_time(1, 2, 2)
     assert rig.siren
     rig.stop()
+
+
+def test_a_neighbour_that_changes_its_mind_all_the_time_fills_no_card_and_its_alarm_counts_at_once(
+    tmp_path: Path,
+) -> None:
+    flat = SensorTable("flat-2", "neighbour", 1000, {"member": "flat-2"})
+    rig = Rig(tmp_path, sensors=(GAS, AIR, flat))
+    other = SigningKey(bytes(32))
+    members = tuple(
+        Neighbour(name, gateway_id(key.public), key.public, ())
+        for name, key in (("flat-1", KEY), ("flat-2", other))
+    )
+    building = Building(2, "house", members)
+    link = Link(rig.identity, NeighboursTable(), rig.catalogue.sensors, rig.recorder, rig.clock)
+    now = rig.clock.monotonic_ms()
+    ours = link._circle = link._make(building, None, now)
+    theirs = Circle(members[1].gateway, bytes(8), other, building, now, heartbeat_ms=5000)
+    heard = []
+    for i in range(400):
+        now = rig.clock.monotonic_ms()
+        said = Said((Raised("gas", 2),)) if i % 2 else Said()
+        for each in theirs.speak(said, now):
+            link._hear(ours, each.data, ("10.0.0.2", 1))
+        for each in ours.speak(Said(), now):
+            theirs.hear(each.data, ("10.0.0.1", 1), now)
+        if link._series[0].at_ms == now:
+            heard.append(link._series[0].values[0])
+        assert not (i % 2 and i > 1 and link._series[0].values[0] != 2)
+        rig.advance(0.01)
+    assert 4 <= len(heard) <= 10
+    link.stop()
+    rig.stop()
+
+
+def test_ports_are_closed_again_when_there_is_no_roster_any_more() -> None:
+    lan = Lan(NeighboursTable(listen=("127.0.0.1:47471",), multicast=()))
+    lan.care(0)
+    assert list(lan._open) == [("127.0.0.1", 47471)]
+    lan.rest()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mine:
+        mine.bind(("127.0.0.1", 47471))
+    lan.care(1)
+    assert lan._open
+    lan.close()
