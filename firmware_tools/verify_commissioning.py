@@ -59,7 +59,7 @@ def verify_commissioning(path: Path, trust: Path, technician: str | None) -> Cer
 
     Raises:
         BadFile: a file cannot be read or is no such record, or no technician's key is given.
-        VerdictFailed: another technician signed it, it is of another chain, or it is incomplete.
+        VerdictFailed: another technician signed it, it is of another chain, a rehearsal, or incomplete.
     """
     if technician is None:
         raise BadFile(
@@ -80,6 +80,8 @@ def verify_commissioning(path: Path, trust: Path, technician: str | None) -> Cer
         )
     if not record.complete:
         raise VerdictFailed(f"{path}: incomplete: not every detector passed, so it certifies no working site")
+    if record.simulated:
+        raise VerdictFailed(f"{path}: a rehearsal in simulation: it certifies no site")
     return Certified(record)
 
 

@@ -80,14 +80,21 @@ class _Page:
         pdf.set_xy(_MARGIN, 17)
         self._write(10, (214, 224, 235), "Walk test of a Tocsin early-warning gateway")
         pdf.set_y(36)
+        if self.record.simulated:
+            self._warn("SIMULATED - a rehearsal, which certifies no site")
         if not self.record.complete:
-            pdf.set_fill_color(*_RED)
-            pdf.rect(_MARGIN, 36, pdf.epw, 10, style="F")
-            pdf.set_xy(_MARGIN, 36)
-            self._font_of(12, bold=True)
-            pdf.set_text_color(255, 255, 255)
-            pdf.cell(pdf.epw, 10, "INCOMPLETE - this is no certificate of a working site", align="C")
-            pdf.set_y(50)
+            self._warn("INCOMPLETE - this is no certificate of a working site")
+
+    def _warn(self, text: str) -> None:
+        pdf = self.pdf
+        top = pdf.get_y()
+        pdf.set_fill_color(*_RED)
+        pdf.rect(_MARGIN, top, pdf.epw, 10, style="F")
+        pdf.set_xy(_MARGIN, top)
+        self._font_of(12, bold=True)
+        pdf.set_text_color(255, 255, 255)
+        pdf.cell(pdf.epw, 10, text, align="C")
+        pdf.set_y(top + 14)
 
     def facts(self) -> None:
         record = self.record

@@ -150,6 +150,7 @@ class Session:
             tuple(Moving(name, kinds[name], int(name in acted)) for name in site.driven),
             tuple(map(self._trial, site.detectors)),
             int(complete),
+            int(site.config.simulation is not None),
             time.time_ns() // 1_000_000,
         )
 

@@ -181,7 +181,8 @@ class Commissioning(Record):
 
     `technician` is the signer's key, `name` how people call them. `genesis` and `gateway` are the chain and the gateway
     of it, `site` what people call the place. `catalogue` is the root that its headers committed to.
-    `complete` is 1 where every detector passed and every output acted, else 0.
+    `complete` is 1 where every detector passed and every output acted, else 0. `simulated` is 1 where nothing real
+    hung on the gateway: a rehearsal, which certifies no site.
     """
 
     technician: PublicKey
@@ -195,6 +196,7 @@ class Commissioning(Record):
     outputs: Annotated[tuple[Moving, ...], Many(0, 64)]
     trials: Annotated[tuple[Trial, ...], Many(0, 256)]
     complete: Annotated[int, Range(0, 1)]
+    simulated: Annotated[int, Range(0, 1)]
     made: Millis
 
     def check(self, where: str) -> None:

@@ -27,7 +27,7 @@ TRIAL = Trial(
 )
 RECORD = Commissioning(
     KEY.public,
-    "Zoë Brandt",
+    "Prüfer 12",
     bytes(32),
     bytes(16),
     "ulica Łąkowa 3, Łódź",
@@ -37,6 +37,7 @@ RECORD = Commissioning(
     (Moving("siren", "siren", 1),),
     tuple(replace(TRIAL, sensor=f"contact smoke-{number}") for number in range(60)),
     1,
+    0,
     1_795_369_628_855,
 )
 

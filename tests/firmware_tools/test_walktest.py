@@ -65,7 +65,7 @@ class Place:
         write_ticket(self._desk, REGION, 1, path / "ticket")
         head = HEAD.format(region=REGION, api=self.hub.api, hub=self.hub.name, broker=self.hub.broker)
         (path / "gateway.toml").write_text(head + SIMULATED + sensors + SIREN)
-        result = tool("technician", "Zoë Brandt", "-o", path / "zoe.key")
+        result = tool("technician", "Prüfer 12", "-o", path / "fitter.key")
         assert result.exit_code == 0, result.output
         return path
 
@@ -78,13 +78,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def walk(folder: Path, *more: object, simulate: object = "quiet", out: str = "flat.pdf") -> Any:
     return tool(
-        "walktest", "--config", folder / "gateway.toml", "--simulate", simulate, "--technician", folder / "zoe.key",
+        "walktest", "--config", folder / "gateway.toml", "--simulate", simulate, "--technician", folder / "fitter.key",
         "-o", folder / out, "--timeout", 15, *more,
     )  # fmt: skip
 
 
 def key_of(folder: Path) -> SigningKey:
-    return SigningKey(bytes.fromhex(json.loads((folder / "zoe.key").read_text())["seed"]))
+    return SigningKey(bytes.fromhex(json.loads((folder / "fitter.key").read_text())["seed"]))
 
 
 def test_every_detector_is_tried_and_a_certificate_signed(place: Place, tmp_path: Path) -> None:
@@ -107,7 +107,12 @@ def test_every_detector_is_tried_and_a_certificate_signed(place: Place, tmp_path
     assert b"/EmbeddedFile" in page
     genesis = folder / "trust"
     known = key_of(folder).public.hex()
-    verified = tool("verify", folder / "flat.commissioning", "--trust", genesis, "--technician", known)
+    rehearsed = tool("verify", folder / "flat.commissioning", "--trust", genesis, "--technician", known)
+    assert rehearsed.exit_code == 1
+    assert "a rehearsal in simulation" in rehearsed.stderr
+    real = sign_commissioning(replace(record, simulated=0), key_of(folder))
+    (folder / "real.commissioning").write_bytes(real)
+    verified = tool("verify", folder / "real.commissioning", "--trust", genesis, "--technician", known)
     assert verified.exit_code == 0, verified.output
     assert "every detector passed" in verified.output
     other = tool("verify", folder / "flat.commissioning", "--trust", genesis, "--technician", "00" * 32)
@@ -169,7 +174,8 @@ def test_beside_a_running_gateway_the_technician_is_asked_and_may_leave_one_out(
     whole.write_text(whole.read_text().replace('"quiet"', f'"{fire}"'))
     with running(whole):
         result = tool(
-            "walktest", "--config", real, "--technician", folder / "zoe.key", "-o", folder / "a.pdf", "--timeout", 15,
+            "walktest", "--config", real, "--technician", folder / "fitter.key", "-o", folder / "a.pdf",
+            "--timeout", 15,
             text="s\n\n\n",
         )  # fmt: skip
     assert "gas: put the hood over it and let test gas flow" in result.stderr
@@ -191,7 +197,9 @@ def test_without_a_running_gateway_the_remedy_is_named(place: Place, tmp_path: P
     folder = place.folder(tmp_path, SMOKE)
     config = folder / "gateway.toml"
     config.write_text(config.read_text().replace(SIMULATED, ""))
-    result = tool("walktest", "--config", config, "--technician", folder / "zoe.key", "-o", folder / "a.pdf")
+    result = tool(
+        "walktest", "--config", config, "--technician", folder / "fitter.key", "-o", folder / "a.pdf"
+    )
     assert result.exit_code == 1
     assert "is it running?" in result.stderr
 
@@ -209,7 +217,7 @@ def test_a_record_cannot_call_itself_complete_nor_be_altered(place: Place, tmp_p
     with pytest.raises(WrongShape):
         sign_commissioning(replace(record, complete=1), key)
     item = record.to_item()
-    item[-2] = 1  # complete
+    item[-3] = 1  # complete
     forged = key.signed(COMMISSIONING, encode(item)).encode()
     with pytest.raises(WrongShape):
         read_commissioning(forged)
