@@ -23,7 +23,7 @@ from gateway.chain.genesis import EMBEDDED, REGULATOR, Authority, Genesis, Hub
 from gateway.chain.governance import SuspensionBody
 from gateway.chain.keys import COMMAND, GRANT, REVOCATION, SUITE, SUSPENSION, TICKET, Signed, SigningKey
 from gateway.chain.messages import Command
-from gateway.chain.ordered import ContractGrant, Position, Revocation, Ticket
+from gateway.chain.tenure import ContractGrant, Position, Revocation, Ticket
 from gateway.contracts.source import read_contract
 from gateway.neighbours.config import read_building
 

@@ -24,8 +24,9 @@ from gateway.chain.block import (
 )
 from gateway.chain.keys import BIRTH, BLOCK, ENROLMENT, NO_HASH, SUITE, SigningKey, gateway_id
 from gateway.chain.messages import Birth
-from gateway.chain.ordered import NOWHERE, Enrolment, EnrolmentBody, Headers, encode_transaction
+from gateway.chain.ordered import Headers, encode_transaction
 from gateway.chain.reading import PUBLIC, Series, build_segment, leaf_hashes, reading_leaf, segment_hash
+from gateway.chain.tenure import NOWHERE, Enrolment, EnrolmentBody
 from gateway.chain.trees import root_of
 
 __all__ = ["Crowd", "Offer"]

@@ -176,7 +176,8 @@ def revoke(
     --reason "card stolen" -o flat-3.revocation
     """
     from firmware_tools.authority import open_desk
-    from gateway.chain.ordered import Position, Revoke, encode_transaction
+    from gateway.chain.ordered import Revoke, encode_transaction
+    from gateway.chain.tenure import Position
 
     signed = open_desk(directory).revoke(gateway, Position(epoch, height, hash_), reason)
     _write(out, encode_transaction(Revoke(signed)))

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from gateway.chain.canonical import decode, encode
 from gateway.chain.neighbour import Building
-from gateway.chain.ordered import ContractGrant
+from gateway.chain.tenure import ContractGrant
 from gateway.config import Config, ContractsTable
 from gateway.contracts.errors import ContractError
 from gateway.contracts.library import template

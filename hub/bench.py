@@ -24,7 +24,7 @@ from gateway.chain.block import NOTHING_SEEN, Block, Header, SegmentHead, list_c
 from gateway.chain.finality import EmbeddedSeal, Seal
 from gateway.chain.genesis import EMBEDDED, REGULATOR, Authority, Genesis, Hub
 from gateway.chain.keys import BLOCK, ENROLMENT, NO_HASH, SUITE, TICKET, SigningKey, gateway_id, verify
-from gateway.chain.ordered import Enrol, Enrolment, EnrolmentBody, Headers, Ticket, encode_transaction
+from gateway.chain.ordered import Enrol, Headers, encode_transaction
 from gateway.chain.reading import (
     PUBLIC,
     Series,
@@ -34,6 +34,7 @@ from gateway.chain.reading import (
     reading_leaf,
     segment_hash,
 )
+from gateway.chain.tenure import Enrolment, EnrolmentBody, Ticket
 from gateway.chain.trees import root_of
 from gateway.chain.verify import open_block
 from hub.auditing.audit import DATABASE, GENESIS, audit

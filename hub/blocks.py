@@ -30,14 +30,8 @@ from gateway.chain.errors import (
 )
 from gateway.chain.keys import Signed
 from gateway.chain.leaf import HEADERS, LogLeaf
-from gateway.chain.ordered import (
-    MAX_BATCH,
-    MAX_TRANSACTION,
-    Equivocate,
-    Headers,
-    Position,
-    encode_transaction,
-)
+from gateway.chain.ordered import MAX_BATCH, MAX_TRANSACTION, Equivocate, Headers, encode_transaction
+from gateway.chain.tenure import Position
 from gateway.chain.verify import check_standing, check_successor
 from hub.core import Core, Misdirected, Refusals, check_region
 from hub.errors import StoreError

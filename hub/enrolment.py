@@ -16,18 +16,16 @@ from gateway.chain.errors import BadRecord, ChainError, WrongShape
 from gateway.chain.ordered import (
     Approve,
     Enrol,
-    Enrolment,
-    EnrolmentBody,
     EpochOrder,
     Grant,
     Propose,
     Revoke,
     Rotate,
     Suspend,
-    Ticket,
     decode_transaction,
     encode_transaction,
 )
+from gateway.chain.tenure import Enrolment, EnrolmentBody, Ticket
 from gateway.chain.verify import enrolled_id
 from hub.consensus.base import ACCEPTED, ALREADY_FINAL, CROWDED, TxResult
 from hub.core import Core, Refusals

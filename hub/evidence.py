@@ -30,9 +30,10 @@ from gateway.chain.evidence import (
 from gateway.chain.finality import Checkpoint, Entry, FinalityProof
 from gateway.chain.genesis import Genesis
 from gateway.chain.leaf import ALARMS, HEADERS, ROTATE, LogLeaf
-from gateway.chain.ordered import Enrol, Enrolment, Import, Position, decode_transaction
+from gateway.chain.ordered import Enrol, Import, decode_transaction
 from gateway.chain.reading import PUBLIC, Segment, leaf_hashes, open_segment, parse_leaf, salt
 from gateway.chain.standing import Standing
+from gateway.chain.tenure import Enrolment, Position
 from gateway.chain.trees import LogTree, leaf_hash
 from gateway.chain.verify import check_header_signature, read_enrolment
 from hub.errors import ConsensusError, HubError

@@ -22,23 +22,25 @@ from gateway.chain.entries import GatewayEntry
 from gateway.chain.errors import ChainError
 from gateway.chain.leaf import NO_GATEWAY
 from gateway.chain.ordered import (
-    NOWHERE,
     Alarms,
-    ContractGrant,
     Enrol,
-    EnrolmentBody,
-    EpochChangeBody,
     EpochOrder,
     Equivocate,
     Grant,
     Headers,
     Import,
-    Position,
-    Revocation,
     Revoke,
     Rotate,
-    RotationBody,
     Transaction,
+)
+from gateway.chain.tenure import (
+    NOWHERE,
+    ContractGrant,
+    EnrolmentBody,
+    EpochChangeBody,
+    Position,
+    Revocation,
+    RotationBody,
 )
 from gateway.chain.verify import enrolled_id
 from hub.alarms import AlarmLane

@@ -27,19 +27,18 @@ from gateway.chain.keys import Signed
 from gateway.chain.ordered import (
     Approve,
     Breach,
-    EpochChangeBody,
     EpochOrder,
     Equivocate,
     Import,
     Propose,
     Respond,
-    Revocation,
     Revoke,
     Summon,
     Suspend,
     Transaction,
 )
 from gateway.chain.possession import HELD, ResponseBody, SummonsBody
+from gateway.chain.tenure import EpochChangeBody, Revocation
 from gateway.chain.verify import MOVED
 from hub.auditing.report import short
 from hub.consensus.base import DUPLICATE_VOTE, Misbehaviour

@@ -20,16 +20,8 @@ from gateway.chain.entries import ContractsEntry, GatewayEntry, contracts_key
 from gateway.chain.errors import BadRecord, BadSignature, ChainError, UnknownGateway
 from gateway.chain.keys import BIRTH, HEARTBEAT, Signed
 from gateway.chain.messages import Birth, Heartbeat
-from gateway.chain.ordered import (
-    EpochChange,
-    EpochChangeBody,
-    EpochOrder,
-    Grant,
-    Rotate,
-    RotationBody,
-    decode_transaction,
-    encode_transaction,
-)
+from gateway.chain.ordered import EpochOrder, Grant, Rotate, decode_transaction, encode_transaction
+from gateway.chain.tenure import EpochChange, EpochChangeBody, RotationBody
 from gateway.chain.verify import verify_epoch_change, verify_rotation
 from hub.core import Core, Misdirected, Refusals, check_region
 from hub.errors import StoreError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from gateway.chain.alarm import Transition
 from gateway.chain.leaf import ENROL
 from gateway.chain.messages import Birth
-from gateway.chain.ordered import Enrol, EnrolmentBody, decode_transaction
+from gateway.chain.ordered import Enrol, decode_transaction
+from gateway.chain.tenure import EnrolmentBody
 from hub.alarms import alarm_index
 from hub.core import Core
 from hub.storage.store import StoredAlarm

@@ -39,7 +39,7 @@ from gateway.chain.messages import (
     Request,
     Successor,
 )
-from gateway.chain.ordered import NOWHERE
+from gateway.chain.tenure import NOWHERE
 from gateway.mqtt.config import LinkError
 from hub.core import Core
 from hub.errors import HubError

@@ -13,7 +13,7 @@ from gateway.chain.canonical import decode, encode
 from gateway.chain.errors import WrongShape
 from gateway.chain.keys import Signed
 from gateway.chain.messages import Receipts
-from gateway.chain.ordered import EpochChange, Rotation
+from gateway.chain.tenure import EpochChange, Rotation
 
 URGENT: Final = ("alarm", "birth", "death", "heartbeat", "record")
 """What gateways publish besides blocks: it has a connection of its own, so that no backlog delays it."""

@@ -42,25 +42,14 @@ from gateway.chain.keys import (
 )
 from gateway.chain.messages import Birth, Command, Heartbeat
 from gateway.chain.ordered import (
-    NOWHERE,
     Alarms,
-    ContractGrant,
     Enrol,
-    Enrolment,
-    EnrolmentBody,
-    EpochChange,
-    EpochChangeBody,
     EpochOrder,
     Equivocate,
     Grant,
     Headers,
-    Position,
-    Revocation,
     Revoke,
     Rotate,
-    Rotation,
-    RotationBody,
-    Ticket,
     encode_transaction,
 )
 from gateway.chain.reading import (
@@ -70,6 +59,19 @@ from gateway.chain.reading import (
     reading_leaf,
     segment_hash,
     transition_leaf,
+)
+from gateway.chain.tenure import (
+    NOWHERE,
+    ContractGrant,
+    Enrolment,
+    EnrolmentBody,
+    EpochChange,
+    EpochChangeBody,
+    Position,
+    Revocation,
+    Rotation,
+    RotationBody,
+    Ticket,
 )
 from gateway.chain.trees import root_of
 

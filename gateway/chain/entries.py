@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 from gateway.chain.canonical import encode
 from gateway.chain.leaf import ENROL, EQUIVOCATE, IMPORT, ROTATE
-from gateway.chain.ordered import MAX_BATCH, Position
+from gateway.chain.ordered import MAX_BATCH
 from gateway.chain.record import (
     Blob,
     BootNonce,
@@ -25,6 +25,7 @@ from gateway.chain.record import (
     Record,
     UInt,
 )
+from gateway.chain.tenure import Position
 
 GOOD: Final = 0
 MAX_KEYS: Final = 64

@@ -14,7 +14,6 @@ from gateway.chain.block import Seen
 from gateway.chain.custody import Receipt
 from gateway.chain.finality import Checkpoint, Entry, FinalityProof
 from gateway.chain.genesis import Genesis
-from gateway.chain.ordered import MAX_ORPHANS, Position
 from gateway.chain.reading import Catalogue
 from gateway.chain.record import (
     BootNonce,
@@ -31,6 +30,7 @@ from gateway.chain.record import (
     Record,
     UInt,
 )
+from gateway.chain.tenure import MAX_ORPHANS, Position
 
 Documents = Annotated[tuple[Annotated[bytes, Octets(1, MAX_CONTRACT)], ...], Many(0, 64)]
 MAX_RECEIPTS: Final = 64

@@ -17,9 +17,10 @@ from gateway.chain.genesis import Authority, Genesis
 from gateway.chain.governance import Roster
 from gateway.chain.keys import NO_HASH, Signed, gateway_id
 from gateway.chain.leaf import ENROL, IMPORT, ROTATE
-from gateway.chain.ordered import Enrolment, Import
+from gateway.chain.ordered import Import
 from gateway.chain.record import Blob, Maybe, PublicKey, Record
 from gateway.chain.takeover import verify_import
+from gateway.chain.tenure import Enrolment
 from gateway.chain.verify import position_of, read_enrolment
 
 

@@ -45,7 +45,8 @@ from gateway.chain.keys import (
     verify,
 )
 from gateway.chain.leaf import IMPORT
-from gateway.chain.ordered import (
+from gateway.chain.reading import Segment, open_segment, parse_leaf, segment_hash
+from gateway.chain.tenure import (
     ContractGrant,
     Enrolment,
     EnrolmentBody,
@@ -57,7 +58,6 @@ from gateway.chain.ordered import (
     RotationBody,
     Ticket,
 )
-from gateway.chain.reading import Segment, open_segment, parse_leaf, segment_hash
 
 MOVED = 4  # the reason of the epoch change with which a gateway comes from another chain
 CLOCK_TOLERANCE = 10 * 60_000  # how far a record's ordered time may lie from its final block's, in ms

@@ -19,7 +19,7 @@ from typing import Final
 from gateway.chain.entries import GOOD
 from gateway.chain.leaf import IMPORT
 from gateway.chain.messages import Answer
-from gateway.chain.ordered import MAX_ORPHANS, Position
+from gateway.chain.tenure import MAX_ORPHANS, Position
 
 __all__ = ["Answers"]
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.chain.errors import ChainError
 from gateway.chain.genesis import Genesis, read_trust
 from gateway.chain.keys import ENROLMENT, SUITE, Signed, SigningKey, gateway_id
-from gateway.chain.ordered import Enrolment, EnrolmentBody, Ticket
+from gateway.chain.tenure import Enrolment, EnrolmentBody, Ticket
 from gateway.errors import ConfigError, StoreError, TransportError
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from gateway.chain.messages import (
     Request,
     Successor,
 )
-from gateway.chain.ordered import NOWHERE
+from gateway.chain.tenure import NOWHERE
 from gateway.errors import StoreError
 from gateway.region.federation import Federation
 from gateway.region.keeper import Identity, Keeper

@@ -32,7 +32,7 @@ from gateway.chain.finality import Checkpoint, Sealed
 from gateway.chain.keys import BLOCK, EPOCH, NO_HASH, SUITE, SigningKey
 from gateway.chain.leaf import IMPORT
 from gateway.chain.messages import Answer
-from gateway.chain.ordered import MAX_ORPHANS, NOWHERE, EpochChange, EpochChangeBody, Position
+from gateway.chain.tenure import MAX_ORPHANS, NOWHERE, EpochChange, EpochChangeBody, Position
 from gateway.recording.openblock import Draft
 from gateway.region.answers import Answers
 from gateway.storage.store import MOVED, Signature, Store, Stored

@@ -12,7 +12,7 @@ from gateway.chain.canonical import decode, encode
 from gateway.chain.errors import WrongShape
 from gateway.chain.keys import Signed
 from gateway.chain.messages import Receipts
-from gateway.chain.ordered import EpochChange
+from gateway.chain.tenure import EpochChange
 
 __all__ = ["Topics", "epoch_payload", "read_receipt"]
 

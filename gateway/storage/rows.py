@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.chain.ordered import Position
+from gateway.chain.tenure import Position
 
 __all__ = ["Signature", "Stored", "Transition"]
 

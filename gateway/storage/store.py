@@ -17,7 +17,7 @@ from typing import Any, Final
 from gateway.chain.block import HUB, NTP, Block, Header
 from gateway.chain.canonical import Item, decode, encode
 from gateway.chain.keys import SUITE
-from gateway.chain.ordered import NOWHERE
+from gateway.chain.tenure import NOWHERE
 from gateway.recording.openblock import Draft
 from gateway.storage.database import Database
 from gateway.storage.rows import Signature, Stored, Transition

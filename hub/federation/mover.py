@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from gateway.chain.leaf import ENROL
-from gateway.chain.ordered import Enrol, EnrolmentBody, Import, decode_transaction
+from gateway.chain.ordered import Enrol, Import, decode_transaction
+from gateway.chain.tenure import EnrolmentBody
 from hub.config import Config, load_config
 from hub.core import Core
 from hub.errors import ConfigError, HubError

@@ -14,8 +14,9 @@ from gateway.chain.entries import GOOD, GatewayEntry, KeyEnd, KeyEntry, contract
 from gateway.chain.errors import BadRecord
 from gateway.chain.keys import NO_HASH
 from gateway.chain.leaf import IMPORT, ROTATE
-from gateway.chain.ordered import NOWHERE, Import, Position
+from gateway.chain.ordered import Import
 from gateway.chain.takeover import verify_import
+from gateway.chain.tenure import NOWHERE, Position
 from hub.ledger.draft import Draft
 from hub.ledger.records import NO_BOOT
 

@@ -38,10 +38,7 @@ from gateway.chain.ordered import (
     Alarms,
     Approve,
     Breach,
-    ContractGrant,
     Enrol,
-    EnrolmentBody,
-    EpochChangeBody,
     EpochOrder,
     Equivocate,
     Grant,
@@ -49,16 +46,21 @@ from gateway.chain.ordered import (
     Import,
     Propose,
     Respond,
-    Revocation,
     Revoke,
     Rotate,
-    RotationBody,
     Summon,
     Suspend,
-    Ticket,
     Transaction,
 )
 from gateway.chain.possession import ResponseBody, SummonsBody
+from gateway.chain.tenure import (
+    ContractGrant,
+    EnrolmentBody,
+    EpochChangeBody,
+    Revocation,
+    RotationBody,
+    Ticket,
+)
 from gateway.chain.trees import leaf_hash
 from gateway.chain.verify import enrolled_id
 

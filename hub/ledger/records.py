@@ -25,21 +25,8 @@ from gateway.chain.entries import (
 from gateway.chain.errors import BadRecord
 from gateway.chain.keys import NO_HASH, gateway_id
 from gateway.chain.leaf import ENROL, EQUIVOCATE, HEADERS, REVOKE, ROTATE, LogLeaf
-from gateway.chain.ordered import (
-    MAX_BATCH,
-    NOWHERE,
-    ContractGrant,
-    Enrol,
-    EpochChangeBody,
-    EpochOrder,
-    Equivocate,
-    Grant,
-    Position,
-    Revocation,
-    Revoke,
-    Rotate,
-    RotationBody,
-)
+from gateway.chain.ordered import MAX_BATCH, Enrol, EpochOrder, Equivocate, Grant, Revoke, Rotate
+from gateway.chain.tenure import NOWHERE, ContractGrant, EpochChangeBody, Position, Revocation, RotationBody
 from gateway.chain.verify import (
     check_ordered_time,
     check_standing,

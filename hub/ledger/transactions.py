@@ -29,7 +29,6 @@ from gateway.chain.ordered import (
     Grant,
     Headers,
     Import,
-    Position,
     Propose,
     Respond,
     Revoke,
@@ -38,6 +37,7 @@ from gateway.chain.ordered import (
     Suspend,
     Transaction,
 )
+from gateway.chain.tenure import Position
 from gateway.chain.verify import check_standing, check_successor, read_transition
 from hub.consensus.base import ACCEPTED, ALREADY_FINAL, REFUSED, TxResult
 from hub.ledger.draft import Draft

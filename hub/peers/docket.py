@@ -18,14 +18,7 @@ from gateway.chain.custody import CustodyBatch, Promise, Receipt
 from gateway.chain.entries import SummonsEntry, summons_key
 from gateway.chain.keys import NO_HASH, RESPONSE, SUMMONS
 from gateway.chain.leaf import BREACH, NO_GATEWAY, SUMMON, LogLeaf
-from gateway.chain.ordered import (
-    Breach,
-    Respond,
-    Summon,
-    Transaction,
-    decode_transaction,
-    encode_transaction,
-)
+from gateway.chain.ordered import Breach, Respond, Summon, Transaction, decode_transaction, encode_transaction
 from gateway.chain.possession import (
     HELD,
     LACKED,

@@ -25,10 +25,7 @@ from gateway.chain.custody import Promise, Receipt
 from gateway.chain.errors import BadProof, ChainError
 from gateway.chain.governance import Member
 from gateway.chain.keys import POSSESSION, Signed
-from gateway.chain.ordered import (
-    Breach,
-    Transaction,
-)
+from gateway.chain.ordered import Breach, Transaction
 from gateway.chain.possession import (
     LACKED,
     Possession,

@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.chain.block import Block, Header
 from gateway.chain.keys import Signed
-from gateway.chain.ordered import Position
+from gateway.chain.tenure import Position
 from hub.storage.database import Connection, Database
 
 HEADERS_MARK: Final = "headers"

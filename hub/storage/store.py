@@ -17,8 +17,8 @@ from typing import Any, Final
 from gateway.chain.alarm import Alarm, transition_hash
 from gateway.chain.block import Block, Header
 from gateway.chain.keys import Signed
-from gateway.chain.ordered import Position
 from gateway.chain.reading import Segment, parse_leaf
+from gateway.chain.tenure import Position
 from hub.errors import StoreError
 from hub.storage.bodies import Bodies, absent_classes, note_missing
 from hub.storage.chainstore import ChainStore

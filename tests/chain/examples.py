@@ -41,15 +41,6 @@ from gateway.chain.genesis import AGENCY, EMBEDDED, REGULATOR, Authority, Genesi
 from gateway.chain.keys import BLOCK, ENROLMENT, EPOCH, NO_HASH, SUITE, TICKET, SigningKey, gateway_id
 from gateway.chain.leaf import ALARMS, CHANGE_EPOCH, ENROL, HEADERS, LogLeaf
 from gateway.chain.neighbour import Building, Neighbour, NeighbourState, Raised, sign_message
-from gateway.chain.ordered import (
-    NOWHERE,
-    Enrolment,
-    EnrolmentBody,
-    EpochChange,
-    EpochChangeBody,
-    Position,
-    Ticket,
-)
 from gateway.chain.reading import (
     PUBLIC,
     RESTRICTED,
@@ -65,6 +56,15 @@ from gateway.chain.reading import (
 )
 from gateway.chain.standing import Standing
 from gateway.chain.state import StateTree
+from gateway.chain.tenure import (
+    NOWHERE,
+    Enrolment,
+    EnrolmentBody,
+    EpochChange,
+    EpochChangeBody,
+    Position,
+    Ticket,
+)
 from gateway.chain.trees import LogTree, leaf_hash
 
 T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z

@@ -84,18 +84,13 @@ from gateway.chain.ordered import (
     Approve,
     Breach,
     Enrol,
-    Enrolment,
-    EpochChange,
-    EpochChangeBody,
     EpochOrder,
     Headers,
     Import,
-    Position,
     Propose,
     Respond,
     Summon,
     Suspend,
-    Ticket,
     Transaction,
 )
 from gateway.chain.possession import (
@@ -116,6 +111,7 @@ from gateway.chain.reading import (
     segment_hash,
     transition_leaf,
 )
+from gateway.chain.tenure import Enrolment, EpochChange, EpochChangeBody, Position, Ticket
 
 HUB_KEYS = (HUB, key("hub 2"), key("hub 3"), key("hub 4"))
 FIFTH, FIFTH_VALIDATOR = key("hub 5"), key("validator 5")

@@ -39,6 +39,7 @@ from gateway.chain import (
     reading,
     standing,
     state,
+    tenure,
     workmanship,
 )
 from gateway.chain.record import Many, Maybe, Nested, Octets, Range, Record, Text, shape
@@ -69,6 +70,7 @@ MODULES = {
         reading,
         standing,
         state,
+        tenure,
         workmanship,
     )
 }
@@ -157,14 +159,14 @@ def sections() -> dict[str, str]:
     """Every generated part by its marker."""
     example = examples.build()
     header = block.Header.decode(example.block.header)
-    enrolment = ordered.EnrolmentBody.decode(example.enrolment.body)
+    enrolment = tenure.EnrolmentBody.decode(example.enrolment.body)
     parts = {f"records {name}": tables(name) for name in MODULES}
     shown: dict[str, list[Record]] = {
         "genesis": [example.chain.genesis],
-        "enrolment": [example.enrolment, enrolment, ordered.Ticket.decode(enrolment.ticket.body)],
+        "enrolment": [example.enrolment, enrolment, tenure.Ticket.decode(enrolment.ticket.body)],
         "transition": [example.transition, example.alarm],
         "block": [example.block, header],
-        "epoch change": [example.epoch_change, ordered.EpochChangeBody.decode(example.epoch_change.body)],
+        "epoch change": [example.epoch_change, tenure.EpochChangeBody.decode(example.epoch_change.body)],
         "receipt": [example.receipt, custody.CustodyBatch.decode(example.receipt.batch.body)],
         "finality proof": [
             example.finality,
@@ -192,7 +194,7 @@ def _federation() -> dict[str, list[Record]]:
     sealed = recorded.comet_seal(9)
     return {
         "takeover": [made.chain.genesis.takeovers[0], made.chain.genesis],
-        "import": [made.imported, ordered.EpochChangeBody.decode(made.moved.body)],
+        "import": [made.imported, tenure.EpochChangeBody.decode(made.moved.body)],
         "roster": [made.roster],
         "proposal": [
             made.admission.proposal, admission, governance.JoinBody.decode(admission.joining.body),

@@ -32,10 +32,11 @@ from gateway.chain.governance import (
 from gateway.chain.keys import NO_HASH
 from gateway.chain.leaf import MISBEHAVE, SUSPEND
 from gateway.chain.neighbour import MAX_RAISED, Building, NeighbourState
-from gateway.chain.ordered import Breach, EpochChange, EpochChangeBody
+from gateway.chain.ordered import Breach
 from gateway.chain.reading import Series
 from gateway.chain.record import MAX_MILLIS, Many, Maybe, Nested, Octets, Range, Record, Text, shape
 from gateway.chain.state import StateProof
+from gateway.chain.tenure import EpochChange, EpochChangeBody
 from gateway.chain.workmanship import PASSED, CalibrationRecord, Commissioning, Trial
 
 _EDGES = (0, 1, 23, 24, 255, 256, 65535, 65536, (1 << 32) - 1, 1 << 32, INT_MAX, -1, -24, -25, -257, INT_MIN)

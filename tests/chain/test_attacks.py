@@ -47,7 +47,18 @@ from gateway.chain.keys import (
     verify,
 )
 from gateway.chain.leaf import ALARMS, ENROL, EQUIVOCATE, HEADERS, REVOKE, ROTATE, LogLeaf
-from gateway.chain.ordered import (
+from gateway.chain.reading import (
+    build_segment,
+    event_leaf,
+    leaf_hashes,
+    open_segment,
+    reading_leaf,
+    salt,
+    segment_hash,
+    transition_leaf,
+)
+from gateway.chain.state import StateProof
+from gateway.chain.tenure import (
     NOWHERE,
     ContractGrant,
     Enrolment,
@@ -60,17 +71,6 @@ from gateway.chain.ordered import (
     RotationBody,
     Ticket,
 )
-from gateway.chain.reading import (
-    build_segment,
-    event_leaf,
-    leaf_hashes,
-    open_segment,
-    reading_leaf,
-    salt,
-    segment_hash,
-    transition_leaf,
-)
-from gateway.chain.state import StateProof
 from gateway.chain.trees import LogTree, leaf_hash
 from gateway.chain.verify import (
     check_ordered_time,

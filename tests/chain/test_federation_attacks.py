@@ -62,9 +62,9 @@ from gateway.chain.governance import (
 )
 from gateway.chain.keys import EPOCH, PROPOSAL, SUITE, SUSPENSION, TAKEOVER, SigningKey
 from gateway.chain.leaf import MISBEHAVE, SUSPEND
-from gateway.chain.ordered import EpochChange, EpochChangeBody, Position
 from gateway.chain.possession import possession_proof
 from gateway.chain.takeover import verify_import, verify_takeover
+from gateway.chain.tenure import EpochChange, EpochChangeBody, Position
 from gateway.chain.verify import (
     check_successor,
     open_block,

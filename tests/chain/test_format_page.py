@@ -24,6 +24,7 @@ from gateway.chain import (
     possession,
     reading,
     state,
+    tenure,
     trees,
     voting,
 )
@@ -92,7 +93,7 @@ def test_the_limits_are_those_of_the_code() -> None:
             high(alarm.Transition, "values"),
             high(alarm.Transition, "faults"),
         ],
-        "orphans in an epoch change": [ordered.MAX_ORPHANS],
+        "orphans in an epoch change": [tenure.MAX_ORPHANS],
         "validator-set changes in a seal": [cometbft.MAX_STEPS],
         "siblings in a state proof": [high(state.StateProof, "siblings")],
         "the time for which a proposal stays open": [90, voting.MAX_OPEN],
@@ -118,7 +119,7 @@ def test_the_limits_that_records_carry_are_those_of_the_page() -> None:
     assert limits()["chains taken over"] == [high(genesis.Genesis, "takeovers")]
     assert limits()["authorities, hubs, validators, members"] == [64]
     assert high(block.Header, "segments") == limits()["a block's segments"][0] == 3
-    assert high(messages.Birth, "contracts") == high(ordered.ContractGrant, "documents") == 64
+    assert high(messages.Birth, "contracts") == high(tenure.ContractGrant, "documents") == 64
     assert limits()["a header"] == [2048]
 
 

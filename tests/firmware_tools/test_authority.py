@@ -16,7 +16,8 @@ from gateway.chain.governance import founding_roster
 from gateway.chain.keys import COMMAND, Signed, SigningKey
 from gateway.chain.messages import Command
 from gateway.chain.neighbour import Building, is_building
-from gateway.chain.ordered import NOWHERE, Grant, decode_transaction
+from gateway.chain.ordered import Grant, decode_transaction
+from gateway.chain.tenure import NOWHERE
 from gateway.chain.verify import verify_grant, verify_revocation, verify_ticket
 from gateway.contracts.library import template
 

@@ -12,7 +12,7 @@ from test_pruning import answer
 from testchain import HUB_KEYS
 
 from gateway.chain.messages import Answer
-from gateway.chain.ordered import EpochChangeBody, Position
+from gateway.chain.tenure import EpochChangeBody, Position
 from gateway.region.answers import Answers
 from gateway.storage.holdings import Holdings
 

@@ -14,7 +14,7 @@ from testhub import AUTHORITY, REGION, make_genesis, wait_until
 
 from gateway.chain.governance import founding_roster
 from gateway.chain.keys import TICKET, SigningKey, gateway_id
-from gateway.chain.ordered import Enrolment, Ticket
+from gateway.chain.tenure import Enrolment, Ticket
 from gateway.chain.verify import enrolled_id, verify_enrolment
 from gateway.config import EnrolmentTable
 from gateway.errors import ConfigError, TransportError

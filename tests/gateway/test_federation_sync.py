@@ -21,7 +21,7 @@ from gateway.chain.block import Header
 from gateway.chain.governance import Member
 from gateway.chain.keys import SigningKey
 from gateway.chain.leaf import SUSPEND
-from gateway.chain.ordered import Position
+from gateway.chain.tenure import Position
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig
 

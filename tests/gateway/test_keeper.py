@@ -14,7 +14,7 @@ from gateway.chain.block import Header, header_hash
 from gateway.chain.finality import Sealed
 from gateway.chain.keys import BLOCK
 from gateway.chain.messages import Answer
-from gateway.chain.ordered import EpochChangeBody, Position
+from gateway.chain.tenure import EpochChangeBody, Position
 from gateway.config import SealTable
 from gateway.errors import JournalError, StoreError
 from gateway.storage.holdings import Holdings

@@ -22,7 +22,7 @@ from gateway.chain.errors import ChainError
 from gateway.chain.genesis import Genesis, Takeover, TakeoverBody
 from gateway.chain.keys import TAKEOVER, SigningKey
 from gateway.chain.messages import Successor
-from gateway.chain.ordered import EpochChangeBody
+from gateway.chain.tenure import EpochChangeBody
 from gateway.clock import SimulatedClock
 from gateway.config import Config
 from gateway.daemon import Gateway

@@ -15,8 +15,8 @@ from gateway.chain.events import Actuation, Outcome, Refusal
 from gateway.chain.keys import COMMAND, Signed, SigningKey, digest, gateway_id
 from gateway.chain.keys import GRANT as GRANT_DOMAIN
 from gateway.chain.messages import NEW_EPOCH, RESET, SILENCE, TEST, Command
-from gateway.chain.ordered import ContractGrant
 from gateway.chain.reading import open_segment, parse_leaf
+from gateway.chain.tenure import ContractGrant
 from gateway.clock import SimulatedClock
 from gateway.recording.refusals import COMMAND as A_COMMAND
 from gateway.recording.refusals import GRANT as A_GRANT

@@ -14,7 +14,7 @@ from gateway.chain.block import Header
 from gateway.chain.events import Shedding
 from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Seal
 from gateway.chain.messages import Answer
-from gateway.chain.ordered import NOWHERE
+from gateway.chain.tenure import NOWHERE
 from gateway.config import SealTable
 from gateway.storage.holdings import Holdings, Receipt
 from gateway.storage.pruning import Pruner

@@ -19,7 +19,7 @@ import gateway.region.window
 from gateway.chain.alarm import Transition
 from gateway.chain.block import Header, header_hash
 from gateway.chain.keys import SigningKey, gateway_id
-from gateway.chain.ordered import EpochChangeBody, Position
+from gateway.chain.tenure import EpochChangeBody, Position
 from gateway.storage.store import Store
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig

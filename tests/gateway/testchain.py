@@ -42,8 +42,8 @@ from gateway.chain.genesis import (
 from gateway.chain.governance import Roster, founding_roster
 from gateway.chain.keys import SUITE, TAKEOVER, SigningKey, digest
 from gateway.chain.leaf import IMPORT, LogLeaf
-from gateway.chain.ordered import NOWHERE
 from gateway.chain.state import StateTree
+from gateway.chain.tenure import NOWHERE
 from gateway.chain.trees import LogTree, leaf_hash
 
 REGION = "north"

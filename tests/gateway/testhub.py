@@ -44,7 +44,7 @@ from gateway.chain.messages import (
     Receipts,
     Request,
 )
-from gateway.chain.ordered import NOWHERE, ContractGrant, EpochChange, Position
+from gateway.chain.tenure import NOWHERE, ContractGrant, EpochChange, Position
 from gateway.chain.trees import LogTree, leaf_hash
 from gateway.chain.verify import (
     check_header_signature,

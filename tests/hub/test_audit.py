@@ -20,8 +20,8 @@ from gateway.chain.finality import AppState, Checkpoint, EmbeddedSeal, Seal
 from gateway.chain.keys import ALARM_RECEIPT, CUSTODY, NO_HASH, Signed
 from gateway.chain.leaf import HEADERS, LogLeaf
 from gateway.chain.messages import AlarmReceipt, HeaderFinality, Receipts
-from gateway.chain.ordered import Position
 from gateway.chain.reading import reading_leaf
+from gateway.chain.tenure import Position
 from gateway.chain.verify import open_block
 from hub.auditing.audit import audit
 from hub.auditing.report import AGAINST, LEDGER, STORAGE, Report

@@ -14,7 +14,7 @@ from peerkit import Order
 from gateway.chain.canonical import MAX_MESSAGE
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey
-from gateway.chain.ordered import Position
+from gateway.chain.tenure import Position
 from hub.alarms import AlarmLane
 from hub.enrolment import AT_ONCE, NotFinalYet, Registry
 from hub.errors import ConsensusFull

@@ -16,8 +16,8 @@ from gateway.chain.block import list_catalogue
 from gateway.chain.canonical import encode
 from gateway.chain.events import Status
 from gateway.chain.keys import Signed, SigningKey
-from gateway.chain.ordered import ContractGrant, Position
 from gateway.chain.reading import PUBLIC, RESTRICTED, event_leaf, reading_leaf
+from gateway.chain.tenure import ContractGrant, Position
 
 WHOLE = range(1, 4)
 

@@ -17,7 +17,7 @@ from gateway.chain.entries import KeyEnd, key_end_key
 from gateway.chain.errors import BadSegment
 from gateway.chain.keys import BLOCK, ENROLMENT, REVOCATION, Signed, SigningKey
 from gateway.chain.leaf import EQUIVOCATE, REVOKE
-from gateway.chain.ordered import NOWHERE, Position, Revocation, RotationBody
+from gateway.chain.tenure import NOWHERE, Position, Revocation, RotationBody
 from gateway.chain.verify import open_block
 from hub.consensus.base import FinalBlock, TxResult
 from hub.ledger.ledger import Ledger

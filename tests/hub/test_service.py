@@ -21,7 +21,7 @@ from gateway.chain.canonical import encode
 from gateway.chain.finality import Seal
 from gateway.chain.keys import HUB_STATE, Signed
 from gateway.chain.messages import HubState
-from gateway.chain.ordered import NOWHERE
+from gateway.chain.tenure import NOWHERE
 from hub.config import load_config
 from hub.consensus.base import FinalEvent
 from hub.errors import ConfigError, HubError

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from gateway.chain.block import Block, Header, list_catalogue
 from gateway.chain.governance import founding_roster
 from gateway.chain.leaf import CHANGE_EPOCH, ENROL, GRANT_CONTRACTS, HEADERS, LogLeaf
-from gateway.chain.ordered import NOWHERE, Enrol, Position, decode_transaction
+from gateway.chain.ordered import Enrol, decode_transaction
 from gateway.chain.reading import Segment
+from gateway.chain.tenure import NOWHERE, Position
 from gateway.chain.trees import leaf_hash
 from hub.consensus.base import DUPLICATE_VOTE, FinalBlock, Misbehaviour
 from hub.errors import ConsensusError, StoreError

@@ -30,9 +30,10 @@ from gateway.chain.finality import AppState, Entry
 from gateway.chain.genesis import Genesis, Takeover
 from gateway.chain.keys import SigningKey
 from gateway.chain.leaf import EQUIVOCATE, IMPORT, REVOKE, ROTATE, LogLeaf
-from gateway.chain.ordered import NOWHERE, Import, decode_transaction, encode_transaction
+from gateway.chain.ordered import Import, decode_transaction, encode_transaction
 from gateway.chain.state import StateTree
 from gateway.chain.takeover import verify_takeover
+from gateway.chain.tenure import NOWHERE
 from gateway.chain.trees import EMPTY_ROOT
 from gateway.chain.verify import open_block
 from hub.auditing.audit import audit

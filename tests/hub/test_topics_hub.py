@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.chain.canonical import encode
 from gateway.chain.errors import FormatError
-from gateway.chain.ordered import EpochChange, Rotation
+from gateway.chain.tenure import EpochChange, Rotation
 from gateway.region.topics import Topics as GatewayTopics
 from hub.topics import URGENT, Topics, read_record
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from rig import GAS, Rig, gas_contract
 from test_pruning import answer
 
-from gateway.chain.ordered import NOWHERE, Position
+from gateway.chain.tenure import NOWHERE, Position
 from gateway.clock import SystemClock
 from gateway.config import SealTable, SensorTable, SeriesTable
 

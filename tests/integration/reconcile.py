@@ -14,8 +14,8 @@ from gateway.chain.alarm import Transition
 from gateway.chain.block import Block, Header, header_hash
 from gateway.chain.custody import Receipt
 from gateway.chain.leaf import ALARMS, HEADERS, LogLeaf
-from gateway.chain.ordered import Position
 from gateway.chain.reading import open_segment
+from gateway.chain.tenure import Position
 from hub.storage.store import Store
 
 INTERNAL = 1

@@ -19,7 +19,7 @@ from gateway.chain.alarm import Alarm
 from gateway.chain.block import Block, Header
 from gateway.chain.custody import Promise
 from gateway.chain.messages import Receipts
-from gateway.chain.ordered import Position
+from gateway.chain.tenure import Position
 from gateway.mqtt.config import LinkDown
 from hub.auditing.audit import audit
 from hub.storage.store import Store
