@@ -45,6 +45,7 @@ def status_of(gateway: Gateway) -> dict[str, Any]:
         "neighbours": gateway.neighbours.status(),
         "head": [head.epoch, head.height],
         "clock": CLOCK_STATES[gateway.time()],
+        "simulated": gateway.hardware.is_simulated,
         "publishing": gateway.keeper.is_confirmed,
         "hubs": [hub.is_connected for hub in gateway.hubs],
         "troubles": _troubles(gateway),

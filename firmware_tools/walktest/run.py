@@ -78,6 +78,7 @@ def open_session(config: Config, where: str, name: str, notes: Path) -> Session:
         bytes.fromhex(status["gateway"]),
         bytes.fromhex(status["chain"]),
         status["software"],
+        status["simulated"],
     )
     return Session(site, notes)
 

@@ -33,7 +33,10 @@ _REMARK = 200
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What is tried: the gateway with its chain, catalogue and contracts. `name` is what people call the place."""
+    """What is tried: the gateway with its chain, catalogue and contracts. `name` is what people call the place.
+
+    `is_simulated` is the running gateway's word: nothing real hangs on it.
+    """
 
     name: str
     config: Config
@@ -43,6 +46,7 @@ class Site:
     gateway: bytes
     genesis: bytes
     software: str
+    is_simulated: bool
 
     @property
     def identity(self) -> str:
@@ -150,7 +154,7 @@ class Session:
             tuple(Moving(name, kinds[name], int(name in acted)) for name in site.driven),
             tuple(map(self._trial, site.detectors)),
             int(complete),
-            int(site.config.simulation is not None),
+            int(site.is_simulated),
             time.time_ns() // 1_000_000,
         )
 
