@@ -6,6 +6,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Callable
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -85,6 +86,16 @@ def test_devices_are_allowed_by_class_because_their_numbers_change(unit: Path) -
     allowed = values(unit, "DeviceAllow")
     assert all(re.fullmatch(r"char-(gpiochip|i2c|spidev|(bcm2835|rpi)-gpiomem) rw", each) for each in allowed)
     assert values(unit, "DevicePolicy") == ["closed"] or values(unit, "PrivateDevices") == ["yes"]
+
+
+def test_what_a_unit_may_open_the_rules_give_to_a_group_that_it_is_in(unit: Path) -> None:
+    lines = (ROOT / "systemd/60-tocsin.rules").read_text()
+    rules = re.findall(r'(?m)^SUBSYSTEM=="(\S+?)",.* GROUP="(\w+)", MODE="0660"$', lines)
+    groups = " ".join(values(unit, "SupplementaryGroups")).split()
+    kernel = {"gpiochip": "gpio", "i2c": "i2c-dev"}  # the subsystem, where the class is called otherwise
+    for each in values(unit, "DeviceAllow"):
+        subsystem = re.sub(r"char-(\S+) rw", lambda found: kernel.get(found[1], found[1]), each)
+        assert any(fnmatch(subsystem, pattern) and group in groups for pattern, group in rules), each
 
 
 def test_the_gateway_is_watched_over_and_told_of_when_it_keeps_failing() -> None:

@@ -24,6 +24,7 @@ from gateway.errors import GatewayError
 from gateway.facts import run
 from gateway.neighbours.config import parse_address
 from gateway.region.enrol import known_gateway
+from gateway.tls import client_context
 
 __all__ = ["hub_url", "neighbour_findings", "reach_findings"]
 
@@ -89,7 +90,7 @@ def _broker(hub: HubTable) -> Finding:
     try:
         with socket.create_connection((host, port), _TIMEOUT_S) as connection:
             if parts.scheme == "mqtts":
-                context = ssl.create_default_context(cafile=hub.ca_file or None)
+                context = client_context(hub.ca_file or None)
                 if hub.cert_file:
                     context.load_cert_chain(hub.cert_file, hub.key_file or None)
                 with context.wrap_socket(connection, server_hostname=host):
@@ -106,7 +107,7 @@ def _broker(hub: HubTable) -> Finding:
 
 
 def _hub(url: str, ca_file: str) -> Iterator[Finding]:
-    context = ssl.create_default_context(cafile=ca_file or None) if url.startswith("https") else None
+    context = client_context(ca_file or None) if url.startswith("https") else None
     begun = time.time()
     date = ""
     try:

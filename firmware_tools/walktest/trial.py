@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from firmware_tools.walktest.hand import Hand, Skipped
 from gateway.chain.workmanship import FAILED, PASSED, UNTRIED
 from gateway.control import ask
 from gateway.errors import TransportError
+from gateway.tls import client_context
 
 __all__ = ["Hub", "Outcome", "Station", "try_detector"]
 
@@ -68,9 +68,7 @@ class Hub:
 
     def __init__(self, url: str, gateway: str, ca_file: str = "") -> None:
         self._url = f"{url}/v1/alarms?gateway={gateway}&limit=200"
-        self._context = (
-            ssl.create_default_context(cafile=ca_file or None) if url.startswith("https") else None
-        )
+        self._context = client_context(ca_file or None) if url.startswith("https") else None
 
     def alarms(self) -> list[dict[str, Any]]:
         """Return the latest alarms. Raises ToolError: it is not reached."""

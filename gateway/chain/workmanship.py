@@ -7,7 +7,7 @@ calibration from it, and the series' entry in the catalogue names signer and rec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from gateway.chain.canonical import MAX_MESSAGE
 from gateway.chain.errors import WrongShape
@@ -113,9 +113,7 @@ def sign_calibration(record: CalibrationRecord, key: SigningKey) -> bytes:
     Raises:
         WrongShape: it names another technician, or a field is out of its range.
     """
-    if record.technician != key.public:
-        raise WrongShape("a calibration record is signed by the technician that it names")
-    return key.signed(CALIBRATION, record.encode()).encode()
+    return _sign(CALIBRATION, record, key)
 
 
 def read_calibration_record(data: bytes) -> CalibrationRecord:
@@ -125,10 +123,7 @@ def read_calibration_record(data: bytes) -> CalibrationRecord:
         FormatError: these are not a record's bytes.
         BadSignature, UnsupportedSuite: its technician did not sign it.
     """
-    signed = Signed.decode(data, max_size=MAX_MESSAGE)
-    record = CalibrationRecord.decode(signed.body)
-    signed.verify(CALIBRATION, record.technician)
-    return record
+    return _read(CALIBRATION, CalibrationRecord, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +211,7 @@ def sign_commissioning(record: Commissioning, key: SigningKey) -> bytes:
     Raises:
         WrongShape: it names another technician, or a field is out of its range.
     """
-    if record.technician != key.public:
-        raise WrongShape("a commissioning record is signed by the technician that it names")
-    return key.signed(COMMISSIONING, record.encode()).encode()
+    return _sign(COMMISSIONING, record, key)
 
 
 def read_commissioning(data: bytes) -> Commissioning:
@@ -228,7 +221,20 @@ def read_commissioning(data: bytes) -> Commissioning:
         FormatError: these are not a record's bytes.
         BadSignature, UnsupportedSuite: its technician did not sign it.
     """
+    return _read(COMMISSIONING, Commissioning, data)
+
+
+_Work = TypeVar("_Work", CalibrationRecord, Commissioning)
+
+
+def _sign(domain: str, record: _Work, key: SigningKey) -> bytes:
+    if record.technician != key.public:
+        raise WrongShape("a technician signs no record that names another one")
+    return key.signed(domain, record.encode()).encode()
+
+
+def _read(domain: str, form: type[_Work], data: bytes) -> _Work:
     signed = Signed.decode(data, max_size=MAX_MESSAGE)
-    record = Commissioning.decode(signed.body)
-    signed.verify(COMMISSIONING, record.technician)
+    record = form.decode(signed.body)
+    signed.verify(domain, record.technician)
     return record
