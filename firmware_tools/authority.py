@@ -8,7 +8,6 @@ ticket travels with it to one gateway, which spends it at its enrolment.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from gateway.chain.keys import COMMAND, GRANT, REVOCATION, SUITE, SUSPENSION, TI
 from gateway.chain.messages import Command
 from gateway.chain.tenure import ContractGrant, Position, Revocation, Ticket
 from gateway.contracts.source import read_contract
+from gateway.files import create_private
 from gateway.neighbours.config import read_building
 
 DAY = 86_400_000
@@ -75,7 +75,7 @@ def write_ticket(desk: Desk, region: str, days: int, path: Path) -> None:
     """Write a ticket file for one gateway: the signed ticket, and the seed that may spend it."""
     signed, spender = desk.ticket(region, days)
     try:
-        write_private(path, json.dumps({"ticket": signed.encode().hex(), "seed": spender.seed.hex()}) + "\n")
+        create_private(path, json.dumps({"ticket": signed.encode().hex(), "seed": spender.seed.hex()}) + "\n")
     except FileExistsError as error:
         raise BadFile(f"{path} is there already: a ticket is never overwritten") from error
     except OSError as error:
@@ -102,7 +102,7 @@ def make_key(directory: Path) -> SigningKey:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "authority.key"
     if not path.exists():
-        write_private(path, secrets.token_bytes(32).hex() + "\n")
+        create_private(path, secrets.token_bytes(32).hex() + "\n")
     return read_key(path)
 
 
@@ -112,12 +112,6 @@ def read_key(path: Path) -> SigningKey:
         return SigningKey(bytes.fromhex(path.read_text().strip()))
     except (OSError, ValueError) as error:
         raise BadFile(f"{path}: a key file holds its seed as 64 hexadecimal digits: {error}") from error
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a secret so that only its owner can read it, and never over an existing one."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
 
 
 def found(directory: Path, name: str, chain: str, hub: str, hub_key: bytes) -> Desk:

@@ -11,9 +11,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from firmware_tools.authority import write_private
 from firmware_tools.errors import BadFile
 from gateway.chain.keys import SigningKey
+from gateway.files import create_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def make_technician(name: str, path: Path) -> Technician:
         raise BadFile("a technician's name has 1 to 64 printable characters")
     technician = Technician(name, SigningKey(secrets.token_bytes(32)))
     try:
-        write_private(path, json.dumps({"name": name, "seed": technician.key.seed.hex()}) + "\n")
+        create_private(path, json.dumps({"name": name, "seed": technician.key.seed.hex()}) + "\n")
     except FileExistsError as error:
         raise BadFile(f"{path} is there already: a key is never overwritten") from error
     except OSError as error:

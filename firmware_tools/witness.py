@@ -11,7 +11,6 @@ hubs signed and nobody showed to extend it). Invariant: a checkpoint is on the d
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import threading
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from firmware_tools.errors import BadFile
+from firmware_tools.files import write_whole
 from firmware_tools.trusted_log import TrustedLog
 from gateway.chain.errors import BadProof, BadSignature, ChainError, FormatError, OtherHead, WrongChain
 from gateway.chain.keys import SigningKey
@@ -37,6 +37,7 @@ from gateway.chain.notes import (
     advance,
     cosign_note,
 )
+from gateway.files import create_private
 
 _REQUEST_SECONDS: Final = 10.0
 _MAX_CONNECTIONS: Final = 64
@@ -88,7 +89,7 @@ class Witness:
                 self._dispute(submitted.note)
                 raise
             if known is None or head.size > known.size:
-                _write(self._note(head.origin), submitted.note.encode())
+                write_whole(self._note(head.origin), submitted.note.encode())
         return str(cosign_note(self._key, self.name, head.text, int(time.time())))
 
     def _note(self, origin: str) -> Path:
@@ -99,7 +100,7 @@ class Witness:
         place, data = self._directory / "disputed", note.encode()
         place.mkdir(exist_ok=True)
         if len(list(place.iterdir())) < _MAX_DISPUTED:
-            _write(place / f"{sha256(note.text.encode()).hexdigest()[:16]}.note", data)
+            write_whole(place / f"{sha256(note.text.encode()).hexdigest()[:16]}.note", data)
 
 
 def _own_key(path: Path, name: str) -> tuple[str, SigningKey]:
@@ -108,32 +109,11 @@ def _own_key(path: Path, name: str) -> tuple[str, SigningKey]:
         if not name:
             raise ValueError("give the witness a name at its first start, such as university.example/tocsin")
         NoteKey(name, COSIGNATURE, bytes(32))
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(f"{name}\n{secrets.token_hex(32)}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        create_private(path, f"{name}\n{secrets.token_hex(32)}\n")
     own, seed = path.read_text(encoding="utf-8").splitlines()
     if name not in ("", own):
         raise ValueError(f"its witness is {own!r}, not {name!r}: another name needs a directory of its own")
     return own, SigningKey(bytes.fromhex(seed))
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash leaves the old or the new one, and the new one stays."""
-    draft = path.with_suffix(".new")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise BadFile(f"{path}: {error.strerror}") from error
 
 
 def serve(witness: Witness, host: str, port: int, ready: Callable[[str], None]) -> None:

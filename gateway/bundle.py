@@ -11,10 +11,8 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
 import platform
 import sys
 import tarfile
@@ -33,6 +31,7 @@ from gateway.contracts.errors import ContractError
 from gateway.contracts.tables import loads_toml
 from gateway.errors import ConfigError, GatewayError
 from gateway.facts import Machine, run
+from gateway.files import replace_whole
 from gateway.machine import software
 from gateway.redaction import Secrets, redacted, secrets_of
 
@@ -252,27 +251,18 @@ def _text(made: object) -> str:
 
 
 def _write(out: Path, contents: Contents) -> None:
-    new = out.with_name(f"{out.name}.{os.getpid()}.new")
     try:
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                _archive(file, contents)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(new, out)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise
+        replace_whole(out, _archive(contents), 0o600)
     except OSError as error:
         raise ConfigError(f"{out}: the bundle cannot be written: {error.strerror}") from error
 
 
-def _archive(file: Any, contents: Contents) -> None:
+def _archive(contents: Contents) -> bytes:
+    file = io.BytesIO()
     index = _text(contents.index()).encode()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
         for name, data in (("index.json", index), *((n, d) for n, (d, _) in contents.members.items())):
             info = tarfile.TarInfo(f"tocsin-bundle/{name}")
             info.size, info.mode, info.mtime = len(data), 0o600, int(time.time())
             archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()

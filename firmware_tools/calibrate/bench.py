@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from firmware_tools.calibrate.fit import Climate, Fit, Measured
-from firmware_tools.errors import BadFile, FitRefused
+from firmware_tools.errors import FitRefused
+from firmware_tools.files import write_whole
 from firmware_tools.technician import Technician
 from gateway.calibration import Calibration, Correction, Linear
 from gateway.calibration_record import KIND, Subject, load_calibration
@@ -253,13 +254,7 @@ def make_record(target: Target, fit: Fit, job: Job) -> CalibrationRecord:
 
 def write_record(record: CalibrationRecord, technician: Technician, path: Path) -> None:
     """Sign a record and put it in its place, whole or not at all. Raises BadFile."""
-    data, new = sign_calibration(record, technician.key), path.with_name(path.name + ".new")
-    try:
-        new.write_bytes(data)
-        new.replace(path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise BadFile(f"{path}: {error.strerror}") from error
+    write_whole(path, sign_calibration(record, technician.key))
 
 
 def snippet(target: Target, path: Path, technician: Technician, base: Path) -> str:

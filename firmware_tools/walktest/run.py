@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from firmware_tools.errors import BadFile, ToolError
+from firmware_tools.errors import ToolError
+from firmware_tools.files import write_whole
 from firmware_tools.selftest.reach import hub_url
 from firmware_tools.technician import Technician
 from firmware_tools.walktest.certificate import draw
@@ -126,10 +126,5 @@ def certify(session: Session, technician: Technician, out: Path, *, complete: bo
     beside = out.with_suffix(".commissioning")
     page = draw(record, signed, beside.name)
     for path, data in ((beside, signed), (out, page)):
-        new = path.with_name(f"{path.name}.new")
-        try:
-            new.write_bytes(data)
-            os.replace(new, path)
-        except OSError as error:
-            raise BadFile(f"{path}: {error.strerror}") from error
+        write_whole(path, data)
     return (out, beside)

@@ -9,7 +9,6 @@ Invariant: what was not seen is never certified. A record is complete only where
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware_tools.errors import BadFile
+from firmware_tools.files import write_whole
 from firmware_tools.technician import Technician
 from firmware_tools.walktest.detectors import Detector
 from firmware_tools.walktest.trial import Outcome
@@ -98,12 +98,7 @@ class Session:
         """Keep a trial's outcome. Raises BadFile: it cannot be written."""
         self.outcomes[sensor] = outcome
         notes = {"site": self.site.identity, "outcomes": {n: asdict(o) for n, o in self.outcomes.items()}}
-        new = self.path.with_name(f"{self.path.name}.new")
-        try:
-            new.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
-            os.replace(new, self.path)
-        except OSError as error:
-            raise BadFile(f"{self.path}: {error.strerror}") from error
+        write_whole(self.path, (json.dumps(notes, indent=1) + "\n").encode())
 
     def due(self, *, again: bool, only: Sequence[str]) -> list[Detector]:
         """Return the detectors to try now: those that have not passed, or all."""

@@ -26,6 +26,7 @@ from gateway.chain.genesis import Genesis, read_trust
 from gateway.chain.keys import ENROLMENT, SUITE, Signed, SigningKey, gateway_id
 from gateway.chain.tenure import Enrolment, EnrolmentBody, Ticket
 from gateway.errors import ConfigError, StoreError, TransportError
+from gateway.files import create_private, replace_whole
 
 if TYPE_CHECKING:
     from gateway.config import EnrolmentTable
@@ -74,7 +75,7 @@ def load_key(directory: Path, environ: Mapping[str, str] = os.environ) -> tuple[
         if found := given or kept:
             return found, False
         key = SigningKey(secrets.token_bytes(32))
-        _write(path, key.seed.hex() + "\n")
+        create_private(path, key.seed.hex() + "\n")
     except OSError as error:
         raise ConfigError(f"{path}: the gateway's key cannot be read or made: {error}") from error
     return key, True
@@ -165,7 +166,7 @@ def enrol(
     answer = _post(table.url.rstrip("/") + "/v1/enrolment", enrolment.encode(), table.ca_file, doubt_ms)
     genesis = trust.genesis or _genesis(answer, trust.hash)
     try:
-        _replace(directory / "genesis.cbor", genesis.encode())
+        replace_whole(directory / "genesis.cbor", genesis.encode())
     except OSError as error:
         raise StoreError(
             f"{directory / 'genesis.cbor'}: {error.strerror}; the enrolment is tried again"
@@ -209,22 +210,6 @@ def _genesis(answer: dict[str, Any], digest: bytes) -> Genesis:
             f"the hub is of chain {genesis.hash.hex()[:16]}, the trust file names {digest.hex()[:16]}"
         )
     return genesis
-
-
-def _write(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    new = path.with_suffix(".new")
-    with new.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
 
 
 def erase_ticket(path: Path) -> None:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import JournalError
+from gateway.files import settle
 
 PAGE: Final = 4096
 MIN_SIZE: Final = 16 * PAGE
@@ -235,20 +236,12 @@ def create_file(path: Path, slot: Slot) -> int:
         write_at(file, slot.pack(), slot.offset)
         os.fsync(file)
         os.replace(new, path)
-        _sync_directory(path.parent)
+        settle(path.parent)
     except BaseException:
         os.close(file)
         new.unlink(missing_ok=True)
         raise
     return file
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _lock(file: int, path: Path) -> None:
