@@ -27,13 +27,15 @@ GONE: Final = "[redacted]"
 _NAMES: Final = re.compile(
     r"(?i)(pass(word|wd|phrase)?|secret|token|seed|credential|api_?key|private_?key|pin_?code)$"
 )
-_URL_USER: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/?#@\"']+)@")
+_URL_USER: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)([^\s/?#\"']+)@")
 _PEM: Final = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
-_SAID: Final = re.compile(
-    r"(?i)\b(pass(?:word|wd|phrase)?|secret|token|seed|api[_-]?key|authorization)(\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|\S+)"
+_WORDS: Final = r"(?:pass(?:word|wd|phrase)?|secret|token|seed|psk|(?:api|private)[_-]?key|authorization)"
+_SAID: Final = re.compile(  # in prose, JSON, JSON within a string, environments and headers
+    rf"""(?i)((?<![a-z]){_WORDS}\\?["']?\s*[=:]\s*)((?:basic|bearer)\s+\S+|\\?"[^"]*"|'[^']*'|\S+)"""
 )
+_OPTION: Final = re.compile(rf"(?i)(--(?:\w+-)*{_WORDS}\s+)(\S+)")
 _SHORT: Final = 4
 """Shorter values are no secrets, and would be cut out of everything."""
 _TOKEN: Final = 12
@@ -65,7 +67,7 @@ class Secrets:
         """Return a text without secrets, known or such by their look."""
         text = _PEM.sub(GONE, text)
         text = _URL_USER.sub(rf"\1{GONE}@", text)
-        text = _SAID.sub(rf"\1\2{GONE}", text)
+        text = _OPTION.sub(rf"\1{GONE}", _SAID.sub(rf"\1{GONE}", text))
         data = text.encode(errors="replace")
         for form in self._forms:
             data = re.sub(re.escape(form), GONE.encode(), data, flags=re.IGNORECASE)
