@@ -21,9 +21,10 @@ from gateway.recording.gauges import Gauges
 from gateway.recording.health import STATES, WELL
 from gateway.recording.plausibility import PlausibleTable
 from gateway.sampler import Taker
-from gateway.simulation.drill import DRILLS, STATED, Drill
+from gateway.simulation.drill import Drill
 from gateway.simulation.faults import FaultKind
 from gateway.simulation.simulation import Simulation
+from gateway.simulation.subjects import DRILLS, STATED
 
 __all__ = ["measure_faults"]
 

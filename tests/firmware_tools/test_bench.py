@@ -22,7 +22,7 @@ from firmware_tools.bench_site import Child
 from firmware_tools.bench_wear import measure_wear
 from firmware_tools.cli import main
 from firmware_tools.errors import ProcessFailed
-from gateway.simulation.drill import STATED
+from gateway.simulation.subjects import STATED
 
 Require = Callable[[str], Path]
 

@@ -23,9 +23,10 @@ from gateway.errors import SensorError
 from gateway.recording.health import FAULT, WARMING, WELL
 from gateway.sampler import Taker
 from gateway.sensors.registry import DRIVERS
-from gateway.simulation.drill import BY_DESIGN, DRILLS, STATED, Drill
+from gateway.simulation.drill import Drill
 from gateway.simulation.faults import FaultKind
 from gateway.simulation.simulation import Simulation
+from gateway.simulation.subjects import BY_DESIGN, DRILLS, STATED
 from gateway.storage.store import Store
 
 CASES = [(driver, kind) for driver, subject in DRILLS.items() for kind in subject.kinds]

@@ -16,10 +16,10 @@ from gateway.sensors.base import SelfTesting
 from gateway.sensors.bus import BusOptions
 from gateway.sensors.registry import DRIVERS, describe_sensor
 from gateway.sensors.sht3x import Sht3x
-from gateway.simulation.drill import DRILLS
 from gateway.simulation.faults import Fault, FaultKind
 from gateway.simulation.scenario import load_scenario
 from gateway.simulation.simulation import Simulation
+from gateway.simulation.subjects import DRILLS
 
 FAST = SensorTable("fast", "ads1115", 100, {"input": "a0", "rate": 860})
 
