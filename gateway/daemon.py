@@ -50,7 +50,7 @@ from gateway.sampler import Samplers
 from gateway.sensors.base import Hardware
 from gateway.storage.listings import Listings
 from gateway.storage.pruning import Pruner, takes_data
-from gateway.storage.recovery import open_data
+from gateway.storage.recovery import Found, open_data
 from gateway.synchrony import Synchrony, Word
 
 __all__ = ["Gateway"]
@@ -91,66 +91,19 @@ class Gateway:
 
     def _assemble(self, directory: Path, hardware: Hardware | None, opened: contextlib.ExitStack) -> None:
         """Make the parts; `opened` takes what must be closed, whether all of them could be made or not."""
-        config, where = self._config, self._where
-        self.hardware, self._speed = make_hardware(config, self.catalogue, hardware)
-        opened.callback(self._close_hardware)
-        clock = self.time = Synchrony(
-            self.hardware.clock,
-            Word if self._speed != 1 else None,
-            follows=self._speed == 1,
-            floor_ms=built_ms(),
-        )
-        key, is_new = load_key(directory)
-        asked = load_trust(Path(config.gateway.trust), directory)
-        gateway = gateway_id(key.public)
-        self._listings = Listings(self.catalogue, config, where)
-        found = open_data(directory, asked, gateway, config.gateway.bound_ms, clock, self._listings.prepare)
-        self.store, trust = found.store, found.trust
-        if trust.hash != asked.hash:
-            _log.warning("the trust file names %s, which this chain took over", asked.hash.hex()[:16])
-        self.identity = Identity(trust.hash, gateway, key, secrets.token_bytes(8))
-        for journal in (*found.journals, *(journal for _, journal in found.left)):
-            opened.callback(journal.close)
-        opened.callback(self.store.close)
-        self.time.floor_ms = max(self.time.floor_ms, self.store.vouched_ms())
+        config = self._config
         self._wake, self._ending = threading.Event(), threading.Event()
-        contracts = first_contracts(config, where, self.store)
+        clock = self._open_hardware(hardware, opened)
+        found = self._open_data(directory, clock, opened)
+        contracts = first_contracts(config, self._where, self.store)
         check_birth(self.catalogue.series, contracts.documents)
-        self.keeper = Keeper(
-            self.identity,
-            self.store,
-            whole=found.whole and (is_new or not self.store.is_new),
-            hubs=lambda: len(config.hubs),
-        )
-        self.succession = Succession(
-            self.store, self.keeper, [each.name for each in config.hubs], turn=self._turn
-        )
+        hubs = [each.name for each in config.hubs]
+        self.succession = Succession(self.store, self.keeper, hubs, turn=self._turn)
         self.decider = self._make_decider(contracts, clock, opened)
-        self.pruner = Pruner(
-            self.store,
-            directory,
-            clock,
-            quota=None if config.gateway.quota_mb is None else config.gateway.quota_mb << 20,
-            retain_h=config.gateway.retain_h,
-            custodians=lambda: self.membership.custodians,
-            note=lambda event: self.recorder.note(event),
-            earlier=lambda: self.membership.earlier,
-        )
-        self.writer = Writer(
-            self.identity,
-            self.store,
-            self.keeper,
-            found.journals,
-            clock,
-            left=found.left,
-            unwritten=found.unwritten,
-            release=lambda journal: self.recorder.release(journal),
-            care=self._care,
-            announce=lambda: self.membership.announce(),
-            speed=self._speed,
-        )
-        self.recorder = self._make_recorder(contracts, found.number, found.journals, clock)
-        self.membership = self._make_membership(trust, clock)
+        self.pruner = self._make_pruner(directory, clock)
+        self.writer = self._make_writer(found, clock)
+        self.recorder = self._make_recorder(contracts, found, clock)
+        self.membership = self._make_membership(found.trust, clock)
         self._state = found.state
         self.neighbours = Link(
             self.identity, config.neighbours, self.catalogue.sensors, self.recorder, clock, self._speed
@@ -227,6 +180,41 @@ class Gateway:
 
     # parts
 
+    def _open_hardware(self, hardware: Hardware | None, opened: contextlib.ExitStack) -> Synchrony:
+        self.hardware, self._speed = make_hardware(self._config, self.catalogue, hardware)
+        opened.callback(self._close_hardware)
+        self.time = Synchrony(
+            self.hardware.clock,
+            Word if self._speed != 1 else None,
+            follows=self._speed == 1,
+            floor_ms=built_ms(),
+        )
+        return self.time
+
+    def _open_data(self, directory: Path, clock: Synchrony, opened: contextlib.ExitStack) -> Found:
+        """Open what this gateway left behind: who it is, its store and its journals."""
+        config = self._config
+        key, is_new = load_key(directory)
+        asked = load_trust(Path(config.gateway.trust), directory)
+        gateway = gateway_id(key.public)
+        self._listings = Listings(self.catalogue, config, self._where)
+        found = open_data(directory, asked, gateway, config.gateway.bound_ms, clock, self._listings.prepare)
+        for journal in (*found.journals, *(journal for _, journal in found.left)):
+            opened.callback(journal.close)
+        self.store, trust = found.store, found.trust
+        opened.callback(self.store.close)
+        if trust.hash != asked.hash:
+            _log.warning("the trust file names %s, which this chain took over", asked.hash.hex()[:16])
+        self.identity = Identity(trust.hash, gateway, key, secrets.token_bytes(8))
+        clock.floor_ms = max(clock.floor_ms, self.store.vouched_ms())
+        self.keeper = Keeper(
+            self.identity,
+            self.store,
+            whole=found.whole and (is_new or not self.store.is_new),
+            hubs=lambda: len(config.hubs),
+        )
+        return found
+
     def _make_decider(self, contracts: ContractSet, clock: Clock, opened: contextlib.ExitStack) -> Decider:
         config = self._config
         check_lines(config, self.catalogue, self._where)
@@ -254,14 +242,42 @@ class Gateway:
             _log.error("a contract drives %r, and no output is called so that contracts may drive", name)
         return decider
 
-    def _make_recorder(self, contracts: ContractSet, number: int, journals: Any, clock: Clock) -> Recorder:
+    def _make_pruner(self, directory: Path, clock: Clock) -> Pruner:
+        limits = self._config.gateway
+        return Pruner(
+            self.store,
+            directory,
+            clock,
+            quota=None if limits.quota_mb is None else limits.quota_mb << 20,
+            retain_h=limits.retain_h,
+            custodians=lambda: self.membership.custodians,
+            note=lambda event: self.recorder.note(event),
+            earlier=lambda: self.membership.earlier,
+        )
+
+    def _make_writer(self, found: Found, clock: Clock) -> Writer:
+        return Writer(
+            self.identity,
+            self.store,
+            self.keeper,
+            found.journals,
+            clock,
+            left=found.left,
+            unwritten=found.unwritten,
+            release=lambda journal: self.recorder.release(journal),
+            care=self._care,
+            announce=lambda: self.membership.announce(),
+            speed=self._speed,
+        )
+
+    def _make_recorder(self, contracts: ContractSet, found: Found, clock: Clock) -> Recorder:
         logbook = Logbook(
             self.identity.boot,
-            number,
+            found.number,
             [each.klass for each in self.catalogue.series],
             self.catalogue.listing,
             contracts.listing,
-            journals=journals,
+            journals=found.journals,
             seal=self._config.seal,
             clock=clock,
             shelf=self.writer,
