@@ -1,7 +1,7 @@
 """A local socket by which the machine's administrator speaks to the running gateway.
 
 Owns the socket `control.sock` in the data directory and its small protocol: one JSON object a line each way,
-`{"do": "status"}`, `{"do": "reset", "contract": NAME}`, `{"do": "silence", "contract": NAME}`; the answer has `ok`
+`{"do": "status"}`, or one of `gateway.handling`, such as `{"do": "reset", "contract": NAME}`; the answer has `ok`
 and `error` or what was asked for. It does not own what is done.
 
 Invariant: only the owner of the data directory reaches it (mode 0600); it is never reachable over a network.

@@ -18,49 +18,28 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from gateway.catalogue import Catalogue, Channel, SensorPlan
-from gateway.chain.alarm import CONDITIONS, Deciding, transition_hash
-from gateway.chain.alarm import Transition as TransitionRecord
+from gateway.chain.alarm import CONDITIONS
 from gateway.chain.block import STALE
 from gateway.chain.events import Actuation, Outcome, Refusal, Shedding, Status
 from gateway.contracts.machine import NORMAL, Transition
 from gateway.decider import ContractSet, Decider
 from gateway.errors import SensorError
 from gateway.outputs.orders import RESET, Cause, Moved
+from gateway.recording.decision import Decision, Told
 from gateway.recording.feed import Feed
 from gateway.recording.gauges import Gauges
 from gateway.recording.logbook import Logbook
 from gateway.recording.refusals import Refusals
 from gateway.region.keeper import Identity
 
-__all__ = ["Decision", "Recorder", "Told"]
+__all__ = ["Recorder"]
 
 _log = logging.getLogger(__name__)
 
 _IDLE_MS: Final = 1_000  # `tick` looks after clock and silent sensors at least this often
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A transition that pins have followed and that is to be written and published.
-
-    `state` is the contracts' after it.
-    """
-
-    hash: bytes
-    body: bytes
-    wall_ms: int
-    state: bytes
-
-
-class Told(Protocol):
-    """Whoever writes and publishes decisions."""
-
-    def decided(self, decisions: Sequence[Decision]) -> None:
-        """Take decisions over, in order; return at once."""
-        ...
 
 
 @dataclass(slots=True)
@@ -345,25 +324,10 @@ class Recorder:
 
     def _decision(self, transition: Transition, state: bytes) -> Decision:
         self._counter += 1
-        wall = self._logbook.wall(transition.at_ms)
-        body = TransitionRecord(
-            self._identity.genesis,
-            self._identity.gateway,
-            self._identity.boot,
-            self._counter,
-            transition.contract_id,
-            transition.contract_hash,
-            transition.before,
-            transition.after,
-            transition.faults_after,
-            tuple(Deciding(alias, v, at) for alias, v, at in transition.values if v is not None),
-            wall,
-            transition.at_ms,
-            self._logbook.clock_state(),
-        ).encode()
+        wall, clock = self._logbook.wall(transition.at_ms), self._logbook.clock_state()
         change = CONDITIONS[transition.before], CONDITIONS[transition.after]
         _log.warning("contract %s: %s -> %s %s", transition.contract_id, *change, transition.faults_after)
-        return Decision(transition_hash(body), body, wall, state)
+        return Decision.of(transition, state, self._identity, self._counter, wall, clock)
 
 
 def _actuation(moved: Moved) -> Actuation:

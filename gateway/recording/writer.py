@@ -26,9 +26,9 @@ from typing import Final
 from gateway.chain.alarm import RECORDED, UNRECORDED
 from gateway.clock import Clock
 from gateway.errors import StoreError
+from gateway.recording.decision import Decision
 from gateway.recording.feed import Feed
 from gateway.recording.openblock import Draft, OpenBlock
-from gateway.recording.recorder import Decision
 from gateway.region.keeper import Identity, Keeper
 from gateway.storage.store import Store, Transition
 
