@@ -2,7 +2,7 @@
 
 Gateways with gas sensors run side by side, each on a device of its own, enrolled at a real hub that signs for their
 blocks; bodies are pruned as soon as that is allowed. The payload is their blocks as they are sent: headers,
-signatures and readings. A block is sealed at N = 3,000 readings or after T = 60 s, what is recorded is synced within
+signatures and readings. A block is sealed at N = 4,000 readings or after T = 120 s, what is recorded is synced within
 10 s, and ext4 has blocks of 4 KiB and is mounted with noatime,commit=60. The slowest gateway runs faster than its
 sensors would, and its file system commits as much sooner; what waits for a checkpoint at the end counts as written.
 """
@@ -98,7 +98,7 @@ class _Gateway:
             policy=_EXCEPTION if kind.by_exception else "",
             data=str(self._data),
             storage="sd",
-            seal=3_000,
+            seal=4_000,
             more="retain_h = 0\n",
             speed=kind.speed,
         )

@@ -130,8 +130,8 @@ class SealTable:
     `min_interval_ms` is the least time between two seals that transitions ask for.
     """
 
-    readings: int = 3_000
-    seconds: int = 60
+    readings: int = 4_000
+    seconds: int = 120
     min_interval_ms: int = 1_000
 
     def __post_init__(self) -> None:

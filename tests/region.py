@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -338,8 +339,9 @@ class Region:
 
 
 def read_rows(path: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
-    """Rows of a database that another process may be writing."""
+    """Rows of a database that another process may be writing; `inflate` opens a gateway's stored bodies."""
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+    db.create_function("inflate", 1, zlib.decompress)
     try:
         return db.execute(sql, values).fetchall()
     finally:

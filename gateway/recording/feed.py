@@ -9,7 +9,7 @@ Invariants:
 * They reach it, and are durable in it, after all that was appended before to the journal that it follows: whatever
   a crash takes is the end of what was recorded.
 * What is handed on together is one record of the journal, so that its frame costs a reading little: a canonical
-  array of byte strings, which no record is that comes alone.
+  array of byte strings, which no record is that comes alone, deflated where that is shorter, which none begins like.
 * The queue is bounded; what exceeds it counts as a journal that is full.
 
 A record survives the death of the process once `tick` has handed it on, and of the machine once it was synced,
@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from gateway.chain.canonical import Item, decode, encode
+from gateway.chain.errors import NotCanonical
 from gateway.clock import Clock
 from gateway.errors import JournalError
 from gateway.storage.journal import Journal
@@ -31,6 +33,7 @@ from gateway.storage.journal import Journal
 __all__ = ["Feed", "pack", "unpack"]
 
 _MAX_PACKED: Final = 16 << 10
+_ZLIB: Final = b"\x78"  # a deflated pack's first byte; an item that begins so is a text
 _MAX_BYTES: Final = 512 << 10  # more than a block has, while no more than a few contracts change in it
 
 
@@ -159,14 +162,25 @@ def pack(records: Sequence[bytes]) -> Iterator[bytes]:
 
 def _packed(records: list[Item]) -> bytes:
     first = records[0]
-    return first if len(records) == 1 and isinstance(first, bytes) else encode(records)
+    if len(records) == 1 and isinstance(first, bytes):
+        return first
+    together = encode(records)
+    deflated = zlib.compress(together, 1)
+    return deflated if len(deflated) < len(together) else together
 
 
 def unpack(written: Iterable[bytes]) -> tuple[bytes, ...]:
     """Return the records that were written. Raises FormatError."""
     records: list[bytes] = []
     for each in written:
-        item = decode(each)
+        item = decode(_inflated(each) if each[:1] == _ZLIB else each)
         together = item if isinstance(item, list) and item and isinstance(item[0], bytes) else [each]
         records += [record for record in together if isinstance(record, bytes)]
     return tuple(records)
+
+
+def _inflated(data: bytes) -> bytes:
+    try:
+        return zlib.decompress(data)
+    except zlib.error as error:
+        raise NotCanonical(f"a pack of the journal cannot be inflated: {error}") from error

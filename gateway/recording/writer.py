@@ -40,7 +40,7 @@ _RETRY_S: Final = 2.0
 _CARE_S: Final = 30.0
 _DRAIN_S: Final = 10.0
 _PATIENCE_S: Final = 2.0  # a decision that is not durable by then is published unrecorded
-_HAND_ON_S: Final = 0.05  # so much is lost at the most with the process, if the machine goes on
+_HAND_ON_S: Final = 1.0  # so much is lost at the most with the process, if the machine goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,10 @@ class Writer:
         A journal that has nothing to take now may have by the next moment.
         """
         now = self._clock.monotonic_ms()
-        longest = _HAND_ON_S if self._journals else _RETRY_S
+        # Together they take less of the card; but never more than a tenth of the loss bound is at stake.
+        longest = min(
+            [_RETRY_S, *(min(_HAND_ON_S, max(0.05, each.loss_bound_ms / 10_000)) for each in self._journals)]
+        )
         waits = [
             each.loss_bound_ms if (due := each.next_sync_ms) is None else due - now for each in self._journals
         ]

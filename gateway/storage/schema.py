@@ -30,6 +30,7 @@ _FIRST: Final = (
     "CREATE INDEX blocks_held ON blocks (ended_ms) WHERE held = 1",
     "CREATE INDEX blocks_pending ON blocks (number) WHERE final = 0",
     "CREATE INDEX blocks_drafts ON blocks (number) WHERE height = 0",
+    # A body is deflated: the database writes it twice, and a card wears out by what is written.
     """CREATE TABLE segments (
         number INTEGER NOT NULL, place INTEGER NOT NULL, body BLOB NOT NULL,
         PRIMARY KEY (number, place))""",

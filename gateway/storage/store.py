@@ -11,6 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from gateway.chain.block import HUB, NTP, Block, Header
 from gateway.chain.canonical import Item, decode, encode
 from gateway.chain.keys import SUITE
 from gateway.chain.tenure import NOWHERE
+from gateway.errors import StoreError
 from gateway.recording.openblock import Draft
 from gateway.storage.database import Database
 from gateway.storage.rows import Signature, Stored, Transition
@@ -144,7 +146,7 @@ class Store(Database):
                 ),
             )
             for index, body in enumerate(draft.segments):
-                run("INSERT INTO segments VALUES (?, ?, ?)", (draft.number, index, body))
+                run("INSERT INTO segments VALUES (?, ?, ?)", (draft.number, index, zlib.compress(body, 1)))
             for each in draft.summaries:
                 run(
                     "INSERT INTO summaries VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -266,7 +268,7 @@ class Store(Database):
         """Return a signed block as it is sent; bodies that are gone are withheld."""
         rows = self.all("SELECT place, body FROM segments WHERE number = ? ORDER BY place", stored.number)
         if rows:
-            return Block(SUITE, stored.header, stored.signature, tuple(bytes(body) for _, body in rows))
+            return Block(SUITE, stored.header, stored.signature, tuple(_inflated(body) for _, body in rows))
         row = self.one("SELECT classes FROM blocks WHERE number = ?", stored.number)
         count = int(row[0]).bit_count() if row else 1
         return Block(SUITE, stored.header, stored.signature, (b"",) * count)
@@ -300,3 +302,10 @@ def _put(run: Any, values: Mapping[str, bytes | None]) -> None:
             run("DELETE FROM meta WHERE name = ?", (name,))
         else:
             run("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def _inflated(body: bytes) -> bytes:
+    try:
+        return zlib.decompress(body)
+    except zlib.error as error:
+        raise StoreError(f"the body of a block is damaged in the database: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from rig import GENESIS, Rig, gas_contract
@@ -190,9 +191,10 @@ def test_a_start_on_a_full_disk_acts_at_once_and_stores_what_was_open_when_there
     tmp_path: Path,
 ) -> None:
     rig = Rig(tmp_path, seal=SealTable(readings=4000, seconds=3600))
-    for value in range(3999):
+    values = Random(0)
+    for _ in range(3999):
         rig.advance(0.01)
-        rig.gas(value % 1000 + 100_000)
+        rig.gas(values.randrange(1 << 20, 1 << 60))  # so that deflating makes no room
     rig.close()  # as by SIGKILL
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 1024, hard))

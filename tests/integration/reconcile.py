@@ -69,7 +69,7 @@ def check_promises(gateway: GatewayProcess, store: Store) -> None:
     for number, header, signature, receipt in promised:
         promise = Receipt.decode(receipt).promise
         assert promise.hash == header_hash(header)
-        bodies = gateway.rows("SELECT body FROM segments WHERE number = ? ORDER BY place", number)
+        bodies = gateway.rows("SELECT inflate(body) FROM segments WHERE number = ? ORDER BY place", number)
         held = store.block(gateway.id, Position(promise.epoch, promise.height, promise.hash))
         assert held == Block(1, header, signature, tuple(body for (body,) in bodies))
 

@@ -13,7 +13,8 @@ from reconcile import check_region
 from region import GatewayProcess, Region
 
 from gateway.chain.block import NTP, Header
-from gateway.chain.reading import ClockStep, open_segment, parse_leaf
+from gateway.chain.events import ClockStep
+from gateway.chain.reading import open_segment, parse_leaf
 
 HERE = Path(__file__).resolve().parent
 YEAR_MS = 365 * 86_400_000
@@ -61,7 +62,7 @@ def steps(gateway: GatewayProcess) -> list[int]:
     """The recorded steps of the wall clock, in ms, in the chain's order."""
     found = []
     for (body,) in gateway.rows(
-        "SELECT body FROM segments JOIN blocks USING (number) WHERE place = 0 AND height > 0 ORDER BY height"
+        "SELECT inflate(body) FROM segments JOIN blocks USING (number) WHERE place = 0 AND height > 0 ORDER BY height"
     ):
         for _, leaf in open_segment(0, body).events:
             event = parse_leaf(leaf)

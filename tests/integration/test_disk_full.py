@@ -123,7 +123,7 @@ def ended(gateway: GatewayProcess) -> int:
 
 def sheddings(gateway: GatewayProcess) -> list[int]:
     """What was shed, in the order in which the chain says so."""
-    events = gateway.rows("SELECT body FROM segments ORDER BY number, place")
+    events = gateway.rows("SELECT inflate(body) FROM segments ORDER BY number, place")
     leaves = [leaf for (body,) in events for _, leaf in open_segment(PUBLIC, body).events]
     return [each.what for each in map(parse_leaf, leaves) if isinstance(each, Shedding)]
 
