@@ -8,7 +8,7 @@ Invariant: the same configuration gives the same catalogue, byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -26,7 +26,7 @@ from gateway.recording.plausibility import PlausibleTable
 from gateway.sensors.base import Quantity, SensorInfo
 from gateway.sensors.registry import describe_sensor, read_options
 
-__all__ = ["Catalogue", "Channel", "SensorPlan", "make_catalogue"]
+__all__ = ["Catalogue", "Channel", "SensorPlan", "make_catalogue", "series_of"]
 
 _CLASSES: Final = {"public": 0, "internal": 1, "restricted": 2}
 
@@ -123,7 +123,8 @@ def _plan(table: SensorTable, first: int, where: str, owner: _Owner) -> SensorPl
             )
         if info.max_interval_ms and table.period_ms > info.max_interval_ms:
             raise ConfigError(
-                f"{where}: period_ms must be at most {info.max_interval_ms} for this {info.model}"
+                f"{where}: period_ms must be at most {info.max_interval_ms} for this {info.model}:"
+                " so often it has to be looked at, whatever it gives"
             )
         quantities = {quantity.name: quantity for quantity in info.quantities}
         valued = replace(
@@ -131,7 +132,7 @@ def _plan(table: SensorTable, first: int, where: str, owner: _Owner) -> SensorPl
         )  # as values come, not as it is asked
         channels = tuple(
             _channel(series, first + i, quantities, options, valued, where, owner)
-            for i, series in enumerate(table.series or _all_of(table.name, info))
+            for i, series in enumerate(series_of(table, info))
         )
     except (ContractError, ChainError, GatewayError) as error:
         text = str(error)
@@ -139,9 +140,12 @@ def _plan(table: SensorTable, first: int, where: str, owner: _Owner) -> SensorPl
     return SensorPlan(table.name, table.driver, table.options, table.period_ms, info, channels)
 
 
-def _all_of(sensor: str, info: SensorInfo) -> Iterator[SeriesTable]:
-    for quantity in info.quantities:
-        yield SeriesTable(f"{sensor}.{quantity.name}", quantity.name, longest_s=info.longest_s)
+def series_of(table: SensorTable, info: SensorInfo) -> tuple[SeriesTable, ...]:
+    """Return a sensor's series; one of each quantity, where the configuration names none."""
+    return table.series or tuple(
+        SeriesTable(f"{table.name}.{quantity.name}", quantity.name, longest_s=info.longest_s)
+        for quantity in info.quantities
+    )
 
 
 def _channel(

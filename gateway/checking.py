@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,15 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """Yield the report for people."""
-        yield f"{self.name}: {len(self.catalogue.sensors)} sensors, {len(self.catalogue.series)} series"
+        sensors = len(self.catalogue.sensors)
+        yield f"{self.name}: {sensors} sensor{'s' * (sensors != 1)}, {len(self.catalogue.series)} series"
         yield f"  chain {self.chain[:16]}" + (f": {self.moved}" if self.moved else "")
         for plan in self.catalogue.sensors:
             yield f"  {plan.name}: {plan.info.model} on {plan.info.bus}, every {plan.period_ms} ms"
             for channel in plan.channels:
                 series = channel.series
                 how = f"{channel.quantity} calibrated" if channel.calibration else channel.quantity
-                yield f"    {series.name}: {how}, {series.unit} in steps of 1e{series.scale}"
+                yield f"    {series.name}: {how}, {series.unit} in steps of {Decimal(1).scaleb(series.scale):f}"
         for contract in self.contracts.contracts:
             yield f"  contract {contract.id} version {contract.version}: {contract.title}"
         if building := self.contracts.building:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -224,7 +225,9 @@ def identity(path: Path) -> None:
     if not (config.data / "key").exists():
         raise ConfigError(f"{config.data / 'key'} is not there yet: start the gateway once, and ask again")
     key, _ = load_key(config.data)
-    click.echo(f'\n[[members]]  # {config.gateway.name}\nname = "name-it"\nkey = "{key.public.hex()}"')
+    name = re.sub("[^a-z0-9]+", "-", config.gateway.name.lower()).strip("-") or "name-it"
+    click.echo(f'\n[[members]]  # in gateway.toml: [[neighbours.members]]\nname = "{name[:64]}"')
+    click.echo(f'key = "{key.public.hex()}"')
     click.echo('addresses = ["192.168.1.11:47470"]  # where it listens; fix it in the router')
 
 

@@ -84,8 +84,11 @@ def show_events(header: Header, segment: Segment | None, series: Sequence[str] =
 
 def _show_transition(body: bytes) -> dict[str, Any]:
     moved = Transition.decode(body)
-    change = f"{CONDITIONS[moved.before]} to {CONDITIONS[moved.after]}"
-    said = f"contract {moved.contract} went from {change}"
+    before, after = CONDITIONS[moved.before], CONDITIONS[moved.after]
+    faults = ", ".join(moved.faults) or "none"
+    said = f"contract {moved.contract} " + (
+        f"went from {before} to {after}" if before != after else f"stays {after}; faults: {faults}"
+    )
     return {"wall_ms": moved.wall, "kind": "transition", "says": said, "alarm": transition_hash(body).hex()}
 
 

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from firmware_tools.technician import Technician
 from gateway.calibration import Calibration, Correction, Linear
 from gateway.calibration_record import KIND, Subject, load_calibration
 from gateway.calibration_tables import read_calibration
+from gateway.catalogue import series_of
 from gateway.chain.canonical import encode
 from gateway.chain.workmanship import CalibrationRecord, sign_calibration
 from gateway.config import Config, SensorTable, SeriesTable
@@ -40,6 +42,7 @@ _FEWEST_CYCLES: Final = 3
 _PATIENCE: Final = (
     3  # warm-ups: what may decide an alarm after one is not yet steady enough to be kept for a year
 )
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
 REHEARSAL: Final = bytes(16)  # the gateway of a record made in a simulation: none
 
 
@@ -87,11 +90,13 @@ class Target:
 
 def find_target(config: Config, series: str, where: str) -> Target:
     """Find a series by its name. Raises ConfigError."""
-    named = {each.name: (sensor, each) for sensor in config.sensors for each in sensor.series}
+    named = {
+        each.name: (sensor, each)
+        for sensor in config.sensors
+        for each in series_of(sensor, describe_sensor(sensor.driver, sensor.options))
+    }
     if series not in named:
-        raise ConfigError(
-            f"{where}: no series is called {series!r}; there are {', '.join(named) or 'none by name'}"
-        )
+        raise ConfigError(f"{where}: no series is called {series!r}; there are {', '.join(named)}")
     sensor, table = named[series]
     options = read_options(sensor.driver, sensor.options, f"{where}: sensor {sensor.name}")
     info = describe_sensor(sensor.driver, sensor.options)
@@ -261,15 +266,22 @@ def snippet(target: Target, path: Path, technician: Technician, base: Path) -> s
     """Return what belongs into the configuration, in `base`, for the record to count."""
     path, base = path.absolute(), base.absolute()
     file = path.relative_to(base) if path.is_relative_to(base) else path
+    others = () if target.sensor.series else series_of(target.sensor, target.info)
     return (
         "[[sensors.series]]\n"
         f'name = "{target.series.name}"\n'
         f'calibration = {{ kind = "record", file = "{file}", technician = "{technician.key.public.hex()}" }}'
+    ) + "".join(  # a sensor that names one series has no others by itself
+        f'\n[[sensors.series]]\nname = "{each.name}"\nquantity = "{each.quantity}"'
+        for each in others
+        if each.name != target.series.name
     )
 
 
 def steps(text: str, scale: int) -> int:
     """Turn a number as people write it into a series' steps. Raises FitRefused where they do not hold it."""
+    if not _NUMBER.fullmatch(text):
+        raise FitRefused(f"{text!r} is no number of ppm, such as 1000 or 2.5 (1 % is 10000 ppm)")
     value = Fraction(text) / Fraction(10) ** scale
     if value.denominator != 1:
         raise FitRefused(f"{text} is not a whole number of the series' steps of 1e{scale}")

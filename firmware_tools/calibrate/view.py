@@ -26,7 +26,12 @@ def asker(*, is_sure: bool) -> Callable[[str], None]:
     def ask(text: str) -> None:
         if is_sure:
             return
-        if not click.confirm(text, err=True):
+        try:
+            is_so = click.confirm(text, err=True)
+        except click.Abort as error:
+            click.echo(err=True)
+            raise FitRefused("nobody answered; nothing was written (--yes: it has been seen to)") from error
+        if not is_so:
             raise FitRefused("not confirmed; nothing was written")
 
     return ask

@@ -325,8 +325,10 @@ class Recorder:
     def _decision(self, transition: Transition, state: bytes) -> Decision:
         self._counter += 1
         wall, clock = self._logbook.wall(transition.at_ms), self._logbook.clock_state()
-        change = CONDITIONS[transition.before], CONDITIONS[transition.after]
-        _log.warning("contract %s: %s -> %s %s", transition.contract_id, *change, transition.faults_after)
+        before, after = CONDITIONS[transition.before], CONDITIONS[transition.after]
+        change = f"{before} -> {after}" if before != after else f"stays {after}"
+        faults = ", ".join(transition.faults_after) or "none"
+        _log.warning("contract %s: %s; faults: %s", transition.contract_id, change, faults)
         return Decision.of(transition, state, self._identity, self._counter, wall, clock)
 
 

@@ -217,6 +217,28 @@ def test_a_no_ends_it_and_nothing_is_written(site: Path) -> None:
     refused(site, result, "not confirmed")
 
 
+@pytest.mark.parametrize("ppm", ["0.1%", "-5", "1/0", "10/2", "nan", ""])
+def test_a_gas_that_is_no_number_of_ppm_is_refused_before_anything_is_measured(site: Path, ppm: str) -> None:
+    refused(site, calibrate(site, "span", "cell.co", f"--ppm={ppm}"), "is no number of ppm")
+
+
+def test_where_nobody_can_answer_nothing_is_confirmed(site: Path) -> None:
+    refused(site, calibrate(site, "clean-air", "kitchen.ch4", sure=False), "--yes: it has been seen to")
+
+
+def test_a_series_that_the_configuration_does_not_name_is_calibrated_and_the_sensors_others_stay(
+    site: Path,
+) -> None:
+    unnamed = SITE.replace('[[sensors.series]]\nname = "beam.strain"\nquantity = "strain"\n', "")
+    (site / "gateway.toml").write_text(unnamed + SIMULATED)
+    result = calibrate(site, "zero", "beam.strain")
+    assert result.exit_code == 0, result.output
+    printed = result.output[result.output.index("[[sensors.series]]") :]
+    (site / "gateway.toml").write_text(unnamed + printed + SIMULATED)
+    series = {each.name for each in configured_catalogue(load_config(site / "gateway.toml"), "").series}
+    assert {"beam.strain", "beam.raw"} <= series
+
+
 def test_each_step_is_asked_for_and_then_counted_down(site: Path) -> None:
     (site / "warm.toml").write_text(WARM)
     result = run(
