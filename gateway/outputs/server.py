@@ -1,7 +1,7 @@
 """The guardian's work: a daemon's orders to the board, and what holds while there is no daemon.
 
-Owns the peers, the hold, and the times at which the board is called. The board's rules are `gateway.outputs.board`'s,
-the socket is `gateway.outputs.wire`'s.
+Owns the requests, the hold, and the times at which the board is called. The board's rules are
+`gateway.outputs.board`'s, who is connected is `gateway.outputs.peers`'.
 
 Invariants:
 * One daemon at a time gives orders; another one is refused while that one speaks.
@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import selectors
 import socket
 import time
 from collections import deque
@@ -29,6 +28,7 @@ from gateway.outputs import wire
 from gateway.outputs.board import Board
 from gateway.outputs.options import GuardianTable, options_of
 from gateway.outputs.orders import STOP, Cause, Moved, Order
+from gateway.outputs.peers import Peers
 from gateway.outputs.setup import Setup, set_up
 from gateway.outputs.wire import Listener
 
@@ -56,10 +56,8 @@ class Server:
     """
 
     def __init__(self, listener: Listener, *, lingers: bool, notifier: Notifier | None = None) -> None:
-        self._listener, self._lingers = listener, lingers
+        self._peers, self._lingers = Peers(listener), lingers
         self._notifier = notifier or Notifier({})
-        self._selector = selectors.DefaultSelector()
-        self._wake_in, self._wake_out = socket.socketpair()
         self._setup: Setup | None = None
         self._born = os.urandom(8).hex()
         self._hold_s = float(GuardianTable().hold_s)
@@ -73,13 +71,10 @@ class Server:
     def stop(self) -> None:
         """Let `serve` return; callable from a signal's handler and from other threads."""
         self._ending = True
-        self._wake_in.send(b"x")
+        self._peers.wake()
 
     def serve(self) -> None:
         """Serve until `stop`."""
-        for each in (self._listener.socket, self._wake_out):
-            each.setblocking(False)
-            self._selector.register(each, selectors.EVENT_READ)
         try:
             while not self._ending:
                 try:
@@ -91,8 +86,8 @@ class Server:
             self._close()
 
     def _turn(self) -> None:
-        for key, _ in self._selector.select(self._wait_s()):
-            self._hear(key.fileobj)
+        for connection in self._peers.heard(self._wait_s()):
+            self._hear(connection)
         self._look()
         self._notifier.alive()
 
@@ -140,27 +135,7 @@ class Server:
 
     # peers
 
-    def _hear(self, source: Any) -> None:
-        if source is self._wake_out:
-            self._wake_out.recv(64)
-        elif source is self._listener.socket:
-            self._accept()
-        else:
-            self._serve_peer(source)
-
-    def _accept(self) -> None:
-        try:
-            connection, _ = self._listener.socket.accept()
-        except OSError:
-            return
-        if not wire.is_ours(connection):
-            _log.error("a process of user %d was refused", wire.peer(connection)[1])
-            connection.close()
-            return
-        connection.setblocking(False)
-        self._selector.register(connection, selectors.EVENT_READ)
-
-    def _serve_peer(self, connection: socket.socket) -> None:
+    def _hear(self, connection: socket.socket) -> None:
         request: Mapping[str, Any] | None = {}
         try:
             request = wire.receive(connection)
@@ -178,11 +153,7 @@ class Server:
             self._send(connection, answer)
 
     def _drop(self, connection: socket.socket) -> None:
-        if connection.fileno() < 0:
-            return  # one whose place another daemon took, and whose end was waiting to be read
-        self._selector.unregister(connection)
-        connection.close()
-        if connection is self._daemon:
+        if self._peers.drop(connection) and connection is self._daemon:
             self._daemon, self._heard = None, time.monotonic()
             _log.warning("the daemon is gone; its outputs are held for %.0f s", self._hold_s)
 
@@ -332,10 +303,4 @@ class Server:
             self._setup.board.close(Cause(STOP))
             self._collect()
             self._report()
-        for key in list(self._selector.get_map().values()):
-            self._selector.unregister(key.fileobj)
-            if isinstance(key.fileobj, socket.socket) and key.fileobj is not self._listener.socket:
-                key.fileobj.close()
-        self._wake_in.close()
-        self._selector.close()
-        self._listener.close()
+        self._peers.close()

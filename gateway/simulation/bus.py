@@ -166,7 +166,7 @@ class SimulatedBus:
             self._repeats = not self._repeats
             if self._repeats:
                 raise _os_error(errno.EIO)
-        self._supply(socket, t, now_ms)
+        self._supply(socket, t)
         return socket.chip
 
     def _is_held(self, t: float) -> bool:
@@ -187,7 +187,7 @@ class SimulatedBus:
     def _faults(self) -> Iterator[Faults]:
         return (faults for socket in self._sockets.values() for faults in socket.faults)
 
-    def _supply(self, socket: _Socket, t: float, now_ms: int) -> None:
+    def _supply(self, socket: _Socket, t: float) -> None:
         returns = [second for f in socket.faults for second in f.brown_outs(t)]
         if len(returns) != socket.brown_outs:
             socket.brown_outs = len(returns)

@@ -229,10 +229,11 @@ def test_a_daemon_that_comes_back_just_as_another_takes_its_place_does_not_end_t
     server = Server(Listener([tmp_path]), lingers=True)
     hello = {"do": "hello", "outputs": [], "hold_s": 3, "simulated": True, "speed": 1}
     with meet([tmp_path]) as first, meet([tmp_path]) as second:
-        server._accept()
-        known = {key.fd for key in server._selector.get_map().values()}
-        server._accept()
-        last = next(key for key in server._selector.get_map().values() if key.fd not in known)
+        peers = server._peers
+        peers._accept()
+        known = {key.fd for key in peers._selector.get_map().values()}
+        peers._accept()
+        last = next(key for key in peers._selector.get_map().values() if key.fd not in known)
         send(first, hello)
         server._turn()
         hung = server._daemon
@@ -242,7 +243,6 @@ def test_a_daemon_that_comes_back_just_as_another_takes_its_place_does_not_end_t
         for each in (last.fileobj, hung):  # both in one turn, as the system may report them
             server._hear(each)
         assert server._daemon is last.fileobj
-    server._wake_out.close()
     server._close()
 
 
