@@ -140,13 +140,13 @@ class Recorder:
         """Do what time alone brings: deadlines of contracts, outputs and seals, silent sensors, clock steps."""
         with self._lock, self._event() as event:
             self._decider.drive()  # what runs out, and what failed before
-            self.refusals.flush(event.now)
             event.transitions += self._decider.engine.expire(event.now)
             if self._logbook.clock_state() != STALE:
                 self._gauges.expire(self._logbook.wall(event.now))
             event.noted += self._gauges.wait(event.now)
             for channel in self._gauges.channels:
                 self._decide_fault(channel, event)
+            self.refusals.flush(event.now)
 
     def due_ms(self) -> int:
         """Return the monotonic time at which `tick` is to be called next."""

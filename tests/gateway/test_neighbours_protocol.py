@@ -484,3 +484,13 @@ def test_whoever_replays_thousands_of_old_messages_a_second_delays_no_acquaintan
                 target.hear(each.data, (source, 1), house.now)
         house.run(0)
     assert (house.standing(1, 0), house.alarm(1, 0)) == ("proven", 2)
+
+
+def test_a_member_that_starts_anew_all_the_time_delays_no_other_ones_alarm() -> None:
+    house = acquainted()
+    for i in range(60):
+        house.said[0] = ALARM if i % 2 else CALM
+        for _ in range(10):
+            house.circles[2] = house.make(2)
+            house.run(30)
+        assert (house.standing(1, 0), house.alarm(1, 0)) == ("proven", 2 * (i % 2))

@@ -126,6 +126,24 @@ def test_a_decision_is_acted_on_whatever_else_goes_wrong_with_its_sample(
     rig.stop()
 
 
+def test_a_deadline_is_met_whatever_goes_wrong_with_what_was_refused_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, contracts=gas_contract(hold="5s"))
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(rig.recorder.refusals, "flush", fails)
+    rig.gas(9000)
+    rig.advance(5)
+    with pytest.raises(RuntimeError):
+        rig.recorder.tick()
+    assert rig.siren
+    monkeypatch.undo()
+    rig.stop()
+
+
 def test_a_flapping_contract_seals_no_more_often_than_the_least_interval(tmp_path: Path) -> None:
     rig = Rig(tmp_path, seal=SealTable(min_interval_ms=2000))
     for second in range(20):
