@@ -5,8 +5,8 @@ Owns the requests, the hold, and the times at which the board is called. The boa
 
 Invariants:
 * One daemon at a time gives orders; another one is refused while that one speaks.
-* From the daemon's last word on everything stays as it is for the hold, whether it died, hangs, or is being started
-  anew; then the board goes to what the last order said for that case, until a daemon gives an order again.
+* From the daemon's last order on everything stays as it is for the hold, whether it died, hangs, or is being started
+  anew, and be that again and again; then the board goes to what that order said for this case, until there is another.
 * What moved is told again and again until a daemon has taken it, as far back as is kept.
 * Nothing that a peer sends ends the guardian.
 """
@@ -62,7 +62,7 @@ class Server:
         self._born = os.urandom(8).hex()
         self._hold_s = float(GuardianTable().hold_s)
         self._daemon: socket.socket | None = None
-        self._heard = time.monotonic()
+        self._heard = self._ordered = time.monotonic()
         self._left = False
         self._moves: deque[Moved] = deque(maxlen=_KEPT)
         self._faults: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ class Server:
         if self._setup is None:
             return self._heard + _LONELY_S if self._ends_alone else None
         if not self._left:
-            return self._heard + self._hold_s
+            return self._ordered + self._hold_s
         return self._heard + self._hold_s + _LONELY_S if self._ends_alone else None
 
     @property
@@ -202,7 +202,7 @@ class Server:
             self._setup, self._born = None, os.urandom(8).hex()
             self._moves.clear()
         if self._setup is None:
-            self._setup = set_up(*kind)
+            self._setup, self._ordered = set_up(*kind), time.monotonic()
         if self._setup.mock is not None:
             self._setup.mock.wire(options)
         self._setup.board.configure(options)
@@ -212,7 +212,7 @@ class Server:
             raise OutputError("only the daemon gives orders; say hello first")
         board = self._board()
         order = Order.of(request["order"])
-        self._heard = time.monotonic()
+        self._heard = self._ordered = time.monotonic()
         if self._left:
             _log.warning("the daemon is back")
         self._left = False

@@ -204,6 +204,21 @@ def test_a_second_guardian_is_refused_and_one_that_died_is_in_nobodys_way(tmp_pa
     assert not (tmp_path / "guardian.sock").exists()
 
 
+def test_a_daemon_that_dies_before_its_first_order_again_and_again_does_not_prolong_the_hold(
+    stack: ExitStack, tmp_path: Path
+) -> None:
+    held, ours = guardian(stack, tmp_path), daemon(stack, tmp_path)
+    ours.order(Order({}, gone=ALARM.want))
+    ours.close()
+    end = time.monotonic() + 20
+    while held.level(22):
+        assert time.monotonic() < end, "its hold never ends"
+        next_one = daemon(stack, tmp_path)
+        time.sleep(0.3)
+        next_one.close()
+    assert held.level(17)
+
+
 def test_a_directory_that_somebody_else_may_read_is_not_theirs_to_lock(tmp_path: Path) -> None:
     theirs = os.open(tmp_path, os.O_RDONLY)
     try:
