@@ -79,7 +79,6 @@ def run_gateway(config: str) -> None:
         time.sleep(_LOOK_S)
     _say(sorted(sys.modules))
     simulation: Any = gateway.hardware
-
     meeting = places(given.data)
 
     def hold(leak: bool) -> int:
@@ -90,19 +89,16 @@ def run_gateway(config: str) -> None:
         changes = ask(meeting, {"do": "pin", "pin": SIREN_PIN})["changes"]
         return changes[-1] if changes else None
 
+    verbs: dict[str, Callable[..., Any]] = {
+        "toggle": lambda *rest: toggle(hold, siren, *rest),
+        "hold": hold,
+        "alarm-bytes": lambda: _alarm_bytes(gateway),
+        "model-seconds": simulation.model_seconds,
+        "lateness": arrivals.lateness,
+        "modules": lambda: sorted(sys.modules),
+    }
     for verb, *rest in _requests():
-        if verb == "toggle":
-            _say(toggle(hold, siren, *rest))
-        elif verb == "hold":
-            _say(hold(*rest))
-        elif verb == "alarm-bytes":
-            _say(_alarm_bytes(gateway))
-        elif verb == "model-seconds":
-            _say(simulation.model_seconds())
-        elif verb == "lateness":
-            _say(arrivals.lateness())
-        elif verb == "modules":
-            _say(sorted(sys.modules))
+        _say(verbs[verb](*rest))
     gateway.stop()
     end_simulated(given.data)
 

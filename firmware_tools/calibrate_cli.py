@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.sensors.base import Hardware
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_CLEAN_AIR, _KNOWN_GAS, _ZERO, _SHUNT = 1, 2, 3, 4  # as CalibrationRecord numbers them
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +125,7 @@ def clean_air(setting: Setting, gas: str, is_new: bool) -> None:
 
     Example: tocsin-tools calibrate clean-air kitchen.ch4 --config gateway.toml --technician technician.key
     """
+    from gateway.chain.workmanship import CLEAN_AIR
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
         from firmware_tools.calibrate.mq import element, fit
@@ -135,7 +135,7 @@ def clean_air(setting: Setting, gas: str, is_new: bool) -> None:
         bench.warm_up(waits=setting.waits)
         return fit(bench, options, table, [bench.measure("clean air", 0, setting.seconds)], is_new=is_new)
 
-    _calibrate(setting, _CLEAN_AIR, "clean air", work)
+    _calibrate(setting, CLEAN_AIR, "clean air", work)
 
 
 @calibrate.command()
@@ -150,6 +150,7 @@ def span(setting: Setting, gases: tuple[str, ...], gas: str, is_new: bool) -> No
 
     Example: tocsin-tools calibrate span boiler.co --ppm 0 --ppm 100 --config gateway.toml --technician technician.key
     """
+    from gateway.chain.workmanship import KNOWN_GAS
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
         from firmware_tools.calibrate.bench import steps
@@ -171,7 +172,7 @@ def span(setting: Setting, gases: tuple[str, ...], gas: str, is_new: bool) -> No
             return fit(bench, *element(target, gas), measured, is_new=is_new)
         return fit_span(target.linear, measured)
 
-    _calibrate(setting, _KNOWN_GAS, f"test gas {', '.join(gases)} ppm", work)
+    _calibrate(setting, KNOWN_GAS, f"test gas {', '.join(gases)} ppm", work)
 
 
 @calibrate.command()
@@ -181,6 +182,7 @@ def zero(setting: Setting) -> None:
 
     Example: tocsin-tools calibrate zero beam.strain --config gateway.toml --technician technician.key
     """
+    from gateway.chain.workmanship import ZERO
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
         from firmware_tools.calibrate.strain import fit_zero
@@ -192,7 +194,7 @@ def zero(setting: Setting) -> None:
         measured = bench.measure("zero", 0, setting.seconds)
         return fit_zero(target.linear, measured, bench.climate(target.linear.correction))
 
-    _calibrate(setting, _ZERO, "zero without load", work)
+    _calibrate(setting, ZERO, "zero without load", work)
 
 
 @calibrate.command()
@@ -209,6 +211,7 @@ def shunt(setting: Setting, shunt_ohm: float, gauge_ohm: float, up: bool) -> Non
 
     Example: tocsin-tools calibrate shunt beam.strain --shunt-ohm 59880 --config gateway.toml --technician fitter.key
     """
+    from gateway.chain.workmanship import SHUNT
 
     def work(bench: Bench, target: Target, hand: Hand) -> Fit:
         from firmware_tools.calibrate.strain import bridge_strain, fit_shunt, shunt_output
@@ -224,7 +227,7 @@ def shunt(setting: Setting, shunt_ohm: float, gauge_ohm: float, up: bool) -> Non
         bench.pause("settling", setting.settle)
         return fit_shunt(target.linear, bare, bench.measure("with shunt", pretended, setting.seconds))
 
-    _calibrate(setting, _SHUNT, f"shunt of {shunt_ohm:g} ohm", work)
+    _calibrate(setting, SHUNT, f"shunt of {shunt_ohm:g} ohm", work)
 
 
 def _strain(target: Target) -> Any:

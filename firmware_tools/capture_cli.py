@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.options import CAPTURE, configured, refuse_beside, simulate_option
+
+if TYPE_CHECKING:
+    from firmware_tools.capture_check import Verdict
 
 _PATH = click.Path(dir_okay=False, path_type=Path)
 
@@ -67,21 +72,20 @@ def _check(path: Path, as_json: bool) -> None:
 
     verdicts = list(check_models(read_capture(path)))
     if as_json:
-        click.echo(json.dumps([{**_plain(each), "holds": each.holds} for each in verdicts]))
-    for each in verdicts if not as_json else ():
-        state = "holds" if each.holds else "differs"
-        late = f", {each.late} of {each.polls} ready bits at another time" if each.polls else ""
-        click.echo(
-            f"{each.place} {each.chip}: its model {state}: {each.calls} calls, {each.count} differences{late}"
-        )
-        for text in each.differences:
-            click.echo(f"  {text}")
+        click.echo(json.dumps([{**asdict(each), "holds": each.holds} for each in verdicts]))
+    else:
+        for each in verdicts:
+            _tell(each)
     if not all(each.holds for each in verdicts):
         sys.exit(1)
 
 
-def _plain(verdict: object) -> dict[str, object]:
-    return {
-        name: getattr(verdict, name)
-        for name in ("place", "chip", "calls", "count", "differences", "polls", "late")
-    }
+def _tell(verdict: Verdict) -> None:
+    state = "holds" if verdict.holds else "differs"
+    late = f", {verdict.late} of {verdict.polls} ready bits at another time" if verdict.polls else ""
+    click.echo(
+        f"{verdict.place} {verdict.chip}: its model {state}: {verdict.calls} calls, "
+        f"{verdict.count} differences{late}"
+    )
+    for text in verdict.differences:
+        click.echo(f"  {text}")

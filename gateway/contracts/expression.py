@@ -86,7 +86,6 @@ Node: TypeAlias = "Constant | Series | Windowed | Missing | Threshold | Operatio
 
 ARITHMETIC: Final = ("+", "-", "*", "/")
 COMPARISONS: Final = ("<", "<=", ">", ">=", "==", "!=")
-JUNCTIONS: Final = ("&&", "||")
 
 
 def type_of(node: Node) -> Type:

@@ -1,7 +1,7 @@
 """The protocol among a building's gateways, without sockets, threads and clocks: datagrams in, datagrams out.
 
 Owns this gateway's challenges and counter, what was told last, its peers, and when what is sent. It does not own how
-datagrams travel (`gateway.neighbours.sockets`) nor what follows from them (`gateway.neighbours.link`).
+datagrams travel (`gateway.neighbours.lan`) nor what follows from them (`gateway.neighbours.link`).
 
 Invariants:
 * What this gateway tells goes out at once when it changes, a few times over, and at each heartbeat: to all at once

@@ -8,7 +8,7 @@ Invariant: every transfer carries the address; nothing is cached between transfe
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from gateway.errors import SensorError, SensorErrorKind
@@ -71,10 +71,6 @@ class I2cDevice:
         if len(data) != length:
             raise SensorError("no-data", f"{self.name} sent {len(data)} of {length} bytes")
         return bytes(data)
-
-    def write_block(self, register: int, data: Sequence[int]) -> None:
-        """Write bytes, at most 32, in the chip's own order; raises like `read_byte`."""
-        self._do(lambda: self._bus.write_i2c_block_data(self._address, register, list(data)))
 
     def send(self, data: bytes) -> None:
         """Write bytes to a chip that knows no registers; raises like `read_byte`."""

@@ -54,7 +54,7 @@ def plug(sockets: Sockets, name: str, options: object, site: Site) -> None:
 
 
 def _plug_adc(sockets: Sockets, name: str, options: ads1115.Options, site: Site) -> None:
-    _connect_adc(sockets, name, options, wiring.adc_probe(options, site), site.faults)
+    _connect_adc(sockets, name, options, wiring.adc_probe(site), site.faults)
 
 
 def _connect_adc(sockets: Sockets, name: str, options: ads1115.Options, probe: Probe, faults: Faults) -> None:
@@ -93,7 +93,7 @@ def _heats(sockets: Sockets, options: mq.Options) -> bool:
 
 
 def _plug_spi(sockets: Sockets, name: str, options: mcp3008.Options, site: Site) -> None:
-    _connect_spi(sockets, name, options, wiring.adc_probe(options, site), site.faults)
+    _connect_spi(sockets, name, options, wiring.adc_probe(site), site.faults)
 
 
 def _connect_spi(sockets: Sockets, name: str, options: mcp3008.Options, probe: Probe, faults: Faults) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.sensors import ads1115, contact, mcp3008, mq, nau7802, strain
+from gateway.sensors import contact, mq, nau7802, strain
 from gateway.sensors.curves import CURVES, Curve
 from gateway.simulation.faults import Faults
 from gateway.simulation.probe import Probe
@@ -76,7 +76,7 @@ class Site:
     placement: Placement
 
 
-def adc_probe(options: ads1115.Options | mcp3008.Options, site: Site) -> Probe:
+def adc_probe(site: Site) -> Probe:
     """Return a bare input at a constant voltage."""
     volts = site.placement.volts
     return Probe(lambda t: volts, noise=ADC_NOISE_V, open_value=0.0, faults=site.faults, seed=site.seed)
