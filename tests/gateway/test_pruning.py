@@ -176,7 +176,7 @@ def test_on_a_full_disk_outputs_act_alarms_go_out_marked_and_all_is_written_late
     before = rig.store.last_number()
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     rig.settle()
-    assert rig.store.last_number() > before
+    wait_until(lambda: rig.store.last_number() > before, "what the disk refused")
     wait_until(lambda: not rig.writer.unwritten(), "the rows")
     rows = rig.store.unacknowledged("hub", limit=10_000)
     assert {row.hash for row in rows if row.mark == 1} >= {row.hash for row in late}
