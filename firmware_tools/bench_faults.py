@@ -16,7 +16,7 @@ from firmware_tools.bench_figure import Figure
 from firmware_tools.errors import ToolError
 from gateway.catalogue import Catalogue, make_catalogue
 from gateway.config import SensorTable, SeriesTable
-from gateway.live import Board
+from gateway.inspection.live import Board
 from gateway.recording.gauges import Gauges
 from gateway.recording.health import STATES, WELL
 from gateway.recording.plausibility import PlausibleTable

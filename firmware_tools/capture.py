@@ -20,7 +20,7 @@ from typing import Any, Final, TextIO
 from firmware_tools.errors import BadFile
 from gateway.catalogue import Catalogue, SensorPlan
 from gateway.errors import SensorError
-from gateway.facts import Machine
+from gateway.inspection.facts import Machine
 from gateway.machine import software
 from gateway.sampler import Samplers
 from gateway.sensors.base import Hardware, I2cBus, Pulses, Tally

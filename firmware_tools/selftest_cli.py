@@ -59,7 +59,7 @@ def selftest(
     Example: tocsin-tools selftest --config /etc/tocsin/gateway.toml --yes
     """
     from firmware_tools.selftest.whole import Plan, self_test
-    from gateway.facts import Machine
+    from gateway.inspection.facts import Machine
 
     def asks(output: OutputOptions) -> bool:
         if no_outputs or yes:

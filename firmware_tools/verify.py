@@ -86,7 +86,7 @@ def _explain_block(stood: Stood) -> Iterator[str]:
 
 def calibrated(data: bytes, time: int | None) -> str:
     """Say whose calibration made the value, and whether it still held."""
-    from gateway.calibration_record import read_item  # only calibrated series need it
+    from gateway.calibration.record import read_item  # only calibrated series need it
     from gateway.errors import CalibrationError
 
     try:

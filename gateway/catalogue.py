@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gateway.calibration import Calibration
+from gateway.calibration.application import Calibration
 from gateway.chain.block import Listing, list_catalogue
 from gateway.chain.canonical import encode
 from gateway.chain.errors import ChainError
@@ -190,8 +190,8 @@ def _calibration(
     if table.calibration is None:
         return None
     # Here, not above: records, curves and decimals are needed only where something is calibrated.
-    from gateway.calibration_record import KIND, Subject, load_calibration
-    from gateway.calibration_tables import read_calibration
+    from gateway.calibration.record import KIND, Subject, load_calibration
+    from gateway.calibration.tables import read_calibration
 
     if table.calibration.get("kind") != KIND:
         return read_calibration(table.calibration, options, where=where)

@@ -113,7 +113,7 @@ def check(path: Path, scenario: str | None, as_json: bool) -> None:
 
     Example: tocsin-gateway check --config /etc/tocsin/gateway.toml
     """
-    from gateway.checking import examine
+    from gateway.inspection.checking import examine
 
     report = examine(configured(path, scenario, records=True), str(path))
     if as_json:
@@ -138,7 +138,7 @@ def read(path: Path, scenario: str | None, seconds: float | None, as_json: bool)
 
     Example: tocsin-gateway read --config gateway.toml --simulate gas-leak --seconds 10
     """
-    from gateway.live import follow
+    from gateway.inspection.live import follow
 
     config = configured(path, scenario, records=True)
     follow(config, str(path), seconds, as_json=as_json, is_terminal=sys.stdout.isatty())
@@ -170,7 +170,7 @@ def bundle(path: Path, out: Path, logs: tuple[Path, ...], blocks: int, lines: in
 
     Example: tocsin-gateway bundle --config /etc/tocsin/gateway.toml -o flat-3.tar.gz
     """
-    from gateway.bundle import make_bundle
+    from gateway.inspection.bundle import make_bundle
 
     contents = make_bundle(path, out, logs=logs, blocks=blocks, lines=lines)
     click.echo(f"{out}: {len(contents.members)} parts, {out.stat().st_size} bytes; index.json lists them")
@@ -187,7 +187,7 @@ def status(path: Path, as_json: bool) -> None:
 
     Example: tocsin-gateway status --config gateway.toml
     """
-    from gateway.reporting import neighbour_words
+    from gateway.inspection.reporting import neighbour_words
 
     answer = _ask(load_config(path), {"do": "status"})
     if as_json:

@@ -151,7 +151,7 @@ class SeriesTable:
         class_: who may see it.
         dead_band, longest_s: a value within the dead band (in steps of the series' scale) of the last one
             kept is kept only after so many seconds; both 0 keeps every value, a dead_band of 0 every change.
-        calibration: see `gateway.calibration_tables`; without it the quantity itself is the series.
+        calibration: see `gateway.calibration.tables`; without it the quantity itself is the series.
         plausible: what values it can have.
     """
 

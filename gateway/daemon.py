@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.chain.keys import gateway_id
-from gateway.clashes import check_lines
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.contracting import first_contracts
@@ -31,6 +30,8 @@ from gateway.control import Control
 from gateway.decider import ContractSet, Decider
 from gateway.errors import ConfigError, StoreError
 from gateway.handling import Hands
+from gateway.inspection.clashes import check_lines
+from gateway.inspection.reporting import status_of
 from gateway.machine import built_ms, configured_catalogue, data_directory, make_hardware, software
 from gateway.neighbours.link import Link
 from gateway.outputs.buttons import Buttons
@@ -45,7 +46,6 @@ from gateway.region.herald import Herald, check_birth
 from gateway.region.keeper import Identity, Keeper
 from gateway.region.membership import Membership
 from gateway.region.succession import Succession
-from gateway.reporting import status_of
 from gateway.sampler import Samplers
 from gateway.sensors.base import Hardware
 from gateway.storage.listings import Listings

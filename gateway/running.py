@@ -14,7 +14,7 @@ import threading
 
 from gateway.config import Config
 from gateway.daemon import Gateway
-from gateway.reporting import line_of
+from gateway.inspection.reporting import line_of
 from gateway.sensors.base import Hardware
 from gateway.vigil import Vigil
 

@@ -24,9 +24,9 @@ from firmware_tools.calibrate.fit import Climate, Fit, Measured
 from firmware_tools.errors import FitRefused
 from firmware_tools.files import write_whole
 from firmware_tools.technician import Technician
-from gateway.calibration import Calibration, Correction, Linear
-from gateway.calibration_record import KIND, Subject, load_calibration
-from gateway.calibration_tables import read_calibration
+from gateway.calibration.application import Calibration, Correction, Linear
+from gateway.calibration.record import KIND, Subject, load_calibration
+from gateway.calibration.tables import read_calibration
 from gateway.catalogue import series_of
 from gateway.chain.canonical import encode
 from gateway.chain.workmanship import CalibrationRecord, sign_calibration

@@ -16,8 +16,8 @@ from fractions import Fraction
 from typing import Final
 
 from firmware_tools.errors import FitRefused
-from gateway.calibration import Calibration, Correction, Linear
-from gateway.calibration_tables import MqTable, mq_calibration
+from gateway.calibration.application import Calibration, Correction, Linear
+from gateway.calibration.tables import MqTable, mq_calibration
 from gateway.chain.workmanship import CalibrationPoint
 from gateway.sensors import mq
 from gateway.sensors.curves import Curve, find_curve

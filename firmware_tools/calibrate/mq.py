@@ -12,8 +12,8 @@ from typing import Final
 from firmware_tools.calibrate.bench import Bench, Target, taken
 from firmware_tools.calibrate.fit import Fit, Measured, fit_mq
 from firmware_tools.errors import FitRefused
-from gateway.calibration import Divider
-from gateway.calibration_tables import MqTable, mq_calibration, mq_table
+from gateway.calibration.application import Divider
+from gateway.calibration.tables import MqTable, mq_calibration, mq_table
 from gateway.sensors import mq
 from gateway.sensors.curves import CURVES
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from firmware_tools.calibrate.fit import STEP, Climate, Fit, Measured
 from firmware_tools.errors import FitRefused
-from gateway.calibration import Calibration, Linear
+from gateway.calibration.application import Calibration, Linear
 from gateway.sensors import strain
 
 _NOISE, _DRIFT, _ZERO = 5_000, 2_000, 3_000_000  # nm/m

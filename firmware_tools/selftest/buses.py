@@ -14,7 +14,7 @@ from typing import Final
 from firmware_tools.selftest.finding import FAILED, OK, WARNING, Finding
 from gateway.catalogue import Catalogue, SensorPlan
 from gateway.errors import SensorError
-from gateway.facts import Machine
+from gateway.inspection.facts import Machine
 from gateway.sensors.base import Hardware, I2cBus, Tally
 
 __all__ = ["Scan", "i2c_buses", "restless", "scan", "strangers"]

@@ -1,6 +1,6 @@
 """The machine below the gateway: supply, heat, clock, watchdog, disk.
 
-Owns what is too little or too much. What the machine says is `gateway.facts`'.
+Owns what is too little or too much. What the machine says is `gateway.inspection.facts`'.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from firmware_tools.selftest.finding import FAILED, OK, WARNING, Finding, Verdict
-from gateway.facts import Disk, Machine, meanings, run
+from gateway.inspection.facts import Disk, Machine, meanings, run
 
 __all__ = ["machine_findings"]
 

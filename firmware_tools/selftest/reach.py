@@ -21,7 +21,7 @@ from gateway.chain.neighbour import Neighbour
 from gateway.config import Config, HubTable
 from gateway.contracting import contracts_in_force
 from gateway.errors import GatewayError
-from gateway.facts import run
+from gateway.inspection.facts import run
 from gateway.neighbours.config import parse_address
 from gateway.region.enrol import known_gateway
 from gateway.tls import client_context

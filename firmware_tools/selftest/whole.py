@@ -15,14 +15,14 @@ from firmware_tools.selftest.machine import machine_findings
 from firmware_tools.selftest.outputs import output_findings
 from firmware_tools.selftest.reach import hub_url, neighbour_findings, reach_findings
 from firmware_tools.selftest.sensing import REMEDIES, sensor_findings
-from gateway.checking import examine
 from gateway.config import Config
 from gateway.control import ask, is_running
 from gateway.errors import ConfigError, TransportError
-from gateway.facts import Machine
+from gateway.inspection.checking import examine
+from gateway.inspection.facts import Machine
+from gateway.inspection.reporting import neighbour_words
 from gateway.machine import configured_catalogue, make_hardware
 from gateway.outputs.options import OutputOptions
-from gateway.reporting import neighbour_words
 
 __all__ = ["Plan", "self_test"]
 

@@ -1,7 +1,7 @@
 """What every sensor driver is, and the hardware it is given.
 
 Owns the Protocols `Sensor`, `I2cBus` and `Hardware` and the values that cross them. It does not own time
-stamps (the daemon's clock), calibration (`gateway.calibration`) or any chip.
+stamps (the daemon's clock), calibration (`gateway.calibration.application`) or any chip.
 
 Invariants:
 * A sample is scaled integers: a value v of a `Quantity` means v * 10**scale of its unit. No float.

@@ -1,8 +1,8 @@
 """MQ gas sensor (heated SnO2 element) on an input of an ADS1115 or an MCP3008: raw counts.
 
 Owns the element's limits and its warm-up. It does not own concentrations: raw counts are a series of
-their own, and the signed calibration record (`gateway.calibration`) turns them into ppm; nor the heating cycle
-that makes a CO meter of an MQ-7 (`heater`).
+their own, and the signed calibration record (`gateway.calibration`) turns them into ppm; nor the heating cycle that
+makes a CO meter of an MQ-7 (`heater`).
 
 These elements are cross-sensitive and drift: what they give is indicative. They need a burn-in of a day
 or two once, and minutes after each power-on.

@@ -22,13 +22,13 @@ from firmware_tools.calibrate.strain import bridge_strain, fit_shunt, fit_zero, 
 from firmware_tools.cli import main
 from firmware_tools.errors import FitRefused
 from firmware_tools.verify import calibrated
-from gateway.calibration import Calibration, Correction, Linear, Validity
+from gateway.calibration.application import Calibration, Correction, Linear, Validity
 from gateway.chain.canonical import encode
 from gateway.chain.keys import SigningKey, gateway_id
 from gateway.chain.workmanship import read_calibration_record
-from gateway.checking import examine
 from gateway.config import load_config
 from gateway.control import Control
+from gateway.inspection.checking import examine
 from gateway.machine import configured_catalogue
 from gateway.sensors import strain
 

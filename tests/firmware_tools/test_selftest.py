@@ -21,7 +21,7 @@ from gateway.catalogue import make_catalogue
 from gateway.chain.keys import SigningKey
 from gateway.clock import SimulatedClock
 from gateway.config import load_config
-from gateway.facts import Machine
+from gateway.inspection.facts import Machine
 from gateway.outputs.client import Guardian
 from gateway.outputs.orders import CONTRACT, Cause, Order, Want
 from gateway.outputs.wire import ask, places

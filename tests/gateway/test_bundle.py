@@ -20,7 +20,7 @@ from gateway.chain.block import Block, Header
 from gateway.chain.canonical import decode
 from gateway.chain.keys import BLOCK
 from gateway.cli import main
-from gateway.redaction import GONE, Secrets, redacted
+from gateway.inspection.redaction import GONE, Secrets, redacted
 from hub.broker import EmbeddedBroker
 from hub.broker_config import BrokerConfig
 

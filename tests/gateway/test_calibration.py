@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.calibration import Calibration, Correction, Divider, Linear, Stage, Table
-from gateway.calibration_tables import mq_table, read_calibration
+from gateway.calibration.application import Calibration, Correction, Divider, Linear, Stage, Table
+from gateway.calibration.tables import mq_table, read_calibration
 from gateway.chain.canonical import encode
 from gateway.contracts.tables import TableError, loads_toml
 from gateway.errors import CalibrationError, SensorError

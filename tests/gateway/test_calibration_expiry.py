@@ -9,8 +9,8 @@ import pytest
 from rig import GAS, KEY, START_MS, Rig
 from test_recorder import blocks, opened
 
-from gateway.calibration_record import Subject
-from gateway.calibration_tables import read_calibration
+from gateway.calibration.record import Subject
+from gateway.calibration.tables import read_calibration
 from gateway.chain.block import STALE
 from gateway.chain.canonical import encode
 from gateway.chain.events import Status

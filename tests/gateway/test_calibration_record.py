@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from gateway.calibration import Calibration, Correction, Linear, Validity
-from gateway.calibration_record import Subject, load_calibration, read_item
-from gateway.calibration_tables import read_calibration
+from gateway.calibration.application import Calibration, Correction, Linear, Validity
+from gateway.calibration.record import Subject, load_calibration, read_item
+from gateway.calibration.tables import read_calibration
 from gateway.catalogue import make_catalogue
 from gateway.chain.canonical import decode, encode
 from gateway.chain.keys import CALIBRATION, GRANT, SigningKey

@@ -9,12 +9,12 @@ import pytest
 from rig import START_MS, Rig
 from simulated import scenario
 
-from gateway.checking import examine
 from gateway.clock import SimulatedClock
 from gateway.config import SensorTable, SeriesTable, load_config
 from gateway.contracts.library import template
 from gateway.contracts.source import read_contract
 from gateway.decider import ContractSet
+from gateway.inspection.checking import examine
 from gateway.sampler import _Bus
 from gateway.simulation.faults import Fault
 from gateway.simulation.simulation import Simulation

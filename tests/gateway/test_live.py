@@ -24,7 +24,7 @@ from gateway.clock import SimulatedClock
 from gateway.config import SensorTable, parse_config
 from gateway.control import Control
 from gateway.errors import SensorError
-from gateway.live import Board, decimal, table
+from gateway.inspection.live import Board, decimal, table
 from gateway.simulation.simulation import Simulation
 
 TOML = """

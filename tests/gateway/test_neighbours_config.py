@@ -22,10 +22,10 @@ from gateway.contracting import configured_contracts
 from gateway.contracts.errors import DocumentError
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError, NeighbourError
+from gateway.inspection.reporting import neighbour_words
 from gateway.neighbours.circle import Circle
 from gateway.neighbours.config import NeighboursTable, make_building, parse_address, read_building
 from gateway.neighbours.lan import Lan
-from gateway.reporting import neighbour_words
 
 KEY = SigningKey(bytes(31) + b"\7")
 OTHER = SigningKey(bytes(31) + b"\10")

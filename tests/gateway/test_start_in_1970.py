@@ -12,8 +12,8 @@ from gateway import synchrony
 from gateway.chain.block import STALE, Header
 from gateway.clock import SimulatedClock
 from gateway.daemon import Gateway
+from gateway.inspection.reporting import status_of
 from gateway.outputs.wire import end_simulated
-from gateway.reporting import status_of
 from gateway.simulation.scenario import load_scenario
 from gateway.simulation.simulation import Simulation
 from gateway.storage.store import Store

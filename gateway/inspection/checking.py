@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from gateway.catalogue import Catalogue
-from gateway.clashes import check_lines, clashes, crowded, loads
 from gateway.clock import SystemClock
 from gateway.config import Config, HubTable
 from gateway.contracting import configured_contracts
@@ -22,6 +21,7 @@ from gateway.contracts.errors import ContractError
 from gateway.contracts.explain import lint
 from gateway.decider import ContractSet
 from gateway.errors import ConfigError, StoreError, TransportError
+from gateway.inspection.clashes import check_lines, clashes, crowded, loads
 from gateway.machine import configured_catalogue, make_hardware
 from gateway.outputs.options import check_distinct
 from gateway.region.enrol import Trust, load_trust, read_ticket

@@ -1,7 +1,7 @@
 """A support bundle: what somebody far away needs to find out what is wrong with a gateway, in one file.
 
-Owns what goes in, the index and the archive. What is a secret is `gateway.redaction`'s, the machine's facts
-`gateway.facts`'. It asks a running gateway and reads its database, and changes neither.
+Owns what goes in, the index and the archive. What is a secret is `gateway.inspection.redaction`'s, the machine's facts
+`gateway.inspection.facts`'. It asks a running gateway and reads its database, and changes neither.
 
 Invariants:
 * Every member is looked through for every known secret before it goes in; one that holds any is left out, and the
@@ -30,10 +30,10 @@ from gateway.config import Config, parse_config
 from gateway.contracts.errors import ContractError
 from gateway.contracts.tables import loads_toml
 from gateway.errors import ConfigError, GatewayError
-from gateway.facts import Machine, run
 from gateway.files import replace_whole
+from gateway.inspection.facts import Machine, run
+from gateway.inspection.redaction import Secrets, redacted, secrets_of
 from gateway.machine import software
-from gateway.redaction import Secrets, redacted, secrets_of
 
 __all__ = ["Contents", "make_bundle"]
 
@@ -162,8 +162,8 @@ def _named(tree: object, base: Path) -> Iterator[Path]:
 
 
 def _check(path: Path) -> dict[str, Any]:
-    from gateway.checking import examine
     from gateway.config import load_config
+    from gateway.inspection.checking import examine
 
     try:
         return examine(load_config(path), str(path)).statement()

@@ -1,8 +1,8 @@
 """Calibration: from a sensor's scaled integers to a series' scaled integers, exactly and reproducibly.
 
 Owns the calibration, its application and its canonical item, which is signed in the catalogue. It does not own
-encoding (`gateway.chain`), making one (`gateway.calibration_tables`), technicians' signed records
-(`gateway.calibration_record`) or drivers.
+encoding (`gateway.chain`), making one (`gateway.calibration.tables`), technicians' signed records
+(`gateway.calibration.record`) or drivers.
 
 A calibration is a chain of stages, an optional correction for temperature and humidity, and one rounding:
 

@@ -1,7 +1,7 @@
 """Calibration records out of configuration: linear ones, tables, and the published curves of gas elements.
 
 Owns the shape of a series' `calibration` table and the sampling of curves. It does not own the record or
-its application (`gateway.calibration`).
+its application (`gateway.calibration.application`).
 
 Invariant: curves become tables of integers in decimal arithmetic of a fixed precision, so that the same
 configuration gives the same record, and the same bytes, on every machine.
@@ -15,7 +15,7 @@ from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from typing import Final, Literal, TypeAlias
 
-from gateway.calibration import Calibration, Correction, Divider, Linear, Stage, Table
+from gateway.calibration.application import Calibration, Correction, Divider, Linear, Stage, Table
 from gateway.contracts.tables import read_table
 from gateway.errors import CalibrationError
 from gateway.sensors import mq

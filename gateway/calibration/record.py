@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from gateway.calibration import Calibration, Correction, Divider, Linear, Stage, Table, Validity
+from gateway.calibration.application import Calibration, Correction, Divider, Linear, Stage, Table, Validity
 from gateway.chain.canonical import MAX_MESSAGE, Item, decode, encode
 from gateway.chain.errors import ChainError
 from gateway.chain.workmanship import CalibrationRecord, read_calibration_record
