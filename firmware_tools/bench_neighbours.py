@@ -28,7 +28,7 @@ from gateway.contracts.library import template
 from gateway.errors import OutputError
 from gateway.outputs.wire import ask, places
 
-__all__ = ["measure_neighbours"]
+__all__ = ["free_ports", "measure_neighbours"]
 
 _ONSETS: Final = 100
 _LIMIT_MS: Final = 1_000.0
@@ -92,7 +92,7 @@ def _write(directory: Path) -> list[Path]:
     """Write both gateways' folders and return their configurations' paths."""
     desk = found(directory / "authority", "bench", "Bench", HUB, bytes(32))
     seeds = [secrets.token_bytes(32) for _ in range(2)]
-    keys, ports = [SigningKey(seed).public.hex() for seed in seeds], _free_ports(2)
+    keys, ports = [SigningKey(seed).public.hex() for seed in seeds], free_ports(2)
     configs = []
     for i, (name, other) in enumerate((("a", "b"), ("b", "a"))):
         config = write_gateway(directory / name, desk, gas=1, dht_ms=_DHT_MS)
@@ -139,7 +139,8 @@ def _datagram(port: int) -> float:
         return (int(bare.recv(64)) - sent) / 1e6
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return UDP ports of this machine that nobody has."""
     opened = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
     try:
         for each in opened:

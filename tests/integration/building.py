@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from firmware_tools.bench_neighbours import free_ports
 from gateway.chain.events import Refusal
 from gateway.chain.genesis import Genesis
 from gateway.chain.keys import SigningKey
@@ -95,18 +96,6 @@ name = "{name}"
 driver = "neighbour"
 options = {{ member = "{name}", silent_s = 3 }}
 """
-
-
-def free_ports(count: int) -> list[int]:
-    """UDP ports that nobody has."""
-    opened = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-    try:
-        for each in opened:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in opened]
-    finally:
-        for each in opened:
-            each.close()
 
 
 class Flat:
