@@ -54,6 +54,11 @@ def verify(
 
     Example: tocsin-tools verify flat-3.commissioning --trust genesis.cbor --technician 9f31…
     """
+    if file.suffix == ".pdf":
+        record = file.with_suffix(".commissioning")
+        raise BadFile(
+            f"{file} is for people; verify the record that is attached to it: {record} --technician KEY"
+        )
     if technician or file.suffix == ".commissioning":
         from firmware_tools.verify_commissioning import explain_commissioning, verify_commissioning
 

@@ -106,7 +106,8 @@ def ask(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
             peer.sendall(json.dumps(dict(request)).encode() + b"\n")
             answer = json.loads(_line(peer, _ANSWER))
         except (OSError, ValueError) as error:
-            raise TransportError(f"no gateway answers at {path}: {error}; is it running?") from error
+            why = getattr(error, "strerror", None) or error
+            raise TransportError(f"no gateway answers at {path}: {why}; is it running?") from error
     if not answer.get("ok"):
         raise TransportError(str(answer.get("error", "the gateway refuses")))
     return dict(answer)

@@ -14,6 +14,7 @@ from gateway.catalogue import make_catalogue
 from gateway.cli import main as gateway
 from gateway.config import parse_config
 from gateway.contracting import configured_contracts
+from gateway.sensors.registry import DRIVERS
 from hub.cli import main as hub
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,6 +83,19 @@ def test_the_installers_configurations_are_understood() -> None:
         "building-alarm",
     }
     assert {each.kind for each in config.outputs} == {"siren", "valve", "relay", "fault"}
+
+
+def test_the_readme_lists_every_driver_and_every_template() -> None:
+    flat = " ".join(README.split())
+    for words, names in (
+        ("Drivers", DRIVERS),
+        (
+            "Contract templates",
+            sorted(each.stem for each in (ROOT / "gateway/contracts/templates").glob("*.toml")),
+        ),
+    ):
+        listed = flat.split(f"{words}: ")[1].split(". ")[0]
+        assert sorted(re.findall(r"`([^`]+)`", listed)) == sorted(names)
 
 
 def test_the_readme_keeps_both_promises_and_its_honest_limits() -> None:

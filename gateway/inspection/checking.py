@@ -227,7 +227,9 @@ def _of_neighbours(config: Config, catalogue: Catalogue) -> Iterator[str]:
         if plan.driver != "neighbour":
             continue
         options = read_options(plan.driver, plan.options)
-        if known and options.member not in known:
+        if not known:
+            yield f"{plan.name}: [neighbours] names no building: it counts as silent until a roster is granted"
+        elif options.member not in known:
             yield f"{plan.name}: no member of the building is called {options.member!r}: it counts as silent"
         if options.silent_s < 3 * config.neighbours.heartbeat_s:
             yield f"{plan.name}: silent_s is less than three heartbeats of {config.neighbours.heartbeat_s} s"

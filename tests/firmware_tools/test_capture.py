@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,6 +92,16 @@ def test_a_record_answers_the_drivers_as_the_chips_did(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in shown.stdout.splitlines()]
     assert {row["series"] for row in rows} == {"kitchen.ch4", "hall.smoke", "slab.strain"}
     assert not any("fault" in row for row in rows)
+
+
+def test_a_replay_may_end_before_its_record(tmp_path: Path) -> None:
+    path = record(tmp_path, sensors='[[sensors]]\nname = "stale"\ndriver = "scd41"\n')
+    shown = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "read", "--config", str(tmp_path / "gateway.toml"),
+         "--simulate", str(path), "--seconds", "3"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (shown.returncode, shown.stderr) == (0, "")
 
 
 def test_a_dhts_edges_and_a_chip_of_command_words_are_recorded_too(tmp_path: Path) -> None:

@@ -92,6 +92,13 @@ def test_a_changed_byte_is_refused(tmp_path: Path) -> None:
     assert run(evidence, trust).exit_code == 1
 
 
+def test_who_gives_the_certificate_is_told_of_the_record_in_it(tmp_path: Path) -> None:
+    (tmp_path / "flat-3.pdf").write_bytes(b"%PDF-1.7")
+    result = run(tmp_path / "flat-3.pdf", tmp_path / "trust")
+    assert result.exit_code == 1
+    assert "flat-3.commissioning --technician" in result.stderr
+
+
 def test_a_missing_file_and_a_wrong_trust_file_are_named(tmp_path: Path) -> None:
     evidence, trust = files(tmp_path, VECTORS[0])
     assert "nowhere: No such file" in run(tmp_path / "nowhere", trust).stderr
