@@ -311,11 +311,13 @@ class Guardian:
             if had is not None and not self._ending.is_set():
                 self._say("the guardian ended")
                 rests = {each.name: each.normally_energised for each in self._options}
+                states = dict(self._states)  # others look at the present ones without the lock
                 for name, rest in rests.items():
-                    state = self._states.get(name, OutputState(name, rest, _DIED))
+                    state = states.get(name, OutputState(name, rest, _DIED))
                     if state.active == (not rest):
                         self._moves.append(Moved(name, rest, _DIED))
-                    self._states[name] = replace(state, active=rest, cause=_DIED, faults=())
+                    states[name] = replace(state, active=rest, cause=_DIED, faults=())
+                self._states = states
             self._lock.notify_all()
         self._poke()
 
