@@ -24,7 +24,8 @@ from gateway.inspection.facts import Machine
 from gateway.machine import software
 from gateway.sampler import Samplers
 from gateway.sensors.base import Hardware, I2cBus, Pulses, Tally
-from gateway.simulation.capture import MARK, Call, Message, WireBus
+from gateway.sensors.mcp3008 import BUS as SPI_BUS
+from gateway.simulation.capture import MARK, Call, Message, WireBus, spi_messages
 
 __all__ = ["Count", "Recorder", "record"]
 
@@ -126,6 +127,8 @@ class Recorder:
         if not hasattr(factory, "noted"):
             given, factory.noted = factory.pin, True
             factory.pin = lambda name: self._watch(given(name))
+            open_spi = factory.spi
+            factory.spi = lambda **options: self._tap(open_spi(**options), int(options.get("device", 0)))
         return factory
 
     def dht_pulses(self, pin: int) -> Callable[[], Pulses] | None:
@@ -178,6 +181,18 @@ class Recorder:
 
             pin.__class__ = Noted
         return pin
+
+    def _tap(self, interface: Any, device: int) -> Any:
+        """Note the transfers of an SPI interface."""
+        carry = interface.transfer
+
+        def transfer(data: Sequence[int]) -> list[int]:
+            at, answer = self._now(), list(carry(data))
+            self._write(Call(at, SPI_BUS, spi_messages(device, data, answer)).plain())
+            return answer
+
+        interface.transfer = transfer
+        return interface
 
     def _level(self, pin: int, level: bool) -> None:
         with self._lock:

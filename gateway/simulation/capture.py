@@ -7,6 +7,7 @@ sensor being `name`, `driver`, `options`, `period_ms`, `bus`, `chip` and `addres
 second field milliseconds since the start:
 
     ["i", ms, bus, [[address, "w", written] or [address, "r", answered], ...], errno]    one I2C call, bytes in hex
+    the same with a device of SPI for the address, written and answered together         one SPI transfer
     ["p", ms, pin, level]                                                               an input changed
     ["d", ms, pin, [microseconds, ...]]                                                 a DHT's edges
 
@@ -33,8 +34,20 @@ from gateway.clock import Clock, SimulatedClock
 from gateway.contracts.tables import read_table
 from gateway.errors import SimulationError
 from gateway.sensors.base import I2cBus, Pulses, Tally
+from gateway.sensors.mcp3008 import BUS as SPI_BUS
+from gateway.simulation.spi import SELECTS
 
-__all__ = ["MARK", "Call", "Capture", "Message", "Replay", "ReplayOptions", "WireBus", "read_capture"]
+__all__ = [
+    "MARK",
+    "Call",
+    "Capture",
+    "Message",
+    "Replay",
+    "ReplayOptions",
+    "WireBus",
+    "read_capture",
+    "spi_messages",
+]
 
 MARK: Final = "tocsin-capture"
 _MAX_BYTES: Final = 512 << 20
@@ -216,7 +229,8 @@ class Replay:
             from gateway.simulation.pins import make_factory
 
             levels = {pin: self._level(changes) for pin, changes in self._capture.levels.items()}
-            self._pins = make_factory(levels, {}, {})
+            chips = {select: _Recorded(device, self._answer) for device, select in SELECTS.items()}
+            self._pins = make_factory(levels, chips, {})
         return self._pins
 
     def dht_pulses(self, pin: int) -> Callable[[], Pulses]:
@@ -254,6 +268,26 @@ class Replay:
             return changes[max(0, bisect.bisect_right(times, now) - 1)][1]
 
         return level
+
+
+class _Recorded:
+    """What answers on SPI out of a record."""
+
+    model_seconds = 0.0
+
+    def __init__(self, device: int, answer: Callable[[str, Sequence[Message]], list[bytes]]) -> None:
+        self._device, self._answer = device, answer
+
+    def transfer(self, data: Sequence[int]) -> list[int]:
+        try:
+            return list(self._answer(SPI_BUS, spi_messages(self._device, data, bytes(len(data))))[0])
+        except OSError:
+            return [0x00] * len(data)  # nobody acknowledges on SPI: the line rests low
+
+
+def spi_messages(device: int, sent: Sequence[int], answered: Sequence[int]) -> tuple[Message, Message]:
+    """Return a transfer as messages: both ways go at once."""
+    return Message(device, False, bytes(sent)), Message(device, True, bytes(answered))
 
 
 def _words(messages: Iterable[Message]) -> str:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 from gateway.simulation.bus import SimulatedBus
-from gateway.simulation.spi import Mcp3008Chip, make_interface
+from gateway.simulation.spi import SpiChip, make_interface
 
 __all__ = ["KEPT_CHANGES", "Lines", "make_factory"]
 
@@ -25,7 +25,7 @@ KEPT_CHANGES: Final = 1024
 
 def make_factory(
     levels: dict[int, Callable[[], bool]],
-    chips: dict[int, Mcp3008Chip],
+    chips: Mapping[int, SpiChip],
     before: dict[int, Callable[[], None]],
 ) -> Any:
     """Return a pin factory; its pins have `changes`, a deque of (monotonic_ns, level).

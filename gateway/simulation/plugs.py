@@ -35,7 +35,7 @@ from gateway.simulation.dht import DhtLine
 from gateway.simulation.faults import Faults
 from gateway.simulation.probe import Probe
 from gateway.simulation.sockets import Sockets
-from gateway.simulation.spi import Mcp3008Chip
+from gateway.simulation.spi import SELECTS, Mcp3008Chip
 from gateway.simulation.wiring import Site
 
 __all__ = ["plug"]
@@ -97,7 +97,7 @@ def _plug_spi(sockets: Sockets, name: str, options: mcp3008.Options, site: Site)
 
 
 def _connect_spi(sockets: Sockets, name: str, options: mcp3008.Options, probe: Probe, faults: Faults) -> None:
-    select = {0: 8, 1: 7}[options.device]
+    select = SELECTS[options.device]
     chip = sockets.selects.setdefault(select, Mcp3008Chip(sockets.seconds, options.reference_mv / 1000))
     if options.channel in chip.inputs:
         raise ValueError(f"channel {options.channel} is taken")

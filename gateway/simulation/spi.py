@@ -13,14 +13,25 @@ chip that does not let go of it ("nack", "timeout") holds it high.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from gateway.simulation.faults import Faults
 
-__all__ = ["Mcp3008Chip", "make_interface"]
+__all__ = ["SELECTS", "Mcp3008Chip", "SpiChip", "make_interface"]
+
+SELECTS: Final = {0: 8, 1: 7}
+"""The BCM number of each device's chip select."""
 
 _LEVELS: Final = 1024
+
+
+class SpiChip(Protocol):
+    """Something behind a chip select."""
+
+    def transfer(self, data: Sequence[int]) -> list[int]:
+        """Return what comes back while these bytes go out, as many."""
+        ...
 
 
 class Mcp3008Chip:
@@ -75,7 +86,7 @@ class Mcp3008Chip:
         return probe(t) if probe else 0.0
 
 
-def make_interface(chips: dict[int, Mcp3008Chip]) -> Any:
+def make_interface(chips: Mapping[int, SpiChip]) -> Any:
     """Return the class that the pin factory makes SPI interfaces of.
 
     Args:

@@ -35,6 +35,14 @@ driver = "sht3x"
 period_ms = 1000
 """
 
+SPI = """
+[[sensors]]
+name = "level"
+driver = "mcp3008"
+period_ms = 100
+options = { channel = 3 }
+"""
+
 
 def record(folder: Path, *more: object, sensors: str = SENSORS, seconds: int = 10) -> Path:
     """Record a simulated gateway for some simulated seconds."""
@@ -112,6 +120,17 @@ def test_a_dhts_edges_and_a_chip_of_command_words_are_recorded_too(tmp_path: Pat
     replay = replayed(path)
     assert 15 < sampled(replay, path, "air", 1)[0]["temperature"] / 10 < 30
     assert sampled(replay, path, "climate", 2)
+
+
+def test_transfers_on_spi_are_recorded_and_played_too(tmp_path: Path) -> None:
+    path = record(tmp_path, sensors=SPI, seconds=2)
+    transfers = [call for call in read_capture(path).calls if call.bus == "spi-0"]
+    assert len(transfers) >= 15
+    replay = replayed(path)
+    volts = [each["voltage"] / 1e6 for each in sampled(replay, path, "level", 10)]
+    assert volts == pytest.approx([1.0] * 10, abs=0.02)
+    with pytest.raises(SensorError):  # at the record's end nobody drives the line
+        sampled(replay, path, "level", len(transfers))
 
 
 def test_an_inputs_changes_are_played_at_their_time(tmp_path: Path) -> None:
