@@ -8,6 +8,7 @@ Invariant: whatever a driver asks goes to the hardware unchanged, and what comes
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -52,7 +53,11 @@ class Count:
 
 
 def record(catalogue: Catalogue, hardware: Hardware, speed: float, seconds: float, out: Path) -> Count:
-    """Sample the configured sensors for some of the clock's seconds and write what passed. Raises BadFile."""
+    """Sample the configured sensors for some of the clock's seconds, or until Ctrl-C, and write what passed.
+
+    Raises:
+        BadFile: it cannot be written.
+    """
     count = Count()
     try:
         with out.open("w", encoding="utf-8") as file:
@@ -61,7 +66,8 @@ def record(catalogue: Catalogue, hardware: Hardware, speed: float, seconds: floa
             samplers = Samplers(catalogue.sensors, noting, count, speed)
             samplers.start()
             try:
-                threading.Event().wait(seconds / speed)
+                with contextlib.suppress(KeyboardInterrupt):  # what was recorded by then is a record
+                    threading.Event().wait(seconds / speed)
             finally:
                 samplers.stop()
                 noting.close()

@@ -23,7 +23,11 @@ _PATH = click.Path(dir_okay=False, path_type=Path)
 @simulate_option
 @click.option("-o", "--out", type=_PATH, help=f"The record to write, NAME{CAPTURE}.")
 @click.option(
-    "--seconds", default=60.0, show_default=True, type=click.FloatRange(1), help="How long to record."
+    "--seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="How long; Ctrl-C ends it too.",
 )
 @click.option("--check", "checked", type=_PATH, help="Hold the chips' models against this record instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -6,6 +6,7 @@ Owns short attempts to connect. It logs in nowhere and sends nothing but a reque
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import ssl
 import time
@@ -74,6 +75,9 @@ def _neighbour(member: Neighbour) -> Finding:
         return Finding(
             "neighbour", member.name, WARNING, said, "give it an address, or see tocsin-gateway status"
         )
+    if shutil.which("ping") is None:
+        remedy = "apt install iputils-ping, or see tocsin-gateway status"
+        return Finding("neighbour", member.name, WARNING, "not tried: there is no ping here", remedy)
     for host in hosts:
         if run(["ping", "-c", "1", "-W", "1", host]) is not None:
             return Finding("neighbour", member.name, OK, f"{host} answers")
@@ -117,7 +121,8 @@ def _hub(url: str, ca_file: str) -> Iterator[Finding]:
         date = error.headers.get("Date", "")
         yield Finding("hub", "REST", WARNING, f"{url} answers {error.code}", "ask who looks after the hub")
     except (OSError, ValueError) as error:
-        yield Finding("hub", "REST", FAILED, f"{url}: {getattr(error, 'reason', error)}", _NET)
+        reason = getattr(error, "reason", error)
+        yield Finding("hub", "REST", FAILED, f"{url}: {getattr(reason, 'strerror', None) or reason}", _NET)
         return
     else:
         yield Finding("hub", "REST", OK, f"{url} answers after {(time.time() - begun) * 1000:.0f} ms")

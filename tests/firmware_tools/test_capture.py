@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -100,6 +101,24 @@ def test_a_record_answers_the_drivers_as_the_chips_did(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in shown.stdout.splitlines()]
     assert {row["series"] for row in rows} == {"kitchen.ch4", "hall.smoke", "slab.strain"}
     assert not any("fault" in row for row in rows)
+
+
+def test_ctrl_c_ends_a_record_that_is_good_up_to_then(tmp_path: Path) -> None:
+    out, config = tmp_path / "flat.capture", site(tmp_path, speed=1)
+    with subprocess.Popen(
+        [sys.executable, "-c", "from firmware_tools.cli import main; main()",
+         "capture", "--config", str(config), "-o", str(out)],
+        stdout=subprocess.PIPE, text=True,
+    ) as recording:  # fmt: skip
+        until = time.monotonic() + PATIENCE
+        while not out.exists() or out.stat().st_size < 10_000:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        recording.send_signal(signal.SIGINT)
+        said, _ = recording.communicate(timeout=PATIENCE)
+    assert recording.returncode == 0
+    assert " 0 failed" in said
+    assert read_capture(out).calls
 
 
 def test_a_replay_may_end_before_its_record(tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def test_a_bus_that_needs_repeats_is_warned_of() -> None:
     assert "3 repeats, 1 rescues" in found.detail
 
 
-def test_neighbours_that_do_not_answer_are_named(tmp_path: Path) -> None:
+def test_neighbours_that_do_not_answer_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [SigningKey(bytes((number,)) * 32).public.hex() for number in (1, 2, 3)]
     where = ('["127.0.0.1:47470"]', '["192.0.2.1:47470"]', "[]")
     members = "".join(
@@ -287,6 +287,13 @@ def test_neighbours_that_do_not_answer_are_named(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "key").write_text((bytes((1,)) * 32).hex())
     config = load_config(site(tmp_path, f'[neighbours]\nbuilding = "house-7"\n{members}'))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    found = {each.subject: each for each in neighbour_findings(config, "test")}
+    assert "there is no ping here" in found["flat-1"].detail
+    (programs / "ping").write_text("#!/bin/sh\nexit 1\n")
+    (programs / "ping").chmod(0o755)
     found = {each.subject: each for each in neighbour_findings(config, "test")}
     assert found.keys() == {"flat-1", "flat-2"}  # itself it knows
     assert found["flat-1"].verdict == "failed"
