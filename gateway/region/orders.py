@@ -119,9 +119,11 @@ class Orders:
             self._recorder.swap(contracts)
         except (ContractError, ConfigError) as error:
             raise BadRecord(f"version {grant.version} cannot be put in force: {error}") from error
-        self._store.put({GRANT: signed.body})
         _log.warning("contract set %d is in force: %d contracts", grant.version, len(contracts.contracts))
-        self._changed()
+        try:
+            self._store.put({GRANT: signed.body})
+        finally:  # hubs are to know it, kept or not: whoever granted it sees it missing after a restart
+            self._changed()
 
     def _command(self, signed: Signed) -> None:
         command = Command.decode(signed.body)
