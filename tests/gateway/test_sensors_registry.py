@@ -109,7 +109,7 @@ def test_closing_real_hardware_that_opened_nothing_is_harmless() -> None:
 def test_the_gateway_starts_without_loading_a_driver() -> None:
     code = (
         "import sys\n"
-        "import gateway.daemon, gateway.live, gateway.sensors.registry as registry\n"
+        "import gateway.daemon, gateway.inspection.live, gateway.sensors.registry as registry\n"
         "print([m for m in registry.DRIVERS.values() if m in sys.modules])\n"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
