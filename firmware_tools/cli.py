@@ -293,7 +293,8 @@ def demo(
 def bench(names: tuple[str, ...], as_json: bool) -> None:
     """Measure figures, each beside its limit or peer in the same run.
 
-    There are ingest, alarm, neighbours, gateway, e2e, audit and federation; the last needs CometBFT on PATH.
+    There are ingest, alarm, neighbours, faults, gateway, load, wear, e2e, audit and federation; the last needs
+    CometBFT on PATH, and wear counts its own device alone where it may make one (root, loop devices).
 
     Example: tocsin-tools bench alarm e2e
     """

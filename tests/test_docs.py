@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from firmware_tools.bench import NAMES
 from firmware_tools.cli import main as tools
 from gateway.catalogue import make_catalogue
 from gateway.cli import main as gateway
@@ -39,6 +40,11 @@ COMMANDS = dict(pair for name, group in PROGRAMS.items() for pair in commands(na
 def test_every_command_helps_with_an_example_of_itself(name: str) -> None:
     text = COMMANDS[name].help or ""
     assert f"Example: {name}" in text
+
+
+def test_the_bench_names_its_figures() -> None:
+    text = COMMANDS["tocsin-tools bench"].help or ""
+    assert all(re.search(rf"\b{name}\b", text) for name in NAMES)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
