@@ -55,7 +55,7 @@ options = {{ member = "{other}" }}
 
 
 def measure_neighbours(onsets: int = _ONSETS) -> Iterator[Figure]:
-    """Measure; about 400 ms an onset. Raises ToolError."""
+    """Measure; about two seconds an onset. Raises ToolError."""
     with TemporaryDirectory(prefix="tocsin-bench-") as name:
         own, neighbour, bare = _latencies(Path(name), onsets)
     above = [b - a for a, b in zip(own, neighbour, strict=True)]
